@@ -1,0 +1,35 @@
+"""Every error a caller may catch.
+
+    EnterpriseError
+    ├── DeclarationError        a model declares something PostgreSQL cannot do
+    ├── MismatchError           models and database differ in a way no migration can mend
+    ├── OperationError          an operation was given arguments it cannot use
+    ├── ConfigurationError      env.py, alembic.ini or the command line lack something
+    └── ServerError             no private PostgreSQL server could be had
+
+Each message ends in the next step: what to write, run or set.
+"""
+
+
+class EnterpriseError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class DeclarationError(EnterpriseError):
+    """A model declares something PostgreSQL cannot do; the message shows the model to write."""
+
+
+class MismatchError(EnterpriseError):
+    """Models and database differ in a way that no migration script can mend."""
+
+
+class OperationError(EnterpriseError):
+    """An operation was given arguments it cannot use."""
+
+
+class ConfigurationError(EnterpriseError):
+    """env.py, alembic.ini or the command line lack something; the message says what."""
+
+
+class ServerError(EnterpriseError):
+    """No private PostgreSQL server could be found or started."""

@@ -1,0 +1,139 @@
+"""Operation: a dataclass of literals that knows its SQL, its reverse and how it renders.
+
+    @dataclass
+    class CreateThing(Operation):
+        operation_name: ClassVar[str] = "create_thing"
+        table: str
+
+        def statements(self): ...        # composed SQL, a pure function of the fields
+        def reverse(self): ...           # another operation
+
+        @classmethod
+        def create_thing(cls, operations, table):    # becomes op.create_thing(table)
+            return operations.invoke(cls(table))
+
+It is not frozen: Alembic's `Rewriter` sets an attribute on every operation it walks over.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, Field, fields
+from typing import Any, ClassVar
+
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import MigrateOperation, Operations
+from alembic.util import CommandError
+from psycopg.sql import SQL, Composable
+from sqlalchemy.exc import DBAPIError
+
+from alembic_enterprise import sql
+from alembic_enterprise.errors import EnterpriseError
+
+REFUSED = "AE001"
+"""SQLSTATE of a refusal raised by our own blocks; the message ends in the next step."""
+
+
+class Operation(MigrateOperation):
+    """Base of every operation; subclasses are dataclasses whose fields are literals."""
+
+    operation_name: ClassVar[str]
+    """Name of the method on `op`, and of the classmethod that Alembic registers."""
+
+    transactional: ClassVar[bool] = True
+    """False when a statement is refused inside a transaction block."""
+
+    @abstractmethod
+    def statements(self) -> Sequence[Composable]:
+        """The SQL, the same online and with `--sql`."""
+
+    @abstractmethod
+    def reverse(self) -> MigrateOperation:
+        """The operation that puts back what this one changed."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the statements may run in the migration's transaction."""
+        return self.transactional
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """What `alembic check` prints."""
+        return (self.operation_name, self.arguments())
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that differ from their defaults, in the order of declaration."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
+            if field.compare and getattr(self, field.name) != _default(field)
+        }
+
+
+def _default(field: Field[Any]) -> Any:
+    return MISSING if field.default is MISSING else field.default
+
+
+def execute(operations: Operations, operation: Operation) -> None:
+    """Run an operation: the one implementation that Alembic calls for all of ours."""
+    context = operations.get_context()
+    with reported():
+        statements = operation.statements()
+        if operation.in_transaction:
+            for statement in statements:
+                sql.run(context, statement)
+            return
+        with context.autocommit_block(), _without_lock_timeout(operations):
+            for statement in statements:
+                sql.run(context, statement)
+
+
+@contextmanager
+def _without_lock_timeout(operations: Operations) -> Iterator[None]:
+    """Statements with CONCURRENTLY wait inside; a timeout would leave them half done."""
+    context = operations.get_context()
+    before = None
+    if context.connection is not None:
+        before = sql.execute(context.connection, "SHOW lock_timeout").scalar_one()
+    sql.run(context, SQL("SET lock_timeout = 0"))
+    try:
+        yield
+    finally:
+        restored = SQL("RESET lock_timeout")
+        if before is not None:
+            restored = SQL("SET lock_timeout = {}").format(before)
+        sql.run(context, restored)
+
+
+def render(autogen_context: AutogenContext, operation: Operation) -> str:
+    """The call to write into the script: `op.name('table', key=value)`, one argument a line."""
+    arguments = operation.arguments()
+    prefix = autogen_context.opts["alembic_module_prefix"] or ""
+    first = next(iter(arguments))
+    lines = [repr(arguments.pop(first)), *(f"{name}={arguments[name]!r}" for name in arguments)]
+    inner = ", ".join(lines)
+    if len(inner) > 60:
+        inner = "\n    " + ",\n    ".join(lines) + ",\n"
+    return f"{prefix}{operation.operation_name}({inner})"
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turn our errors, and refusals of our blocks, into the one line that Alembic's CLI prints."""
+    try:
+        yield
+    except EnterpriseError as error:
+        raise CommandError(str(error)) from error
+    except DBAPIError as error:
+        if _sqlstate(error) != REFUSED:
+            raise
+        raise CommandError(_message(error)) from error
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    """SQLSTATE, as psycopg 3 (`sqlstate`) or psycopg2 and asyncpg (`pgcode`) spell it."""
+    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+
+
+def _message(error: DBAPIError) -> str:
+    diagnostics = getattr(error.orig, "diag", None)
+    return getattr(diagnostics, "message_primary", None) or str(error.orig)

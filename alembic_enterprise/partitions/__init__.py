@@ -1,0 +1,1 @@
+"""Range partitions by time: declaration, catalog, operations and comparison."""

@@ -1,0 +1,239 @@
+"""Partitioned tables, declared in the models or read from the database: the same noun."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from psycopg.sql import SQL, Composable, Literal
+from sqlalchemy import Connection, Row, Table
+
+from alembic_enterprise import registry, sql
+from alembic_enterprise.partitions.model import TIMES, Policy, check, declared_on
+from alembic_enterprise.partitions.periods import Range, moment, shift, today
+from alembic_enterprise.sql import Name
+
+STRATEGIES = {"r": "RANGE", "l": "LIST", "h": "HASH"}
+"""`pg_partitioned_table.partstrat` in words."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """How a table is partitioned: the strategy, and its columns (None stands for an expression)."""
+
+    strategy: str
+    columns: tuple[str | None, ...]
+
+    def __str__(self) -> str:
+        return f"{self.strategy} ({', '.join(name or '<expression>' for name in self.columns)})"
+
+
+@dataclass(frozen=True)
+class PartitionedTable:
+    """A table with its partition key and policy; `covered` and the rest only when it is live.
+
+    Attributes:
+        covered: the moments that its range partitions hold, as the fewest ranges, in order.
+        has_default: whether a default partition is attached.
+        naive: whether the key has no time zone (`date`, `timestamp`).
+    """
+
+    name: Name
+    key: Key | None
+    policy: Policy | None = None
+    naive: bool = False
+    covered: tuple[Range, ...] = ()
+    has_default: bool = False
+    oid: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What the comparison needs to know of the database, read at the moment `now` (aware)."""
+
+    now: datetime
+    default_schema: str
+    tables: Mapping[Name, PartitionedTable]
+
+    def resolve(self, name: Name) -> Name:
+        """The name with its schema filled in."""
+        return Name(name.schema or self.default_schema, name.name)
+
+
+_PARTITION_BY = re.compile(r"\s*(RANGE|LIST|HASH)\s*\((.*)\)\s*", re.IGNORECASE | re.DOTALL)
+_COLUMN = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([A-Za-z_][\w$]*))\s*(?:,|$)')
+
+
+def declared(tables: Iterable[Table]) -> dict[Name, PartitionedTable]:
+    """The tables of the models; `key` is None for a plain one.
+
+    Raises `DeclarationError` for a unique index that was added after the table was complete.
+    """
+    return {Name(table.schema, table.name): _declared(table) for table in tables}
+
+
+def _declared(table: Table) -> PartitionedTable:
+    spec = declared_on(table)
+    if spec is not None:
+        check(table, spec)
+    text = table.dialect_options["postgresql"]["partition_by"]
+    return PartitionedTable(
+        name=Name(table.schema, table.name),
+        key=None if text is None else parse_key(str(text)),
+        policy=None if spec is None else spec.policy,
+    )
+
+
+def parse_key(text: str) -> Key:
+    """The key written as `postgresql_partition_by`, for example `RANGE (created_at)`."""
+    match = _PARTITION_BY.fullmatch(text)
+    if match is None:
+        return Key(text, (None,))
+    return Key(match[1].upper(), tuple(_columns(match[2])))
+
+
+def _columns(text: str) -> list[str | None]:
+    columns: list[str | None] = []
+    position = 0
+    while position < len(text):
+        match = _COLUMN.match(text, position)
+        if match is None:
+            return [None]
+        quoted, plain = match.groups()
+        columns.append(quoted.replace('""', '"') if quoted else plain.lower())
+        position = match.end()
+    return columns
+
+
+NOW = SQL(
+    "coalesce(nullif(pg_catalog.current_setting('alembic_enterprise.now', true), '')"
+    "::timestamptz, pg_catalog.now())"
+)
+"""The server's clock, or the moment that `SET alembic_enterprise.now` asks to pretend."""
+
+_TABLES = SQL("""
+SELECT c.oid, n.nspname, c.relname, p.partstrat::text,
+       ARRAY(SELECT a.attname::text FROM unnest(p.partattrs) WITH ORDINALITY AS k(num, pos)
+             LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = k.num
+             ORDER BY k.pos),
+       (SELECT format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = c.oid AND a.attnum = p.partattrs[0] AND p.partnatts = 1),
+       p.partdefid <> 0
+FROM pg_catalog.pg_partitioned_table AS p
+JOIN pg_catalog.pg_class AS c ON c.oid = p.partrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE NOT c.relispartition AND c.relpersistence <> 't'
+ORDER BY 2, 3""")
+
+ALL = SQL("SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = p.oid")
+SAMPLE = SQL(
+    "({c} ORDER BY inhrelid::bigint LIMIT 1) UNION ({c} ORDER BY inhrelid::bigint DESC LIMIT 40)"
+).format(c=ALL)
+"""The partition made first and the newest ones: enough to know a table that is in order.
+
+The cast keeps the server from walking the index of all oids in search of one table's partitions.
+"""
+
+BOUNDS = SQL("""
+SELECT parent, partition,
+       nullif(split_part(split_part(bound, ' TO ', 1), '''', 2), '')::timestamptz AS lower,
+       nullif(split_part(split_part(bound, ' TO ', 2), '''', 2), '')::timestamptz AS upper
+FROM (SELECT p.oid AS parent, c.oid AS partition, pg_get_expr(c.relpartbound, 0) AS bound
+      FROM unnest({parents}::oid[]) AS p(oid), LATERAL ({children}) AS i
+      JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid OFFSET 0) AS partitions
+WHERE bound <> 'DEFAULT'""")
+"""Bounds of the range partitions of some tables by time, naive ones read as UTC; NULL is unbounded.
+
+The session must print times as `canonical_output` sets it. `OFFSET 0` keeps the server from moving
+the casts below the filter.
+"""
+
+_COVERED = SQL("""
+SELECT parent, lower(part)::text, upper(part)::text,
+       (SELECT count(*) FROM pg_catalog.pg_inherits WHERE inhparent = parent)
+FROM (SELECT parent, range_agg(tstzrange(lower, upper)) AS parts
+      FROM ({bounds}) AS bounds GROUP BY parent) AS merged, unnest(parts) AS part
+ORDER BY parent, lower(part) NULLS FIRST""")
+
+
+def read(connection: Connection) -> Catalog:
+    """Every partitioned table of the database, with coverage and policy, in a few round trips."""
+    with sql.canonical_output(connection):
+        clock = SQL("SELECT {}, current_schema()").format(NOW)
+        now, schema = sql.execute(connection, clock).one()
+        rows = sql.execute(connection, _TABLES).all()
+        policies = _policies(connection) if rows else {}
+        covered = _covered(connection, [row for row in rows if row[3] == "r" and row[5] in TIMES], policies)
+    tables = [_table(row, policies.get(row[0]), covered.get(row[0], ())) for row in rows]
+    return Catalog(now, schema or "public", {table.name: table for table in tables})
+
+
+def _policies(connection: Connection) -> dict[int, Policy]:
+    return {
+        oid: Policy.from_json(policy)
+        for oid, policy in registry.read(connection).items()
+        if policy.get("kind") == "range"
+    }
+
+
+def _table(row: Row[Any], policy: Policy | None, covered: tuple[Range, ...]) -> PartitionedTable:
+    oid, schema, name, strategy, columns, key_type, has_default = row
+    key = Key(STRATEGIES[strategy], tuple(columns))
+    naive = key_type != TIMES[2]
+    return PartitionedTable(Name(schema, name), key, policy, naive, covered, has_default, oid)
+
+
+def _covered(
+    connection: Connection, rows: Sequence[Row[Any]], policies: Mapping[int, Policy]
+) -> dict[int, tuple[Range, ...]]:
+    """What the partitions of each table cover.
+
+    Printing a bound costs the server more than all else that autogenerate does for a partition, so
+    a table with a policy is known by a sample: when it has exactly as many partitions as there are
+    periods from the first to the newest, they are those. Any other table is read in full.
+    """
+    naive = {row[0]: row[5] != TIMES[2] for row in rows}
+    defaults = {row[0]: row[6] for row in rows}
+    found: dict[int, tuple[Range, ...]] = {}
+    for oid, (ranges, count) in _read(connection, naive, SAMPLE, set(naive) & set(policies)).items():
+        whole = in_order(policies[oid], ranges, count - defaults[oid], naive=naive[oid])
+        if whole is not None:
+            found[oid] = (whole,)
+    rest = _read(connection, naive, ALL, set(naive) - set(found))
+    return found | {oid: tuple(ranges) for oid, (ranges, _) in rest.items()}
+
+
+def _read(
+    connection: Connection, naive: Mapping[int, bool], children: Composable, oids: set[int]
+) -> dict[int, tuple[list[Range], int]]:
+    """Coverage, and the number of all partitions, of the tables `oids`."""
+    found: dict[int, tuple[list[Range], int]] = {}
+    if not oids:
+        return found
+    bounds = BOUNDS.format(parents=Literal(sorted(oids)), children=children)
+    for oid, lower, upper, count in sql.execute(connection, _COVERED.format(bounds=bounds)):
+        ranges, _ = found.setdefault(oid, ([], count))
+        ranges.append(Range(_moment(lower, naive[oid]), _moment(upper, naive[oid])))
+    return found
+
+
+def in_order(policy: Policy, sample: Sequence[Range], count: int, *, naive: bool) -> Range | None:
+    """The whole range of a table whose `count` partitions are exactly its periods, else None."""
+    lower, upper = sample[0].lower, sample[-1].upper
+    if lower is None or upper is None:
+        return None
+    local = ZoneInfo(policy.timezone)
+    first = lower.date() if naive else today(lower, local)
+    begin = moment(first, None if naive else local)
+    end = moment(shift(first, policy.every, count), None if naive else local)
+    return Range(lower, upper) if (begin, end) == (lower, upper) else None
+
+
+def _moment(text: str | None, naive: bool) -> datetime | None:  # noqa: FBT001  # private
+    """A bound as PostgreSQL prints it in UTC; None for one that `datetime` cannot hold."""
+    if text is None or "infinity" in text or text.endswith("BC") or text.index("-") > len("9999"):
+        return None
+    value = datetime.fromisoformat(text)
+    return value.replace(tzinfo=None) if naive else value.astimezone(UTC)

@@ -1,0 +1,179 @@
+"""Why autogenerate emits something: the declared tables against the live ones, and the clock."""
+
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from alembic_enterprise.errors import MismatchError
+from alembic_enterprise.operation import Operation
+from alembic_enterprise.partitions.catalog import Catalog, PartitionedTable
+from alembic_enterprise.partitions.model import Policy
+from alembic_enterprise.partitions.operations import (
+    CreateRangePartitions,
+    DropPartitionPolicy,
+    DropRangePartitions,
+    SetPartitionPolicy,
+)
+from alembic_enterprise.partitions.periods import Range, floor, moment, shift, subtract, today
+from alembic_enterprise.sql import Name
+
+
+def compare(
+    declared: Mapping[Name, PartitionedTable], catalog: Catalog, existing: set[Name]
+) -> list[Operation]:
+    """Operations that make the live partitions and policies what the models declare.
+
+    Args:
+        declared: the tables of the models that take part, as `catalog.declared` gives them.
+        catalog: the live partitioned tables.
+        existing: resolved names of all live tables, plain ones too.
+
+    Raises:
+        MismatchError: when a table is partitioned in one place and not, or otherwise, in the
+            other. All such tables are named at once.
+    """
+    pairs = [(table, catalog.tables.get(catalog.resolve(name))) for name, table in declared.items()]
+    present = [(table, live) for table, live in pairs if catalog.resolve(table.name) in existing]
+    problems = [text for table, live in present if (text := mismatch(table, live))]
+    if problems:
+        raise MismatchError("\n".join(problems))
+    return [
+        operation
+        for table, live in pairs
+        for operation in _operations(table, live, catalog.now)
+    ]
+
+
+def dropped(name: Name, live: PartitionedTable, now: datetime) -> list[Operation]:
+    """What goes before the `drop_table` of a table with a policy: its partitions, if empty."""
+    policy = live.policy
+    if policy is None:
+        return []
+    first, _ = window(policy, live, now)
+    partitions = DropRangePartitions(
+        name.name,
+        policy.every,
+        first.isoformat(),
+        ahead=policy.ahead,
+        timezone=policy.timezone,
+        default=live.has_default,
+        schema=name.schema,
+        whole_table=True,
+    )
+    return [DropPartitionPolicy.of(name, policy), partitions]
+
+
+def mismatch(declared: PartitionedTable, live: PartitionedTable | None) -> str | None:
+    """Why no migration script can turn the live table into the declared one, or None."""
+    if declared.key is None and live is not None and live.key is not None:
+        return (
+            f'{declared.name}: the database has it partitioned by {live.key}, the model does not. '
+            'Declare RangePartitions(...), or postgresql_partition_by="..." to keep partitions by '
+            "hand, in the model's __table_args__"
+        )
+    if declared.key is None:
+        return None
+    if live is None:
+        return (
+            f"{declared.name}: the model declares PARTITION BY {declared.key}, but the database has "
+            "a plain table, which ALTER TABLE cannot partition. Create a partitioned table under "
+            "a new name, attach the old one to it as a partition (op.attach_partition) and swap "
+            "the names; or take the declaration out of the model"
+        )
+    if _same_key(declared, live):
+        return None
+    return (
+        f"{declared.name}: the model declares PARTITION BY {declared.key}, but the database has "
+        f"it partitioned by {live.key}, which ALTER TABLE cannot change. Correct the "
+        "declaration, or build a new table and move the rows"
+    )
+
+
+def _same_key(declared: PartitionedTable, live: PartitionedTable) -> bool:
+    if declared.key is None or live.key is None or declared.key.strategy != live.key.strategy:
+        return False
+    if None in declared.key.columns or None in live.key.columns:
+        return True  # expressions are printed in many ways; only columns can be told apart
+    return declared.key == live.key
+
+
+def _operations(
+    declared: PartitionedTable, live: PartitionedTable | None, now: datetime
+) -> Iterator[Operation]:
+    policy, name = declared.policy, declared.name
+    known = None if live is None else live.policy
+    if policy is None:
+        if known is not None:
+            yield DropPartitionPolicy.of(name, known)
+        return
+    yield from _missing(declared, live or declared, policy, now, new_table=live is None)
+    if known != policy:
+        operation = SetPartitionPolicy.of(name, policy)
+        operation.previous = known
+        yield operation
+
+
+def _missing(
+    declared: PartitionedTable,
+    live: PartitionedTable,
+    policy: Policy,
+    now: datetime,
+    *,
+    new_table: bool,
+) -> Iterator[CreateRangePartitions]:
+    """One operation for each contiguous range that is missing, and for the default partition."""
+    default = policy.default and not live.has_default
+    for start, stop in missing_days(policy, live, now):
+        yield CreateRangePartitions(
+            declared.name.name,
+            policy.every,
+            start.isoformat(),
+            None if stop is None else stop.isoformat(),
+            policy.ahead if stop is None else None,
+            policy.timezone,
+            default and stop is None,
+            declared.name.schema,
+            new_table,
+        )
+        default = default and stop is not None
+    if default:
+        name = declared.name
+        yield CreateRangePartitions(name.name, policy.every, default=True, schema=name.schema)
+
+
+def window(policy: Policy, live: PartitionedTable, now: datetime) -> tuple[date, date]:
+    """First days of the first and of the last period that must exist at the moment `now`."""
+    current = floor(today(now, ZoneInfo(policy.timezone)), policy.every)
+    first = current
+    if policy.start is not None:
+        first = date.fromisoformat(policy.start)
+    elif live.covered:
+        begin = live.covered[0].lower or live.covered[0].upper
+        first = current if begin is None else floor(_day(begin, policy, live), policy.every)
+    if policy.retain is not None:
+        first = max(first, shift(current, policy.every, -policy.retain))
+    return first, shift(current, policy.every, policy.ahead)
+
+
+def missing_days(
+    policy: Policy, live: PartitionedTable, now: datetime
+) -> list[tuple[date, date | None]]:
+    """Whole periods that hold what is missing: first day, and first day after or None at the end."""
+    first, last = window(policy, live, now)
+    if first > last:
+        return []
+    local = None if live.naive else ZoneInfo(policy.timezone)
+    stop = moment(shift(last, policy.every, 1), local)
+    found: dict[tuple[date, date | None], None] = {}
+    for part in subtract(Range(moment(first, local), stop), live.covered):
+        if part.lower is None or part.upper is None:  # subtract() gives bounded parts only
+            continue
+        begin = floor(_day(part.lower, policy, live), policy.every)
+        final = floor(_day(part.upper - timedelta(microseconds=1), policy, live), policy.every)
+        end = None if part.upper == stop else shift(final, policy.every, 1)
+        found[begin, end] = None
+    return list(found)
+
+
+def _day(value: datetime, policy: Policy, live: PartitionedTable) -> date:
+    return value.date() if live.naive else today(value, ZoneInfo(policy.timezone))

@@ -1,0 +1,260 @@
+"""RangePartitions: what a model declares, and the policy that follows from it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any, Self, cast, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from sqlalchemy import Column, Constraint, Date, DateTime, Index, PrimaryKeyConstraint
+from sqlalchemy import Table, TypeDecorator, UniqueConstraint, event
+from sqlalchemy.schema import SchemaItem
+
+from alembic_enterprise.errors import DeclarationError
+from alembic_enterprise.partitions.periods import SUFFIX_BYTES, Every, floor
+
+INFO = "alembic_enterprise"
+"""Key of `Table.info` under which a table's declarations stand, in the order written."""
+
+NAME_BYTES = 63
+"""Longest identifier in bytes (NAMEDATALEN - 1, PostgreSQL docs, "Identifiers")."""
+
+TIMES = ("date", "timestamp without time zone", "timestamp with time zone")
+"""Key types, as `format_type` prints them."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the scheduled job keeps true for one table.
+
+    Attributes:
+        every: length of a partition.
+        ahead: how many periods beyond the current one must exist.
+        retain: how many whole past periods are kept beside the current one; None keeps all.
+        timezone: IANA zone in which periods begin at midnight.
+        start: first day of the first partition, ISO 8601; None means wherever the table begins.
+        default: whether a default partition catches rows of no period.
+    """
+
+    every: Every
+    ahead: int = 3
+    retain: int | None = None
+    timezone: str = "UTC"
+    start: str | None = None
+    default: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise `DeclarationError` when a value cannot be used."""
+        if self.every not in get_args(Every):
+            raise DeclarationError(f'every={self.every!r}: write one of {_words(get_args(Every))}')
+        for name, least in (("ahead", 0), ("retain", 1)):
+            value = getattr(self, name)
+            if not (name == "retain" and value is None) and not _whole(value, least):
+                raise DeclarationError(f"{name}={value!r}: write a whole number from {least} up")
+        zone(self.timezone)
+        if self.start is not None and floor(day(self.start), self.every) != day(self.start):
+            first = floor(day(self.start), self.every)
+            raise DeclarationError(
+                f'start="{self.start}" is not the first day of a {self.every}: write start="{first}"'
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The policy as the registry keeps it; `kind` leaves room for other kinds of policies."""
+        return {"kind": "range", **asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The policy that `to_json` gave; keys of a newer release are ignored."""
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        return cls(**known)
+
+
+def zone(name: str) -> ZoneInfo:
+    """The IANA time zone of that name. Raises `DeclarationError` when there is none."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError) as error:
+        raise DeclarationError(
+            f'timezone={name!r} is unknown: write an IANA name such as "UTC" or "Europe/Berlin" '
+            "(a machine without a time zone database needs `pip install tzdata`)"
+        ) from error
+
+
+def day(text: str | date) -> date:
+    """A day from ISO 8601 text. Raises `DeclarationError` for anything else."""
+    if isinstance(text, date) and not isinstance(text, datetime):
+        return text
+    try:
+        return date.fromisoformat(cast("str", text))
+    except (TypeError, ValueError) as error:
+        raise DeclarationError(f'{text!r} is not a day: write it as "2026-11-01"') from error
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _words(values: Iterable[str]) -> str:
+    return ", ".join(f'"{value}"' for value in values)
+
+
+class RangePartitions(SchemaItem):
+    """Declares that a table lives in range partitions by time.
+
+    Goes into `__table_args__` or `Table(...)` and sets `PARTITION BY` itself:
+
+        class Event(Base):
+            __tablename__ = "events"
+            __table_args__ = (RangePartitions("created_at", every="month"),)
+
+    Args:
+        key: the column whose value decides, of type date, timestamp or timestamptz, NOT NULL and
+            part of the primary key and of every unique key.
+        every: "day", "week" (ISO, from Monday), "month", "quarter" or "year".
+        ahead: how many periods beyond the current one exist after each migration and each run of
+            the scheduled job.
+        retain: how many whole past periods the scheduled job keeps; None keeps all.
+        timezone: IANA zone in which periods begin at midnight.
+        start: first day of the first partition ("2026-01-01" or a `date`); None means the period
+            in which the migration is generated, or wherever an existing table begins.
+        default: also keep a default partition. It catches rows of no period, and costs: each new
+            partition scans and locks it, and DETACH CONCURRENTLY is refused.
+
+    Raises:
+        DeclarationError: when the models are imported, with the declaration to write instead.
+    """
+
+    __visit_name__ = "range_partitions"
+
+    def __init__(
+        self,
+        key: str,
+        *,
+        every: Every,
+        ahead: int = 3,
+        retain: int | None = None,
+        timezone: str = "UTC",
+        start: str | date | None = None,
+        default: bool = False,
+    ) -> None:
+        """Take the declaration; the table is checked once all its columns are known."""
+        first = None if start is None else day(start).isoformat()
+        self.key = key
+        self.policy = Policy(every, ahead, retain, timezone, first, default)
+
+    def __repr__(self) -> str:
+        """The declaration as it would be written."""
+        policy = self.policy
+        values = {name: getattr(policy, name) for name in ("ahead", "retain", "timezone", "start")}
+        words = [f"{name}={value!r}" for name, value in values.items() if value is not None]
+        default = [f"default={policy.default}"] if policy.default else []
+        return ", ".join([f"RangePartitions({self.key!r}, every={policy.every!r}", *words, *default]) + ")"
+
+    def _set_parent(self, parent: Any, **_: Any) -> None:
+        """Attach to a table (the hook of every SchemaItem) and check it when it is complete."""
+        specs = parent.info.setdefault(INFO, [])
+        if any(isinstance(spec, RangePartitions) for spec in specs):
+            raise DeclarationError(
+                f"{parent.fullname}: two RangePartitions on one table; keep one of them"
+            )
+        if parent.kwargs.get("postgresql_partition_by") is not None:
+            raise DeclarationError(
+                f"{parent.fullname}: RangePartitions sets PARTITION BY itself; "
+                "remove postgresql_partition_by"
+            )
+        specs.append(self)
+        parent.kwargs["postgresql_partition_by"] = f"RANGE ({quoted(self.key)})"
+        event.listen(parent, "after_parent_attach", self._check)
+
+    def _check(self, table: Table, _metadata: object) -> None:
+        check(table, self)
+
+
+def quoted(name: str) -> str:
+    """An identifier in double quotes."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def declared_on(table: Table) -> RangePartitions | None:
+    """The declaration on a table, if it has one."""
+    specs = table.info.get(INFO, [])
+    return next((spec for spec in specs if isinstance(spec, RangePartitions)), None)
+
+
+def check(table: Table, spec: RangePartitions) -> None:
+    """Raise `DeclarationError` unless PostgreSQL can partition `table` as `spec` says."""
+    column = table.columns.get(spec.key)
+    if column is None:
+        column = next((item for item in table.columns if item.name == spec.key), None)
+    if column is None:
+        names = _words(item.name for item in table.columns)
+        raise DeclarationError(
+            f'{table.fullname}: RangePartitions("{spec.key}"): no such column; it has {names}'
+        )
+    _check_column(table, column)
+    for constraint in _unique_keys(table):
+        _check_unique(table, column, constraint)
+    _check_length(table, spec.policy)
+
+
+def _check_column(table: Table, column: Column[Any]) -> None:
+    if key_type(column) is None:
+        raise DeclarationError(
+            f"{table.fullname}.{column.name} is of type {column.type!r}: a partition key must be "
+            "Date or DateTime; write DateTime(timezone=True)"
+        )
+    if column.nullable:
+        raise DeclarationError(
+            f"{table.fullname}.{column.name} is nullable, and a row without {column.name} fits no "
+            "partition: write nullable=False"
+        )
+
+
+def key_type(column: Column[Any]) -> str | None:
+    """Which of `TIMES` the column is in PostgreSQL, or None."""
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415  # importing models stays fast
+
+    kind = column.type.dialect_impl(postgresql.dialect())
+    while isinstance(kind, TypeDecorator):
+        kind = kind.impl_instance
+    if isinstance(kind, Date):
+        return TIMES[0]
+    if isinstance(kind, DateTime):
+        return TIMES[2] if kind.timezone else TIMES[1]
+    return None
+
+
+def _unique_keys(table: Table) -> list[Constraint | Index]:
+    keys: list[Constraint | Index] = [
+        item
+        for item in table.constraints
+        if isinstance(item, PrimaryKeyConstraint | UniqueConstraint) and item.columns
+    ]
+    return [*keys, *(index for index in table.indexes if index.unique)]
+
+
+def _check_unique(table: Table, column: Column[Any], key: Any) -> None:
+    names = [item.name for item in key.columns]
+    if column.name in names:
+        return
+    corrected = _words([*names, column.name])
+    if isinstance(key, PrimaryKeyConstraint):
+        kind, advice = "the primary key", f"PrimaryKeyConstraint({corrected})"
+    elif isinstance(key, UniqueConstraint):
+        kind, advice = "a unique constraint", f"UniqueConstraint({corrected})"
+    else:
+        kind, advice = f"the unique index {key.name}", f'Index("{key.name}", {corrected}, unique=True)'
+    raise DeclarationError(
+        f'{table.fullname}: {kind} ({", ".join(names)}) lacks the partition column {column.name}, '
+        f"and PostgreSQL can only keep it unique inside one partition: write {advice}"
+    )
+
+
+def _check_length(table: Table, policy: Policy) -> None:
+    length = len(table.name.encode()) + SUFFIX_BYTES[policy.every]
+    if length > NAME_BYTES:
+        longest = NAME_BYTES - SUFFIX_BYTES[policy.every]
+        raise DeclarationError(
+            f"{table.fullname}: the names of its partitions would have {length} bytes, and "
+            f"PostgreSQL cuts names at {NAME_BYTES}: shorten the table's name to {longest} bytes"
+        )

@@ -1,0 +1,166 @@
+"""Attaching a table as a partition, and detaching it again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from alembic.operations import Operations
+from psycopg.sql import SQL, Composable, Literal
+
+from alembic_enterprise.errors import OperationError
+from alembic_enterprise.operation import Operation
+from alembic_enterprise.partitions.model import zone
+from alembic_enterprise.sql import Name
+
+
+@dataclass
+class _Attachment(Operation):
+    """The arguments that attaching and detaching share."""
+
+    table: str
+    partition: str
+    start: str | None = None
+    stop: str | None = None
+    timezone: str = "UTC"
+    schema: str | None = None
+    partition_schema: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `EnterpriseError` when an argument cannot be used."""
+        zone(self.timezone)
+
+    @property
+    def name(self) -> Name:
+        """The partitioned table."""
+        return Name(self.schema, self.table)
+
+    @property
+    def partition_name(self) -> Name:
+        """The partition; in the table's schema unless told otherwise."""
+        return Name(self.partition_schema or self.schema, self.partition)
+
+    def _bound(self, moment: str | None, unbounded: SQL) -> Composable:
+        """A bound that says its zone, so that the session's TimeZone does not matter.
+
+        `date` and `timestamp` keys ignore the zone (PostgreSQL docs, "Date/Time Types").
+        """
+        return unbounded if moment is None else Literal(f"{moment} {self.timezone}")
+
+
+@dataclass
+class AttachPartition(_Attachment):
+    """Make an existing table the partition for a range."""
+
+    operation_name: ClassVar[str] = "attach_partition"
+
+    @classmethod
+    def attach_partition(
+        cls,
+        operations: Operations,
+        table: str,
+        partition: str,
+        *,
+        start: str | None = None,
+        stop: str | None = None,
+        timezone: str = "UTC",
+        schema: str | None = None,
+        partition_schema: str | None = None,
+    ) -> None:
+        """Make an existing table the partition that holds `start` up to, but without, `stop`.
+
+        The server reads the whole table to check it unless a validated CHECK constraint already
+        says `key IS NOT NULL AND key >= start AND key < stop`.
+
+        Args:
+            table: the partitioned table.
+            partition: the table to attach.
+            start: first moment, ISO 8601 ("2026-11-01" or "2026-11-01 06:00"); None for MINVALUE.
+            stop: first moment after it; None for MAXVALUE.
+            timezone: IANA zone that both are in.
+            schema: schema of the table.
+            partition_schema: schema of the partition, when it is another one.
+        """
+        operations.invoke(
+            cls(table, partition, start, stop, timezone, schema, partition_schema)
+        )
+
+    def statements(self) -> Sequence[Composable]:
+        """One ALTER TABLE."""
+        return [
+            SQL("ALTER TABLE {} ATTACH PARTITION {}\nFOR VALUES FROM ({}) TO ({})").format(
+                self.name.sql,
+                self.partition_name.sql,
+                self._bound(self.start, SQL("MINVALUE")),
+                self._bound(self.stop, SQL("MAXVALUE")),
+            )
+        ]
+
+    def reverse(self) -> "DetachPartition":
+        """Detach it again; its rows stay in it."""
+        return DetachPartition(**vars(self))
+
+
+@dataclass
+class DetachPartition(_Attachment):
+    """Make a partition a table of its own again; nothing is dropped."""
+
+    operation_name: ClassVar[str] = "detach_partition"
+
+    concurrently: bool = False
+
+    @classmethod
+    def detach_partition(
+        cls,
+        operations: Operations,
+        table: str,
+        partition: str,
+        *,
+        start: str | None = None,
+        stop: str | None = None,
+        timezone: str = "UTC",
+        schema: str | None = None,
+        partition_schema: str | None = None,
+        concurrently: bool = False,
+    ) -> None:
+        """Make a partition a table of its own again; its rows stay in it.
+
+        Args:
+            table: the partitioned table.
+            partition: the partition to detach.
+            start: the bounds it had, which only the reverse operation needs.
+            stop: see `start`.
+            timezone: IANA zone of both.
+            schema: schema of the table.
+            partition_schema: schema of the partition, when it is another one.
+            concurrently: do not lock out readers and writers. The server refuses this inside a
+                transaction, so what the script did before is committed first; and it refuses it
+                on a table with a default partition.
+        """
+        operations.invoke(
+            cls(table, partition, start, stop, timezone, schema, partition_schema, concurrently)
+        )
+
+    @property
+    def in_transaction(self) -> bool:
+        """False for the concurrent form."""
+        return not self.concurrently
+
+    def statements(self) -> Sequence[Composable]:
+        """One ALTER TABLE."""
+        return [
+            SQL("ALTER TABLE {} DETACH PARTITION {}{}").format(
+                self.name.sql,
+                self.partition_name.sql,
+                SQL(" CONCURRENTLY" if self.concurrently else ""),
+            )
+        ]
+
+    def reverse(self) -> AttachPartition:
+        """Attach it again, with the bounds given. Raises `OperationError` when none were given."""
+        if self.start is None and self.stop is None:
+            raise OperationError(
+                f"detach_partition({self.table!r}, {self.partition!r}) cannot be reversed without "
+                "the bounds that the partition had: add start= and stop="
+            )
+        arguments = {name: value for name, value in vars(self).items() if name != "concurrently"}
+        return AttachPartition(**arguments)

@@ -1,0 +1,122 @@
+"""Setting and dropping the policy that the scheduled job keeps true."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, cast
+
+from alembic.operations import Operations
+from psycopg.sql import Composable
+
+from alembic_enterprise import registry
+from alembic_enterprise.operation import Operation
+from alembic_enterprise.partitions.model import Policy
+from alembic_enterprise.partitions.periods import Every
+from alembic_enterprise.sql import Name
+
+
+@dataclass
+class _PartitionPolicy(Operation):
+    """The arguments that setting and dropping a policy share."""
+
+    table: str
+    every: Every
+    ahead: int = 3
+    retain: int | None = None
+    timezone: str = "UTC"
+    start: str | None = None
+    default: bool = False
+    schema: str | None = None
+
+    @property
+    def name(self) -> Name:
+        """The partitioned table."""
+        return Name(self.schema, self.table)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy as the registry keeps it. Raises `DeclarationError` for a bad value."""
+        return Policy(
+            self.every, self.ahead, self.retain, self.timezone, self.start, self.default
+        )
+
+    @classmethod
+    def of(cls, name: Name, policy: Policy) -> Any:
+        """The operation that concerns a policy of a table."""
+        return cls(table=name.name, schema=name.schema, **vars(policy))
+
+
+@dataclass
+class SetPartitionPolicy(_PartitionPolicy):
+    """Keep in the database what the scheduled job has to keep true."""
+
+    operation_name: ClassVar[str] = "set_partition_policy"
+
+    previous: Policy | None = field(default=None, compare=False, repr=False)
+    """The policy that this one replaces, for the reverse operation."""
+
+    @classmethod
+    def set_partition_policy(
+        cls,
+        operations: Operations,
+        table: str,
+        *,
+        every: Every,
+        ahead: int = 3,
+        retain: int | None = None,
+        timezone: str = "UTC",
+        start: str | None = None,
+        default: bool = False,
+        schema: str | None = None,
+    ) -> None:
+        """Keep in the database what the scheduled job has to keep true for a table.
+
+        The arguments are those of `RangePartitions`; the policy stands in the table
+        `alembic_enterprise_policy`, in the table's schema, so that the job needs no models.
+        """
+        operations.invoke(cls(table, every, ahead, retain, timezone, start, default, schema))
+
+    def statements(self) -> Sequence[Composable]:
+        """Create the registry where it is missing, then insert or update one row."""
+        return registry.put(self.name, self.policy.to_json())
+
+    def reverse(self) -> "SetPartitionPolicy | DropPartitionPolicy":
+        """Put the previous policy back, or drop this one."""
+        if self.previous is None:
+            return cast("DropPartitionPolicy", DropPartitionPolicy.of(self.name, self.policy))
+        reverse = cast("SetPartitionPolicy", self.of(self.name, self.previous))
+        return replace(reverse, previous=self.policy)
+
+
+@dataclass
+class DropPartitionPolicy(_PartitionPolicy):
+    """Forget the policy of a table; its partitions stay."""
+
+    operation_name: ClassVar[str] = "drop_partition_policy"
+
+    @classmethod
+    def drop_partition_policy(
+        cls,
+        operations: Operations,
+        table: str,
+        *,
+        every: Every,
+        ahead: int = 3,
+        retain: int | None = None,
+        timezone: str = "UTC",
+        start: str | None = None,
+        default: bool = False,
+        schema: str | None = None,
+    ) -> None:
+        """Forget the policy of a table; its partitions stay, and nothing makes new ones.
+
+        The other arguments are the policy as it was, for the reverse operation.
+        """
+        operations.invoke(cls(table, every, ahead, retain, timezone, start, default, schema))
+
+    def statements(self) -> Sequence[Composable]:
+        """Delete one row."""
+        return registry.remove(self.name)
+
+    def reverse(self) -> SetPartitionPolicy:
+        """Set the policy again."""
+        return cast("SetPartitionPolicy", SetPartitionPolicy.of(self.name, self.policy))

@@ -1,0 +1,182 @@
+"""Creating and dropping the partitions of a range."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from alembic.operations import Operations
+from psycopg.sql import Composable, Literal
+
+from alembic_enterprise.errors import OperationError
+from alembic_enterprise.operation import REFUSED, Operation
+from alembic_enterprise.partitions.model import Policy, day
+from alembic_enterprise.partitions.operations import blocks
+from alembic_enterprise.partitions.periods import DAYS, MONTHS, SUFFIX, Every
+from alembic_enterprise.registry import OWNERSHIP
+from alembic_enterprise.sql import Name, do_block
+
+
+@dataclass
+class _RangePartitions(Operation):
+    """The arguments that creating and dropping a range of partitions share."""
+
+    table: str
+    every: Every
+    start: str | None = None
+    stop: str | None = None
+    ahead: int | None = None
+    timezone: str = "UTC"
+    default: bool = False
+    schema: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `EnterpriseError` when an argument cannot be used."""
+        Policy(self.every, self.ahead or 0, timezone=self.timezone)
+        call = f"{self.operation_name}({self.table!r})"
+        if self.start is None and self.stop is None and self.ahead is None and self.default:
+            return
+        if self.start is None or (self.stop is None) == (self.ahead is None):
+            raise OperationError(
+                f"{call}: give start=, and either stop= (a fixed end) or ahead= (periods beyond "
+                "the one in which the migration runs); or default=True alone"
+            )
+        if self.stop is not None and day(self.stop) <= day(self.start):
+            raise OperationError(f"{call}: stop={self.stop!r} must be after start={self.start!r}")
+
+    @property
+    def name(self) -> Name:
+        """The partitioned table."""
+        return Name(self.schema, self.table)
+
+    def _values(self) -> dict[str, Composable]:
+        return {
+            "table": self.name.regclass,
+            "start": Literal(self.start),
+            "stop": Literal(self.stop),
+            "ahead": Literal(self.ahead),
+            "timezone": Literal(self.timezone),
+            "unit": Literal(self.every),
+            "step": Literal(_interval(self.every)),
+            "default": Literal(self.default),
+            "ownership": Literal(OWNERSHIP),
+            "refused": Literal(REFUSED),
+        }
+
+
+def _interval(every: Every) -> str:
+    return f"{MONTHS[every]} months" if every in MONTHS else f"{DAYS[every]} days"
+
+
+@dataclass
+class CreateRangePartitions(_RangePartitions):
+    """Create the partitions that a range lacks; those that exist stay as they are."""
+
+    operation_name: ClassVar[str] = "create_range_partitions"
+
+    new_table: bool = field(default=False, compare=False, repr=False)
+    """Whether the table is created in the same script: then all of it goes again."""
+
+    @classmethod
+    def create_range_partitions(
+        cls,
+        operations: Operations,
+        table: str,
+        *,
+        every: Every,
+        start: str | None = None,
+        stop: str | None = None,
+        ahead: int | None = None,
+        timezone: str = "UTC",
+        default: bool = False,
+        schema: str | None = None,
+    ) -> None:
+        """Create the partitions that a range of a partitioned table lacks.
+
+        What exists is recognised by its bounds, whatever its name; a partly covered period gets
+        partitions for the rest of it. Each partition is made beside the table and then attached, so
+        that readers and writers of the table are not stopped.
+
+        Args:
+            table: the partitioned table.
+            every: "day", "week", "month", "quarter" or "year".
+            start: first day of the range, ISO 8601; None for the default partition alone.
+            stop: first day after the range; or
+            ahead: through this many periods after the one in which the migration runs.
+            timezone: IANA zone in which periods begin at midnight.
+            default: also create a default partition.
+            schema: schema of the table.
+        """
+        operation = cls(table, every, start, stop, ahead, timezone, default, schema)
+        operations.invoke(operation)
+
+    def statements(self) -> Sequence[Composable]:
+        """One block, which finds out on the server what is missing on the day it runs."""
+        values = self._values() | {"suffix": Literal(SUFFIX[self.every])}
+        return [do_block(blocks.CREATE_RANGE_PARTITIONS, **values)]
+
+    def reverse(self) -> "DropRangePartitions":
+        """Drop the same range, or every partition of a table that is dropped next."""
+        return DropRangePartitions(**_shared(self), whole_table=self.new_table)
+
+
+@dataclass
+class DropRangePartitions(_RangePartitions):
+    """Drop the partitions of a range that we made, unless they hold rows."""
+
+    operation_name: ClassVar[str] = "drop_range_partitions"
+
+    whole_table: bool = False
+    drop_rows: bool = False
+
+    @classmethod
+    def drop_range_partitions(
+        cls,
+        operations: Operations,
+        table: str,
+        *,
+        every: Every,
+        start: str | None = None,
+        stop: str | None = None,
+        ahead: int | None = None,
+        timezone: str = "UTC",
+        default: bool = False,
+        schema: str | None = None,
+        whole_table: bool = False,
+        drop_rows: bool = False,
+    ) -> None:
+        """Drop the partitions of a range that alembic-enterprise made.
+
+        Args:
+            table: the partitioned table.
+            every: as it was created.
+            start: first day of the range, ISO 8601.
+            stop: first day after the range; without one, everything from `start` on goes.
+            ahead: as it was created.
+            timezone: IANA zone in which periods begin at midnight.
+            default: also drop the default partition.
+            schema: schema of the table.
+            whole_table: drop every partition, whoever made it: the table itself goes next.
+            drop_rows: drop partitions that hold rows as well. Without it they are counted, and the
+                migration stops with the number.
+        """
+        operation = cls(
+            table, every, start, stop, ahead, timezone, default, schema, whole_table, drop_rows
+        )
+        operations.invoke(operation)
+
+    def statements(self) -> Sequence[Composable]:
+        """One block that looks for rows under a lock before it drops anything."""
+        values = self._values() | {
+            "whole_table": Literal(self.whole_table),
+            "drop_rows": Literal(self.drop_rows),
+        }
+        return [do_block(blocks.DROP_RANGE_PARTITIONS, **values)]
+
+    def reverse(self) -> CreateRangePartitions:
+        """Create the range again, empty."""
+        return CreateRangePartitions(**_shared(self), new_table=self.whole_table)
+
+
+def _shared(operation: _RangePartitions) -> dict[str, Any]:
+    names = _RangePartitions.__dataclass_fields__
+    return {name: getattr(operation, name) for name in names}

@@ -1,0 +1,141 @@
+"""Calendar periods in a declared time zone, and which of them a table lacks.
+
+Moments are `datetime` values on one line per table: aware, in UTC, for `timestamptz` keys, and
+naive for `date` and `timestamp` keys. A missing end (None) is unbounded. Ranges are half-open.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import count, takewhile
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from alembic_enterprise.errors import OperationError
+
+Every = Literal["day", "week", "month", "quarter", "year"]
+"""The calendar steps; also what PostgreSQL's `date_trunc` calls them. Weeks begin on Monday (ISO)."""
+
+MONTHS: dict[str, int] = {"month": 1, "quarter": 3, "year": 12}
+"""Length of the steps that are counted in months."""
+
+DAYS: dict[str, int] = {"day": 1, "week": 7}
+"""Length of the steps that are counted in days."""
+
+SUFFIX: dict[str, str] = {
+    "day": '"_y"YYYY"_m"MM"_d"DD',
+    "week": '"_y"IYYY"_w"IW',
+    "month": '"_y"YYYY"_m"MM',
+    "quarter": '"_y"YYYY"_q"Q',
+    "year": '"_y"YYYY',
+}
+"""What follows the table's name in a partition's name, as a pattern for PostgreSQL's `to_char`."""
+
+SUFFIX_BYTES: dict[str, int] = {"day": 14, "week": 10, "month": 10, "quarter": 9, "year": 6}
+"""Length of those suffixes, in bytes, for years of four digits."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """A half-open range of moments; None means unbounded on that side."""
+
+    lower: datetime | None
+    upper: datetime | None
+
+    def __str__(self) -> str:
+        return f"[{self.lower or 'MINVALUE'}, {self.upper or 'MAXVALUE'})"
+
+
+def floor(day: date, every: Every) -> date:
+    """First day of the period that holds `day`."""
+    if every == "week":
+        return day - timedelta(days=day.weekday())
+    if every == "day":
+        return day
+    months = (day.year * 12 + day.month - 1) // MONTHS[every] * MONTHS[every]
+    return date(months // 12, months % 12 + 1, 1)
+
+
+def shift(first: date, every: Every, periods: int) -> date:
+    """First day of the period that lies `periods` steps after the one that begins at `first`.
+
+    Raises `OperationError` when that leaves the years 1 to 9999.
+    """
+    try:
+        if every in DAYS:
+            return first + timedelta(days=DAYS[every] * periods)
+        months = first.year * 12 + first.month - 1 + MONTHS[every] * periods
+        return date(months // 12, months % 12 + 1, 1)
+    except (OverflowError, ValueError) as error:
+        msg = f"{periods} periods of one {every} after {first} is outside the years 1 to 9999"
+        raise OperationError(msg) from error
+
+
+def moment(day: date, zone: ZoneInfo | None) -> datetime:
+    """Midnight of `day`: in UTC for a zone, naive without one.
+
+    Where a clock change skips or repeats midnight, standard time decides, as in PostgreSQL
+    (DetermineTimeZoneOffset in src/backend/utils/adt/datetime.c).
+    """
+    local = datetime(day.year, day.month, day.day)  # noqa: DTZ001  # the zone comes below, if any
+    if zone is None:
+        return local
+    offsets = [local.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1)]
+    standard = min(offset for offset in offsets if offset is not None)
+    return (local - standard).replace(tzinfo=UTC)
+
+
+def today(now: datetime, zone: ZoneInfo) -> date:
+    """The day that the aware moment `now` falls on in `zone`."""
+    return now.astimezone(zone).date()
+
+
+def periods(first: date, last: date, every: Every, zone: ZoneInfo | None) -> Iterator[Range]:
+    """The periods from the one that begins at `first` through the one that begins at `last`."""
+    starts = takewhile(lambda day: day <= last, (shift(first, every, n) for n in count()))
+    for start in starts:
+        yield Range(moment(start, zone), moment(shift(start, every, 1), zone))
+
+
+def merged(ranges: Iterable[Range]) -> list[Range]:
+    """The same moments as the fewest ranges, in order."""
+    result: list[Range] = []
+    for item in sorted(ranges, key=_by_lower):
+        last = result[-1] if result else None
+        if last is None or (last.upper is not None and not _reaches(last.upper, item.lower)):
+            result.append(item)
+        elif last.upper is not None and (item.upper is None or item.upper > last.upper):
+            result[-1] = Range(last.lower, item.upper)
+    return result
+
+
+def subtract(wanted: Range, covered: Iterable[Range]) -> list[Range]:
+    """The parts of the bounded range `wanted` that no range of `covered` holds, in order."""
+    missing: list[Range] = []
+    lower, upper = wanted.lower, wanted.upper
+    if lower is None or upper is None:
+        msg = f"{wanted} is not bounded"
+        raise OperationError(msg)
+    for item in merged(covered):
+        if item.upper is not None and item.upper <= lower:
+            continue
+        if item.lower is not None and item.lower >= upper:
+            break
+        if item.lower is not None and item.lower > lower:
+            missing.append(Range(lower, item.lower))
+        if item.upper is None:
+            return missing
+        lower = item.upper
+    if lower < upper:
+        missing.append(Range(lower, upper))
+    return missing
+
+
+def _by_lower(item: Range) -> tuple[bool, datetime]:
+    if item.lower is None:
+        return (False, datetime.min)  # noqa: DTZ901  # never compared: the flag decides first
+    return (True, item.lower)
+
+
+def _reaches(upper: datetime, lower: datetime | None) -> bool:
+    return lower is None or lower <= upper

@@ -1,0 +1,119 @@
+"""All that Alembic learns about us, as one readable list; imported by name in env.py.
+
+    import alembic_enterprise.plugin  # noqa: F401
+    context.configure(..., autogenerate_plugins=["alembic.autogenerate.*", "alembic_enterprise.*"])
+
+It is no entry point: before Alembic 1.20.1 a plugin's entry point made `import alembic` raise
+(alembic ticket 1873).
+"""
+
+import sys
+from collections.abc import Sequence
+
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import MigrateOperation, Operations
+from alembic.operations.ops import CreateTableOp, DropTableOp, UpgradeOps
+from alembic.runtime.plugins import Plugin
+from alembic.util import DispatchPriority, PriorityDispatchResult
+from sqlalchemy import Table
+
+from alembic_enterprise import reflection
+from alembic_enterprise.operation import Operation, execute, render, reported
+from alembic_enterprise.partitions import catalog, compare
+from alembic_enterprise.partitions.catalog import Catalog
+from alembic_enterprise.partitions.model import INFO
+from alembic_enterprise.partitions.operations import OPERATIONS
+from alembic_enterprise.sql import Name
+
+NAME = "alembic_enterprise.partitions"
+"""What `autogenerate_plugins=["alembic_enterprise.*"]` matches."""
+
+
+def setup(plugin: Plugin) -> None:
+    """Add our comparators to Alembic's: hide before anything is reflected, compare at the end.
+
+    Each has a `compare_element` of its own, so that no result of another plugin can silence it.
+    """
+    plugin.add_autogenerate_comparator(
+        _hide,
+        "schema",
+        "alembic_enterprise.hide",
+        qualifier="postgresql",
+        priority=DispatchPriority.FIRST,
+    )
+    plugin.add_autogenerate_comparator(
+        _compare_partitions,
+        "schema",
+        "alembic_enterprise.partitions",
+        qualifier="postgresql",
+        priority=DispatchPriority.LAST,
+    )
+
+
+def register() -> None:
+    """Tell Alembic our operations, their rendering and our comparators; once per process."""
+    if hasattr(Operations, OPERATIONS[0].operation_name):
+        return
+    for operation in OPERATIONS:
+        Operations.register_operation(operation.operation_name)(operation)
+    Operations.implementation_for(Operation)(execute)
+    renderers.dispatch_for(Operation)(render)
+    Plugin.setup_plugin_from_module(sys.modules[__name__], NAME)
+
+
+def _hide(
+    context: AutogenContext, _upgrade: UpgradeOps, _schemas: set[str | None]
+) -> PriorityDispatchResult:
+    reflection.hide_partitions(context)
+    return PriorityDispatchResult.CONTINUE
+
+
+def _compare_partitions(
+    context: AutogenContext, upgrade: UpgradeOps, _schemas: set[str | None]
+) -> PriorityDispatchResult:
+    connection = context.connection
+    if connection is None:
+        return PriorityDispatchResult.CONTINUE
+    with reported():
+        live = catalog.read(connection)
+        tables = [table for table in context.sorted_tables if _takes_part(context, table)]
+        found = compare.compare(catalog.declared(tables), live, _existing(context, tables, live))
+    _guard_drops(upgrade, live)
+    for operation in upgrade.ops:
+        if isinstance(operation, CreateTableOp) and operation.info:
+            operation.info.pop(INFO, None)  # it would be rendered into the script
+    upgrade.ops.extend(found)
+    return PriorityDispatchResult.CONTINUE
+
+
+def _takes_part(context: AutogenContext, table: Table) -> bool:
+    """What the environment's include_name and include_object say of a table."""
+    schema = None if table.schema == context.dialect.default_schema_name else table.schema
+    named = context.run_name_filters(table.name, "table", {"schema_name": schema})
+    return named and context.run_object_filters(table, table.name, "table", False, None)  # noqa: FBT003  # as Alembic calls it
+
+
+def _existing(context: AutogenContext, tables: Sequence[Table], live: Catalog) -> set[Name]:
+    default = context.dialect.default_schema_name
+    schemas = {None if table.schema == default else table.schema for table in tables}
+    return {
+        live.resolve(Name(schema, name))
+        for schema in schemas
+        for name in context.inspector.get_table_names(schema=schema)
+    }
+
+
+def _guard_drops(upgrade: UpgradeOps, live: Catalog) -> None:
+    """Before a partitioned table is dropped, look for rows in its partitions."""
+    guarded: list[MigrateOperation] = []
+    for operation in upgrade.ops:
+        if isinstance(operation, DropTableOp):
+            name = Name(operation.schema, operation.table_name)
+            table = live.tables.get(live.resolve(name))
+            guarded += compare.dropped(name, table, live.now) if table else []
+        guarded.append(operation)
+    upgrade.ops[:] = guarded
+
+
+register()

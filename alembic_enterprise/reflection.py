@@ -1,0 +1,169 @@
+"""What Alembic's comparison gets to see: the database without partitions and our own tables.
+
+Partitions are hidden *before* they are reflected: reflecting them and filtering afterwards costs
+as much as the whole comparison of a large database, and Alembic proposes to drop what it sees
+(alembic issue 539). This is also the one file that leans on internals of others:
+
+- `AutogenContext.inspector` can be replaced before the first comparator uses it;
+- the inspector reads tables through `get_table_names` and the `get_multi_*` methods.
+
+`tests/test_reflection.py` has a canary for each.
+"""
+
+import copy
+import functools
+from collections.abc import Collection
+from functools import cached_property
+from typing import Any, cast
+
+from alembic.autogenerate.api import AutogenContext
+from psycopg.sql import SQL, Composable, Literal
+from sqlalchemy import Connection
+from sqlalchemy.dialects.postgresql.base import PGInspector
+
+from alembic_enterprise import registry, sql
+
+_TABLES = SQL("""
+SELECT c.relname, NOT c.relispartition AND c.relname <> {registry}
+       AND NOT starts_with(coalesce(d.description, ''), {ownership})
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_description AS d
+       ON d.objoid = c.oid AND d.objsubid = 0 AND d.classoid = 'pg_catalog.pg_class'::regclass
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {schema}
+  AND (NOT c.relispartition OR c.relname = ANY ({declared}::name[]))
+ORDER BY 1""")
+
+_CLONED_FOREIGN_KEYS = SQL("""
+SELECT c.relname, k.conname
+FROM pg_catalog.pg_constraint AS k
+JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE k.contype = 'f' AND k.conparentid <> 0 AND NOT c.relispartition AND {schema}""")
+
+_PARTITION_KEYS = SQL("""
+SELECT c.relname, pg_get_partkeydef(c.oid)
+FROM pg_catalog.pg_partitioned_table AS p
+JOIN pg_catalog.pg_class AS c ON c.oid = p.partrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE {schema}""")
+
+
+def hide_partitions(context: AutogenContext) -> None:
+    """Replace the inspector that Alembic compares through by one that sees no partitions."""
+    visible = cast("VisibleInspector", copy.copy(context.inspector))
+    visible.__class__ = VisibleInspector
+    visible.info_cache = {}
+    default = context.dialect.default_schema_name
+    visible.declared = {
+        (None if table.schema == default else table.schema, table.name)
+        for table in context.sorted_tables
+    }
+    context.inspector = visible
+
+
+def _of_visible_tables(method: Any) -> Any:
+    """The same method, but without names it reads the visible tables and not every partition."""
+
+    @functools.wraps(method)
+    def narrowed(
+        self: "VisibleInspector", schema: str | None = None, filter_names: Any = None, **kw: Any
+    ) -> Any:
+        names = self.get_table_names(schema) if filter_names is None else list(filter_names)
+        return method(self, schema=schema, filter_names=names, **kw) if names else {}
+
+    return narrowed
+
+
+class VisibleInspector(PGInspector):
+    """An inspector that leaves out partitions, our own tables and cloned foreign keys.
+
+    A partition that has a model of its own (`declared`) stays visible: it is compared like any
+    table. A foreign key to a partitioned table has one clone in pg_constraint for each partition;
+    SQLAlchemy reflects them all.
+    """
+
+    declared: set[tuple[str | None, str]]
+
+    get_multi_columns = _of_visible_tables(PGInspector.get_multi_columns)
+    get_multi_pk_constraint = _of_visible_tables(PGInspector.get_multi_pk_constraint)
+    get_multi_indexes = _of_visible_tables(PGInspector.get_multi_indexes)
+    get_multi_unique_constraints = _of_visible_tables(PGInspector.get_multi_unique_constraints)
+    get_multi_check_constraints = _of_visible_tables(PGInspector.get_multi_check_constraints)
+    get_multi_table_comment = _of_visible_tables(PGInspector.get_multi_table_comment)
+    _get_multi_foreign_keys = _of_visible_tables(PGInspector.get_multi_foreign_keys)
+
+    def get_table_names(self, schema: str | None = None, **_: Any) -> list[str]:
+        """Names of the visible tables of one schema, or of the search_path."""
+        if schema not in self._tables:
+            self._tables[schema] = self._read_table_names(schema)
+        return list(self._tables[schema])
+
+    def get_foreign_keys(self, table_name: str, schema: str | None = None, **kw: Any) -> Any:
+        """Foreign keys of one table, without their clones."""
+        return self.get_multi_foreign_keys(schema, [table_name], **kw)[schema, table_name]
+
+    def get_multi_foreign_keys(
+        self, schema: str | None = None, filter_names: Collection[str] | None = None, **kw: Any
+    ) -> Any:
+        """Foreign keys of the visible tables, without their clones."""
+        if schema not in self._clones:
+            self._clones[schema] = set(self._rows(_CLONED_FOREIGN_KEYS, schema))
+        clones = self._clones[schema]
+        found = self._get_multi_foreign_keys(schema, filter_names, **kw)
+        return {
+            table: [key for key in keys if (table[1], key["name"]) not in clones]
+            for table, keys in found.items()
+        }
+
+    def get_table_options(self, table_name: str, schema: str | None = None, **kw: Any) -> Any:
+        """Options of one table, `PARTITION BY` among them."""
+        return self.get_multi_table_options(schema, [table_name], **kw)[schema, table_name]
+
+    def get_multi_table_options(
+        self, schema: str | None = None, filter_names: Collection[str] | None = None, **kw: Any
+    ) -> Any:
+        """Options of tables, `PARTITION BY` among them, so that a dropped table can be put back.
+
+        Nothing compares options; only tables without a model are read, as they may be dropped.
+        """
+        wanted = self.get_table_names(schema) if filter_names is None else filter_names
+        dropped = [name for name in wanted if (schema, name) not in self.declared]
+        options: dict[Any, dict[str, Any]] = {(schema, name): {} for name in wanted}
+        if dropped:
+            options |= self._inherited_options(schema, dropped, kw)
+            for name, key in self._rows(_PARTITION_KEYS, schema):
+                if name in dropped:
+                    options[schema, name] = {"postgresql_partition_by": key}
+        return options
+
+    def _inherited_options(self, schema: str | None, names: list[str], kw: dict[str, Any]) -> Any:
+        try:
+            return super().get_multi_table_options(schema=schema, filter_names=names, **kw)
+        except NotImplementedError:  # SQLAlchemy 2.0 reads none from PostgreSQL
+            return {}
+
+    @cached_property
+    def _tables(self) -> dict[str | None, list[str]]:
+        return {}
+
+    @cached_property
+    def _clones(self) -> dict[str | None, set[tuple[Any, ...]]]:
+        return {}
+
+    def _read_table_names(self, schema: str | None) -> list[str]:
+        rows = self._rows(
+            _TABLES,
+            schema,
+            registry=Literal(registry.TABLE),
+            ownership=Literal(registry.OWNERSHIP),
+            declared=Literal([name for place, name in self.declared if place == schema]),
+        )
+        return [name for name, visible in rows if visible or (schema, name) in self.declared]
+
+    def _rows(self, query: SQL, schema: str | None, **values: Composable) -> list[tuple[Any, ...]]:
+        place: Composable = SQL("n.nspname = {}").format(Literal(schema))
+        if schema is None:  # what SQLAlchemy takes for the tables of no schema
+            place = SQL("pg_table_is_visible(c.oid) AND n.nspname <> 'pg_catalog'")
+        rows = sql.execute(cast("Connection", self.bind), query.format(schema=place, **values))
+        return [tuple(row) for row in rows]

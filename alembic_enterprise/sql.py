@@ -1,0 +1,94 @@
+"""Names and composed SQL; the one place where a statement becomes executable and is run.
+
+A statement is a `psycopg.sql.Composable`, so that a name or a value can only get into it quoted.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+from alembic.runtime.migration import MigrationContext
+from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
+from sqlalchemy import Connection, CursorResult
+
+
+@dataclass(frozen=True, order=True)
+class Name:
+    """The name of a relation; without a schema it is looked up along the search_path."""
+
+    schema: str | None
+    name: str
+
+    @property
+    def sql(self) -> Composable:
+        """The name as an identifier, always quoted."""
+        return Identifier(self.name) if self.schema is None else Identifier(self.schema, self.name)
+
+    @property
+    def regclass(self) -> Composable:
+        """The name as a literal that `::regclass` resolves, also in a script run much later."""
+        return Literal(text_of(self.sql))
+
+    def __str__(self) -> str:
+        return self.name if self.schema is None else self.schema + "." + self.name
+
+
+def text_of(statement: Composable) -> str:
+    """The statement as the text that is sent to the server, or printed with `--sql`."""
+    return statement.as_string(None)
+
+
+def do_block(body: LiteralString, **values: Composable) -> Composed:
+    """An anonymous PL/pgSQL block; `values` fill the placeholders of `body`.
+
+    The dollar quote grows until no value contains it: a table may be called `$block$`.
+    """
+    composed = SQL(body).format(**values)
+    quote: LiteralString = "$block$"
+    while quote[:-1] in text_of(composed):
+        quote = "$_" + quote[1:]
+    return SQL("DO {}\n{}\n{}").format(SQL(quote), composed, SQL(quote))
+
+
+def run(context: MigrationContext, statement: Composable) -> None:
+    """Run one statement of a migration, or write it out when the script is made with `--sql`.
+
+    Both ways use the very same text: it goes past SQLAlchemy's `text()`, so a literal `:x` or `%`
+    reaches the server as it is written.
+    """
+    text = text_of(statement)
+    if context.as_sql:
+        context.impl.static_output(text + context.impl.command_terminator)
+        return
+    if context.connection is None:
+        msg = "this migration context has no connection; configure one in env.py"
+        raise TypeError(msg)
+    execute(context.connection, text)
+
+
+def execute(connection: Connection, statement: str | Composable) -> CursorResult[Any]:
+    """Run one statement on a connection, without any parameter processing."""
+    text = statement if isinstance(statement, str) else text_of(statement)
+    return connection.exec_driver_sql(text, execution_options={"no_parameters": True})
+
+
+@contextmanager
+def canonical_output(connection: Connection) -> Iterator[None]:
+    """Let the session print times in ISO form and UTC, and put its own settings back afterwards.
+
+    `pg_get_expr` prints partition bounds with the session's DateStyle and TimeZone; other settings
+    than these give text that cannot be read back (PostgreSQL docs, "Date/Time Output"). After an
+    error nothing is put back: the settings go with the transaction that made them.
+    """
+    read = SQL("SELECT current_setting('DateStyle'), current_setting('TimeZone')")
+    style, zone = execute(connection, read).one()
+    execute(connection, _set_output("ISO, YMD", "UTC"))
+    yield
+    execute(connection, _set_output(style, zone))
+
+
+def _set_output(style: str, zone: str) -> Composed:
+    return SQL(
+        "SELECT set_config('DateStyle', {}, false), set_config('TimeZone', {}, false)"
+    ).format(Literal(style), Literal(zone))
