@@ -16,7 +16,7 @@ It is not frozen: Alembic's `Rewriter` sets an attribute on every operation it w
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
 from typing import Any, ClassVar
@@ -24,11 +24,14 @@ from typing import Any, ClassVar
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, Operations
 from alembic.util import CommandError
-from psycopg.sql import SQL, Composable
+from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
 from alembic_enterprise.errors import EnterpriseError
+
+LINE = 60
+"""Longest list of arguments that is rendered on one line, in characters."""
 
 REFUSED = "AE001"
 """SQLSTATE of a refusal raised by our own blocks; the message ends in the next step."""
@@ -88,20 +91,18 @@ def execute(operations: Operations, operation: Operation) -> None:
 
 
 @contextmanager
-def _without_lock_timeout(operations: Operations) -> Iterator[None]:
+def _without_lock_timeout(operations: Operations) -> Generator[None]:
     """Statements with CONCURRENTLY wait inside; a timeout would leave them half done."""
     context = operations.get_context()
     before = None
     if context.connection is not None:
-        before = sql.execute(context.connection, "SHOW lock_timeout").scalar_one()
+        [(before,)] = sql.rows(context.connection, SQL("SHOW lock_timeout"))
     sql.run(context, SQL("SET lock_timeout = 0"))
     try:
         yield
     finally:
-        restored = SQL("RESET lock_timeout")
-        if before is not None:
-            restored = SQL("SET lock_timeout = {}").format(before)
-        sql.run(context, restored)
+        value = SQL("DEFAULT") if before is None else Literal(before)
+        sql.run(context, SQL("SET lock_timeout = {}").format(value))
 
 
 def render(autogen_context: AutogenContext, operation: Operation) -> str:
@@ -111,13 +112,13 @@ def render(autogen_context: AutogenContext, operation: Operation) -> str:
     first = next(iter(arguments))
     lines = [repr(arguments.pop(first)), *(f"{name}={arguments[name]!r}" for name in arguments)]
     inner = ", ".join(lines)
-    if len(inner) > 60:
+    if len(inner) > LINE:
         inner = "\n    " + ",\n    ".join(lines) + ",\n"
     return f"{prefix}{operation.operation_name}({inner})"
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def reported() -> Generator[None]:
     """Turn our errors, and refusals of our blocks, into the one line that Alembic's CLI prints."""
     try:
         yield

@@ -91,7 +91,9 @@ def _takes_part(context: AutogenContext, table: Table) -> bool:
     """What the environment's include_name and include_object say of a table."""
     schema = None if table.schema == context.dialect.default_schema_name else table.schema
     named = context.run_name_filters(table.name, "table", {"schema_name": schema})
-    return named and context.run_object_filters(table, table.name, "table", False, None)  # noqa: FBT003  # as Alembic calls it
+    return named and context.run_object_filters(
+        table, table.name, "table", False, None
+    )  # as Alembic calls it
 
 
 def _existing(context: AutogenContext, tables: Sequence[Table], live: Catalog) -> set[Name]:

@@ -12,7 +12,7 @@ as much as the whole comparison of a large database, and Alembic proposes to dro
 
 import copy
 import functools
-from collections.abc import Collection
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from alembic.autogenerate.api import AutogenContext
 from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql.base import PGInspector
+from sqlalchemy.engine.reflection import ObjectKind, ObjectScope
 
 from alembic_enterprise import registry, sql
 
@@ -104,13 +105,18 @@ class VisibleInspector(PGInspector):
         return self.get_multi_foreign_keys(schema, [table_name], **kw)[schema, table_name]
 
     def get_multi_foreign_keys(
-        self, schema: str | None = None, filter_names: Collection[str] | None = None, **kw: Any
+        self,
+        schema: str | None = None,
+        filter_names: Sequence[str] | None = None,
+        kind: ObjectKind = ObjectKind.TABLE,
+        scope: ObjectScope = ObjectScope.DEFAULT,
+        **kw: Any,
     ) -> Any:
         """Foreign keys of the visible tables, without their clones."""
         if schema not in self._clones:
             self._clones[schema] = set(self._rows(_CLONED_FOREIGN_KEYS, schema))
         clones = self._clones[schema]
-        found = self._get_multi_foreign_keys(schema, filter_names, **kw)
+        found = self._get_multi_foreign_keys(schema, filter_names, kind=kind, scope=scope, **kw)
         return {
             table: [key for key in keys if (table[1], key["name"]) not in clones]
             for table, keys in found.items()
@@ -121,7 +127,12 @@ class VisibleInspector(PGInspector):
         return self.get_multi_table_options(schema, [table_name], **kw)[schema, table_name]
 
     def get_multi_table_options(
-        self, schema: str | None = None, filter_names: Collection[str] | None = None, **kw: Any
+        self,
+        schema: str | None = None,
+        filter_names: Sequence[str] | None = None,
+        kind: ObjectKind = ObjectKind.TABLE,
+        scope: ObjectScope = ObjectScope.DEFAULT,
+        **kw: Any,
     ) -> Any:
         """Options of tables, `PARTITION BY` among them, so that a dropped table can be put back.
 
@@ -131,15 +142,22 @@ class VisibleInspector(PGInspector):
         dropped = [name for name in wanted if (schema, name) not in self.declared]
         options: dict[Any, dict[str, Any]] = {(schema, name): {} for name in wanted}
         if dropped:
-            options |= self._inherited_options(schema, dropped, kw)
+            options |= self._inherited_options(schema, dropped, kind, scope, kw)
             for name, key in self._rows(_PARTITION_KEYS, schema):
                 if name in dropped:
                     options[schema, name] = {"postgresql_partition_by": key}
         return options
 
-    def _inherited_options(self, schema: str | None, names: list[str], kw: dict[str, Any]) -> Any:
+    def _inherited_options(
+        self,
+        schema: str | None,
+        names: list[str],
+        kind: ObjectKind,
+        scope: ObjectScope,
+        kw: dict[str, Any],
+    ) -> dict[Any, dict[str, Any]]:
         try:
-            return super().get_multi_table_options(schema=schema, filter_names=names, **kw)
+            return super().get_multi_table_options(schema, names, kind, scope, **kw)
         except NotImplementedError:  # SQLAlchemy 2.0 reads none from PostgreSQL
             return {}
 
@@ -165,5 +183,4 @@ class VisibleInspector(PGInspector):
         place: Composable = SQL("n.nspname = {}").format(Literal(schema))
         if schema is None:  # what SQLAlchemy takes for the tables of no schema
             place = SQL("pg_table_is_visible(c.oid) AND n.nspname <> 'pg_catalog'")
-        rows = sql.execute(cast("Connection", self.bind), query.format(schema=place, **values))
-        return [tuple(row) for row in rows]
+        return sql.rows(cast("Connection", self.bind), query.format(schema=place, **values))

@@ -61,11 +61,10 @@ _REGISTRIES = SQL(
 
 def read(connection: Connection) -> dict[int, Any]:
     """Every policy in the database: oid of the table -> policy as parsed JSON."""
-    registries = sql.execute(connection, _REGISTRIES.format(Literal(TABLE))).all()
+    registries = sql.rows(connection, _REGISTRIES.format(Literal(TABLE)))
     if not registries:
         return {}
-    rows = SQL(" UNION ALL ").join(
-        SQL("SELECT relation::oid, policy::text FROM {}").format(Name(*row).sql)
-        for row in registries
-    )
-    return {oid: json.loads(policy) for oid, policy in sql.execute(connection, rows)}
+    query = SQL("SELECT relation::oid, policy::text FROM {}")
+    queries = [query.format(Name(schema, name).sql) for schema, name in registries]
+    rows = sql.rows(connection, SQL(" UNION ALL ").join(queries))
+    return {oid: json.loads(policy) for oid, policy in rows}

@@ -3,7 +3,7 @@
 A statement is a `psycopg.sql.Composable`, so that a name or a value can only get into it quoted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -64,17 +64,25 @@ def run(context: MigrationContext, statement: Composable) -> None:
     if context.connection is None:
         msg = "this migration context has no connection; configure one in env.py"
         raise TypeError(msg)
-    execute(context.connection, text)
+    _execute(context.connection, text)
 
 
-def execute(connection: Connection, statement: str | Composable) -> CursorResult[Any]:
+def execute(connection: Connection, statement: Composable) -> None:
     """Run one statement on a connection, without any parameter processing."""
-    text = statement if isinstance(statement, str) else text_of(statement)
+    _execute(connection, text_of(statement))
+
+
+def rows(connection: Connection, query: Composable) -> list[tuple[Any, ...]]:
+    """Run one query on a connection, and return all its rows."""
+    return [tuple(row) for row in _execute(connection, text_of(query))]
+
+
+def _execute(connection: Connection, text: str) -> CursorResult[Any]:
     return connection.exec_driver_sql(text, execution_options={"no_parameters": True})
 
 
 @contextmanager
-def canonical_output(connection: Connection) -> Iterator[None]:
+def canonical_output(connection: Connection) -> Generator[None]:
     """Let the session print times in ISO form and UTC, and put its own settings back afterwards.
 
     `pg_get_expr` prints partition bounds with the session's DateStyle and TimeZone; other settings
@@ -82,10 +90,10 @@ def canonical_output(connection: Connection) -> Iterator[None]:
     error nothing is put back: the settings go with the transaction that made them.
     """
     read = SQL("SELECT current_setting('DateStyle'), current_setting('TimeZone')")
-    style, zone = execute(connection, read).one()
-    execute(connection, _set_output("ISO, YMD", "UTC"))
+    [(style, zone)] = rows(connection, read)
+    rows(connection, _set_output("ISO, YMD", "UTC"))
     yield
-    execute(connection, _set_output(style, zone))
+    rows(connection, _set_output(style, zone))
 
 
 def _set_output(style: str, zone: str) -> Composed:

@@ -15,6 +15,8 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url
 
 from alembic_enterprise.server import temporary_server
 
+pytest.register_assert_rewrite("laws")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from psycopg.sql import SQL, Composable, Literal
-from sqlalchemy import Connection, Row, Table
+from sqlalchemy import Connection, Table
 
 from alembic_enterprise import registry, sql
 from alembic_enterprise.partitions.model import TIMES, Policy, check, declared_on
@@ -162,10 +162,12 @@ def read(connection: Connection) -> Catalog:
     """Every partitioned table of the database, with coverage and policy, in a few round trips."""
     with sql.canonical_output(connection):
         clock = SQL("SELECT {}, current_schema()").format(NOW)
-        now, schema = sql.execute(connection, clock).one()
-        rows = sql.execute(connection, _TABLES).all()
+        [(now, schema)] = sql.rows(connection, clock)
+        rows = sql.rows(connection, _TABLES)
         policies = _policies(connection) if rows else {}
-        covered = _covered(connection, [row for row in rows if row[3] == "r" and row[5] in TIMES], policies)
+        covered = _covered(
+            connection, [row for row in rows if row[3] == "r" and row[5] in TIMES], policies
+        )
     tables = [_table(row, policies.get(row[0]), covered.get(row[0], ())) for row in rows]
     return Catalog(now, schema or "public", {table.name: table for table in tables})
 
@@ -178,7 +180,9 @@ def _policies(connection: Connection) -> dict[int, Policy]:
     }
 
 
-def _table(row: Row[Any], policy: Policy | None, covered: tuple[Range, ...]) -> PartitionedTable:
+def _table(
+    row: tuple[Any, ...], policy: Policy | None, covered: tuple[Range, ...]
+) -> PartitionedTable:
     oid, schema, name, strategy, columns, key_type, has_default = row
     key = Key(STRATEGIES[strategy], tuple(columns))
     naive = key_type != TIMES[2]
@@ -186,7 +190,7 @@ def _table(row: Row[Any], policy: Policy | None, covered: tuple[Range, ...]) -> 
 
 
 def _covered(
-    connection: Connection, rows: Sequence[Row[Any]], policies: Mapping[int, Policy]
+    connection: Connection, rows: Sequence[tuple[Any, ...]], policies: Mapping[int, Policy]
 ) -> dict[int, tuple[Range, ...]]:
     """What the partitions of each table cover.
 
@@ -197,7 +201,9 @@ def _covered(
     naive = {row[0]: row[5] != TIMES[2] for row in rows}
     defaults = {row[0]: row[6] for row in rows}
     found: dict[int, tuple[Range, ...]] = {}
-    for oid, (ranges, count) in _read(connection, naive, SAMPLE, set(naive) & set(policies)).items():
+    for oid, (ranges, count) in _read(
+        connection, naive, SAMPLE, set(naive) & set(policies)
+    ).items():
         whole = in_order(policies[oid], ranges, count - defaults[oid], naive=naive[oid])
         if whole is not None:
             found[oid] = (whole,)
@@ -213,7 +219,7 @@ def _read(
     if not oids:
         return found
     bounds = BOUNDS.format(parents=Literal(sorted(oids)), children=children)
-    for oid, lower, upper, count in sql.execute(connection, _COVERED.format(bounds=bounds)):
+    for oid, lower, upper, count in sql.rows(connection, _COVERED.format(bounds=bounds)):
         ranges, _ = found.setdefault(oid, ([], count))
         ranges.append(Range(_moment(lower, naive[oid]), _moment(upper, naive[oid])))
     return found
@@ -231,7 +237,7 @@ def in_order(policy: Policy, sample: Sequence[Range], count: int, *, naive: bool
     return Range(lower, upper) if (begin, end) == (lower, upper) else None
 
 
-def _moment(text: str | None, naive: bool) -> datetime | None:  # noqa: FBT001  # private
+def _moment(text: str | None, naive: bool) -> datetime | None:  # private
     """A bound as PostgreSQL prints it in UTC; None for one that `datetime` cannot hold."""
     if text is None or "infinity" in text or text.endswith("BC") or text.index("-") > len("9999"):
         return None

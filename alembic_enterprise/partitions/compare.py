@@ -38,9 +38,7 @@ def compare(
     if problems:
         raise MismatchError("\n".join(problems))
     return [
-        operation
-        for table, live in pairs
-        for operation in _operations(table, live, catalog.now)
+        operation for table, live in pairs for operation in _operations(table, live, catalog.now)
     ]
 
 
@@ -67,7 +65,7 @@ def mismatch(declared: PartitionedTable, live: PartitionedTable | None) -> str |
     """Why no migration script can turn the live table into the declared one, or None."""
     if declared.key is None and live is not None and live.key is not None:
         return (
-            f'{declared.name}: the database has it partitioned by {live.key}, the model does not. '
+            f"{declared.name}: the database has it partitioned by {live.key}, the model does not. "
             'Declare RangePartitions(...), or postgresql_partition_by="..." to keep partitions by '
             "hand, in the model's __table_args__"
         )
@@ -75,8 +73,8 @@ def mismatch(declared: PartitionedTable, live: PartitionedTable | None) -> str |
         return None
     if live is None:
         return (
-            f"{declared.name}: the model declares PARTITION BY {declared.key}, but the database has "
-            "a plain table, which ALTER TABLE cannot partition. Create a partitioned table under "
+            f"{declared.name}: the model declares PARTITION BY {declared.key}, but the "
+            "database has a plain table, which ALTER TABLE cannot partition. Create a partitioned table under "
             "a new name, attach the old one to it as a partition (op.attach_partition) and swap "
             "the names; or take the declaration out of the model"
         )
@@ -158,7 +156,7 @@ def window(policy: Policy, live: PartitionedTable, now: datetime) -> tuple[date,
 def missing_days(
     policy: Policy, live: PartitionedTable, now: datetime
 ) -> list[tuple[date, date | None]]:
-    """Whole periods that hold what is missing: first day, and first day after or None at the end."""
+    """The whole periods that hold what is missing: first day, first day after (None: the end)."""
     first, last = window(policy, live, now)
     if first > last:
         return []

@@ -6,8 +6,18 @@ from datetime import date, datetime
 from typing import Any, Self, cast, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sqlalchemy import Column, Constraint, Date, DateTime, Index, PrimaryKeyConstraint
-from sqlalchemy import Table, TypeDecorator, UniqueConstraint, event
+from sqlalchemy import (
+    Column,
+    Constraint,
+    Date,
+    DateTime,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    TypeDecorator,
+    UniqueConstraint,
+    event,
+)
 from sqlalchemy.schema import SchemaItem
 
 from alembic_enterprise.errors import DeclarationError
@@ -46,7 +56,7 @@ class Policy:
     def __post_init__(self) -> None:
         """Raise `DeclarationError` when a value cannot be used."""
         if self.every not in get_args(Every):
-            raise DeclarationError(f'every={self.every!r}: write one of {_words(get_args(Every))}')
+            raise DeclarationError(f"every={self.every!r}: write one of {_words(get_args(Every))}")
         for name, least in (("ahead", 0), ("retain", 1)):
             value = getattr(self, name)
             if not (name == "retain" and value is None) and not _whole(value, least):
@@ -55,7 +65,8 @@ class Policy:
         if self.start is not None and floor(day(self.start), self.every) != day(self.start):
             first = floor(day(self.start), self.every)
             raise DeclarationError(
-                f'start="{self.start}" is not the first day of a {self.every}: write start="{first}"'
+                f'start="{self.start}" is not the first day of a {self.every}: '
+                f'write start="{first}"'
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -148,7 +159,10 @@ class RangePartitions(SchemaItem):
         values = {name: getattr(policy, name) for name in ("ahead", "retain", "timezone", "start")}
         words = [f"{name}={value!r}" for name, value in values.items() if value is not None]
         default = [f"default={policy.default}"] if policy.default else []
-        return ", ".join([f"RangePartitions({self.key!r}, every={policy.every!r}", *words, *default]) + ")"
+        return (
+            ", ".join([f"RangePartitions({self.key!r}, every={policy.every!r}", *words, *default])
+            + ")"
+        )
 
     def _set_parent(self, parent: Any, **_: Any) -> None:
         """Attach to a table (the hook of every SchemaItem) and check it when it is complete."""
@@ -214,7 +228,8 @@ def key_type(column: Column[Any]) -> str | None:
     """Which of `TIMES` the column is in PostgreSQL, or None."""
     from sqlalchemy.dialects import postgresql  # noqa: PLC0415  # importing models stays fast
 
-    kind = column.type.dialect_impl(postgresql.dialect())
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy left it untyped
+    kind = column.type.dialect_impl(dialect)
     while isinstance(kind, TypeDecorator):
         kind = kind.impl_instance
     if isinstance(kind, Date):
@@ -243,9 +258,12 @@ def _check_unique(table: Table, column: Column[Any], key: Any) -> None:
     elif isinstance(key, UniqueConstraint):
         kind, advice = "a unique constraint", f"UniqueConstraint({corrected})"
     else:
-        kind, advice = f"the unique index {key.name}", f'Index("{key.name}", {corrected}, unique=True)'
+        kind, advice = (
+            f"the unique index {key.name}",
+            f'Index("{key.name}", {corrected}, unique=True)',
+        )
     raise DeclarationError(
-        f'{table.fullname}: {kind} ({", ".join(names)}) lacks the partition column {column.name}, '
+        f"{table.fullname}: {kind} ({', '.join(names)}) lacks the partition column {column.name}, "
         f"and PostgreSQL can only keep it unique inside one partition: write {advice}"
     )
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from alembic_enterprise.errors import OperationError
 
 Every = Literal["day", "week", "month", "quarter", "year"]
-"""The calendar steps; also what PostgreSQL's `date_trunc` calls them. Weeks begin on Monday (ISO)."""
+"""The calendar steps, by the names that `date_trunc` knows. Weeks begin on Monday (ISO 8601)."""
 
 MONTHS: dict[str, int] = {"month": 1, "quarter": 3, "year": 12}
 """Length of the steps that are counted in months."""

@@ -8,6 +8,16 @@ from alembic_enterprise.partitions.operations.ranges import (
     DropRangePartitions,
 )
 
+__all__ = [
+    "OPERATIONS",
+    "AttachPartition",
+    "CreateRangePartitions",
+    "DetachPartition",
+    "DropPartitionPolicy",
+    "DropRangePartitions",
+    "SetPartitionPolicy",
+]
+
 OPERATIONS: list[type[Operation]] = [
     CreateRangePartitions,
     DropRangePartitions,

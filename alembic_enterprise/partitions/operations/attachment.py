@@ -80,9 +80,7 @@ class AttachPartition(_Attachment):
             schema: schema of the table.
             partition_schema: schema of the partition, when it is another one.
         """
-        operations.invoke(
-            cls(table, partition, start, stop, timezone, schema, partition_schema)
-        )
+        operations.invoke(cls(table, partition, start, stop, timezone, schema, partition_schema))
 
     def statements(self) -> Sequence[Composable]:
         """One ALTER TABLE."""
@@ -123,6 +121,9 @@ class DetachPartition(_Attachment):
         concurrently: bool = False,
     ) -> None:
         """Make a partition a table of its own again; its rows stay in it.
+
+        Indexes that it got when it was attached stay, too; and the concurrent form leaves it a
+        CHECK constraint of its bounds (PostgreSQL docs, "ALTER TABLE ... DETACH PARTITION").
 
         Args:
             table: the partitioned table.

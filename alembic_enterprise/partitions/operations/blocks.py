@@ -61,21 +61,26 @@ _BOUNDS: LiteralString = """(
               WHERE i.inhparent = parent OFFSET 0) AS children
         WHERE bound <> 'DEFAULT') AS bounds"""
 
-_FIND_MISSING: LiteralString = """
-    SELECT coalesce(range_agg(held), '{{}}') INTO covered FROM """ + _BOUNDS + """;
+_FIND_MISSING: LiteralString = (
+    """
+    SELECT coalesce(range_agg(held), '{{}}') INTO covered FROM """
+    + _BOUNDS
+    + """;
     FOR missing IN
         -- The parts of each period that no partition holds, then the default partition.
         SELECT part AS held, to_char(first, suffix_pattern) AS suffix,
                format('FOR VALUES FROM (%L) TO (%L)', lower(part), upper(part)) AS bound
         FROM generate_series(periods_start, periods_stop - step, step) AS first,
-             unnest(tstzmultirange(tstzrange(first AT TIME ZONE key_zone,
-                                             (first + step) AT TIME ZONE key_zone)) - covered) AS part
+             unnest(tstzmultirange(tstzrange(
+                 first AT TIME ZONE key_zone, (first + step) AT TIME ZONE key_zone)) - covered
+             ) AS part
         UNION ALL
         SELECT NULL, '_default', 'DEFAULT'
         WHERE with_default AND NOT EXISTS (
             SELECT FROM pg_catalog.pg_partitioned_table WHERE partrelid = parent AND partdefid <> 0)
         ORDER BY held
     LOOP"""
+)
 
 _CREATE: LiteralString = """
         -- A name is only a label: when it is taken, the next free number follows it.

@@ -35,9 +35,7 @@ class _PartitionPolicy(Operation):
     @property
     def policy(self) -> Policy:
         """The policy as the registry keeps it. Raises `DeclarationError` for a bad value."""
-        return Policy(
-            self.every, self.ahead, self.retain, self.timezone, self.start, self.default
-        )
+        return Policy(self.every, self.ahead, self.retain, self.timezone, self.start, self.default)
 
     @classmethod
     def of(cls, name: Name, policy: Policy) -> Any:

@@ -1,0 +1,133 @@
+"""The three laws over every partition operation, in several schemas, with names that hurt."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import laws
+import pytest
+from laws import Example
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import Connection
+
+from alembic_enterprise.partitions import catalog, compare
+from alembic_enterprise.partitions.model import Policy
+from alembic_enterprise.partitions.operations import (
+    OPERATIONS,
+    AttachPartition,
+    CreateRangePartitions,
+    DetachPartition,
+    DropPartitionPolicy,
+    DropRangePartitions,
+    SetPartitionPolicy,
+)
+from alembic_enterprise.sql import Name, text_of
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "partition_operations.txt"
+
+NAMES = [
+    ("public", "orders"),
+    ("sales", "orders"),
+    ("Mixed Schema", 'we"ird'),
+    ("public", "Mixed Case"),
+    ("sales", "select"),
+    ("public", "ö" * 26),
+    ("public", "o" * 53),
+    ("public", "$block$ :x %s 'quoted' \\"),
+]
+
+
+def table(schema: str, name: str, key: str = "timestamptz") -> tuple[str, ...]:
+    """Statements that make a partitioned table with an index."""
+    statements = [
+        SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(schema)),
+        SQL(
+            "CREATE TABLE {} (id bigint, at {} NOT NULL, PRIMARY KEY (id, at))"
+            " PARTITION BY RANGE (at)"
+        ).format(Identifier(schema, name), SQL(key)),
+        SQL("CREATE INDEX ON {} (at)").format(Identifier(schema, name)),
+    ]
+    return tuple(text_of(statement) for statement in statements)
+
+
+def examples(schema: str, name: str) -> list[Example]:
+    """One example of every operation, and of every shape that has a path of its own."""
+    setup = table(schema, name)
+    # With index and CHECK, so that the server has nothing to add when it attaches or detaches.
+    part = SQL(
+        "CREATE TABLE {part} (id bigint NOT NULL, at timestamptz NOT NULL, PRIMARY KEY (id, at),"
+        " CHECK (at IS NOT NULL AND at >= '2026-01-01 Asia/Tokyo'"
+        " AND at < '2026-02-01 Asia/Tokyo'));"
+        " CREATE INDEX ON {part} (at)"
+    ).format(part=Identifier(schema, "part"))
+    attach = AttachPartition(name, "part", "2026-01-01", "2026-02-01", "Asia/Tokyo", schema)
+    detach = DetachPartition(**vars(attach))
+    create = CreateRangePartitions(name, "month", "2026-01-01", ahead=3, schema=schema)
+    attached = (*setup, text_of(part), *map(text_of, attach.statements()))
+    created = (*setup, *map(text_of, create.statements()))
+    old = Policy("month")
+    return [
+        Example(create, setup),
+        Example(replace(create, ahead=None, stop="2026-03-01", timezone="Asia/Tokyo"), setup),
+        Example(replace(create, default=True), setup),
+        Example(CreateRangePartitions(name, "day", default=True, schema=schema), setup),
+        Example(DropRangePartitions(name, "month", "2026-01-01", ahead=3, schema=schema), created),
+        Example(attach, (*setup, text_of(part))),
+        Example(detach, attached),
+        Example(replace(detach, concurrently=True), attached),
+        Example(SetPartitionPolicy(name, "week", retain=8, schema=schema), setup),
+        Example(
+            SetPartitionPolicy(name, "day", start="2026-01-01", schema=schema, previous=old),
+            (*setup, *map(text_of, SetPartitionPolicy(name, "month", schema=schema).statements())),
+        ),
+        Example(
+            DropPartitionPolicy(name, "month", schema=schema),
+            (*setup, *map(text_of, SetPartitionPolicy(name, "month", schema=schema).statements())),
+        ),
+    ]
+
+
+def test_every_operation_has_an_example() -> None:
+    assert {type(example.operation) for example in examples("public", "orders")} == set(OPERATIONS)
+
+
+@pytest.mark.parametrize(("schema", "name"), NAMES)
+def test_operations_render(schema: str, name: str) -> None:
+    for example in examples(schema, name):
+        laws.renders(example.operation)
+
+
+def test_rendered_text_is_golden() -> None:
+    """To accept a change: delete the file and run this once; review the difference."""
+    texts = [laws.rendered(example.operation) for example in examples("sales", "orders")]
+    if not GOLDEN.exists():
+        GOLDEN.write_text("\n\n".join(texts) + "\n")
+    assert GOLDEN.read_text() == "\n\n".join(texts) + "\n"
+
+
+@pytest.mark.parametrize(("schema", "name"), NAMES)
+@pytest.mark.parametrize("number", range(len(examples("public", "orders"))))
+def test_operations_reverse(connection: Connection, schema: str, name: str, number: int) -> None:
+    laws.reverses(connection, examples(schema, name)[number])
+
+
+@pytest.mark.parametrize(("schema", "name"), NAMES)
+@pytest.mark.parametrize("key", ["date", "timestamp", "timestamptz"])
+def test_comparison_converges(connection: Connection, schema: str, name: str, key: str) -> None:
+    laws.prepare(
+        connection,
+        Example(CreateRangePartitions(name, "day", default=True), table(schema, name, key)),
+    )
+    policy = Policy("month", timezone="Pacific/Auckland", start="2025-01-01", default=True)
+    declared = catalog.PartitionedTable(
+        Name(schema, name), catalog.parse_key('RANGE ("at")'), policy
+    )
+    first = compared(connection, declared)
+    assert [type(operation) for operation in first] == [CreateRangePartitions, SetPartitionPolicy]
+    laws.apply(connection, first)
+    assert compared(connection, declared) == []
+
+
+def compared(connection: Connection, declared: catalog.PartitionedTable) -> list[laws.Operation]:
+    """What the comparison of one declared table gives."""
+    live = catalog.read(connection)
+    return compare.compare({declared.name: declared}, live, {live.resolve(declared.name)})
