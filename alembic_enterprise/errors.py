@@ -4,6 +4,7 @@
     ├── DeclarationError        a model declares something PostgreSQL cannot do
     ├── MismatchError           models and database differ in a way no migration can mend
     ├── OperationError          an operation was given arguments it cannot use
+    ├── LockedError             a lock could not be had in the time allowed
     ├── ConfigurationError      env.py, alembic.ini or the command line lack something
     └── ServerError             no private PostgreSQL server could be had
 
@@ -25,6 +26,10 @@ class MismatchError(EnterpriseError):
 
 class OperationError(EnterpriseError):
     """An operation was given arguments it cannot use."""
+
+
+class LockedError(EnterpriseError):
+    """A lock could not be had in the time and number of attempts allowed."""
 
 
 class ConfigurationError(EnterpriseError):

@@ -125,13 +125,13 @@ def reported() -> Generator[None]:
     except EnterpriseError as error:
         raise CommandError(str(error)) from error
     except DBAPIError as error:
-        if _sqlstate(error) != REFUSED:
+        if sqlstate(error) != REFUSED:
             raise
         raise CommandError(_message(error)) from error
 
 
-def _sqlstate(error: DBAPIError) -> str | None:
-    """SQLSTATE, as psycopg 3 (`sqlstate`) or psycopg2 and asyncpg (`pgcode`) spell it."""
+def sqlstate(error: DBAPIError) -> str | None:
+    """The SQLSTATE of an error: psycopg 3 says `sqlstate`, psycopg2 and asyncpg say `pgcode`."""
     return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
 
 

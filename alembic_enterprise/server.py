@@ -256,13 +256,13 @@ def _make_folder(folder: Path) -> Path:
 
 
 def _require_writable(folder: Path) -> None:
-    account = server_account() or pwd.getpwuid(os.geteuid())
+    account = server_account()
     try:
         _run("/bin/sh", "-c", 'test -w "$1" && test -x "$1"', "test", folder)
     except ServerError as error:
         raise ServerError(
-            f"The server runs as {account.pw_name}, who may not write to {folder}. "
-            "Choose another folder."
+            f"The server runs as {account.pw_name if account else 'us'}, who may not write to "
+            f"{folder}. Choose another folder."
         ) from error
 
 
@@ -409,7 +409,7 @@ def _accepts_connections(postmaster: _Postmaster) -> bool:
 
 
 def _within_reach(binaries: Path, folder: Path) -> Path:
-    """Return binaries that the server's account can run: a copy when their folder is closed to it."""
+    """Return binaries that the server's account can run: a copy if their folder is closed to it."""
     if not _is_closed(binaries):
         return binaries
     destination = folder / "software"

@@ -9,6 +9,7 @@ from laws import Example
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection
 
+from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions import catalog, compare
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import (
@@ -127,7 +128,7 @@ def test_comparison_converges(connection: Connection, schema: str, name: str, ke
     assert compared(connection, declared) == []
 
 
-def compared(connection: Connection, declared: catalog.PartitionedTable) -> list[laws.Operation]:
+def compared(connection: Connection, declared: catalog.PartitionedTable) -> list[Operation]:
     """What the comparison of one declared table gives."""
     live = catalog.read(connection)
     return compare.compare({declared.name: declared}, live, {live.resolve(declared.name)})

@@ -227,9 +227,13 @@ DROP_RANGE_PARTITIONS: LiteralString = (
         END IF;
     END LOOP;
     FOREACH partition IN ARRAY coalesce(wanted, '{{}}') LOOP
-        -- Detached first: a partition that foreign keys refer to cannot be dropped in place.
-        EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, partition);
         is_foreign := (SELECT relkind = 'f' FROM pg_catalog.pg_class WHERE oid = partition);
+        -- A partition that foreign keys refer to cannot be dropped in place. Any other is: detaching
+        -- gives it foreign keys of its own, one for each partition of the table they refer to.
+        IF is_foreign OR EXISTS (SELECT FROM pg_catalog.pg_constraint
+                                 WHERE contype = 'f' AND confrelid = partition) THEN
+            EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, partition);
+        END IF;
         IF NOT is_foreign THEN  -- what a foreign table points at is not ours to drop
             EXECUTE format('DROP TABLE %s', partition);
         END IF;

@@ -1,0 +1,29 @@
+"""Finding: a remark on the live database, with the operations that mend it."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from alembic_enterprise.operation import Operation
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One remark.
+
+    Attributes:
+        rule: its stable id, such as "partitions-missing".
+        severity: "error" when rows are refused or lost if nobody acts.
+        table: the table as a person writes it.
+        message: what is so, and the next step.
+        evidence: the figures behind it, as JSON values.
+        operations: what mends it, in order; empty where a person has to decide.
+    """
+
+    rule: str
+    severity: Severity
+    table: str
+    message: str
+    evidence: dict[str, Any] = field(default_factory=dict[str, Any])
+    operations: tuple[Operation, ...] = ()

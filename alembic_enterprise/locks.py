@@ -1,0 +1,162 @@
+"""Taking locks on tables in use: a short timeout, whole-transaction retries, and who is in the way.
+
+A waiting ACCESS EXCLUSIVE request makes everybody queue behind it, so it must give up soon
+(PostgreSQL docs, "Explicit Locking"); and after ROLLBACK TO SAVEPOINT earlier locks are still held,
+so it is the whole transaction that is tried again.
+"""
+
+import hashlib
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Event, Thread
+from typing import TypeVar
+
+from psycopg.sql import SQL, Literal
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from alembic_enterprise import sql
+from alembic_enterprise.errors import LockedError
+from alembic_enterprise.operation import sqlstate
+
+Result = TypeVar("Result")
+
+LOCKED = ("55P03", "40P01")
+"""SQLSTATEs worth another try: lock_not_available and deadlock_detected."""
+
+
+@dataclass(frozen=True, order=True)
+class Blocker:
+    """A session that somebody waits for.
+
+    Attributes:
+        since: when its running (or last) statement began, aware.
+    """
+
+    pid: int
+    user: str
+    application: str
+    since: datetime | None
+    query: str
+
+    def __str__(self) -> str:
+        since = "" if self.since is None else f" since {self.since:%H:%M:%S}"
+        application = f" ({self.application})" if self.application else ""
+        return f"pid {self.pid}, {self.user}{application}{since}: {self.query}"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for locks, and how often.
+
+    Attributes:
+        lock_timeout: milliseconds to wait for one lock.
+        attempts: how often the transaction is tried in all.
+        longest: seconds of the longest pause between two tries.
+    """
+
+    lock_timeout: int = 200
+    attempts: int = 20
+    longest: float = 30.0
+
+    def pause(self, attempt: int, uniform: Callable[[float, float], float]) -> float:
+        """Seconds to wait after try number `attempt` (from 1): full jitter, doubling."""
+        return uniform(0.0, min(self.longest, self.lock_timeout / 1000 * 2**attempt))
+
+
+def retried(
+    transaction: Callable[[], Result],
+    *,
+    patience: Patience,
+    sleep: Callable[[float], None],
+    uniform: Callable[[float, float], float],
+    waited: Callable[[int], None] = lambda _attempt: None,
+) -> Result:
+    """Run a whole transaction until it gets its locks.
+
+    Raises `LockedError` after the last attempt; any other error at once.
+    """
+    for attempt in range(1, patience.attempts + 1):
+        try:
+            return transaction()
+        except DBAPIError as error:
+            if sqlstate(error) not in LOCKED:
+                raise
+            if attempt == patience.attempts:
+                raise LockedError(
+                    f"no lock within {patience.lock_timeout} ms, {attempt} times"
+                ) from error
+            waited(attempt)
+            sleep(patience.pause(attempt, uniform))
+    raise LockedError("no attempt was allowed: give at least one")
+
+
+@contextmanager
+def watched(control: Connection, pid: int, period: float) -> Generator[set[Blocker]]:
+    """Collect, on another connection, who blocks the session `pid` while the block runs.
+
+    Looks every `period` seconds; `control` must be in AUTOCOMMIT and used by nobody else meanwhile.
+    """
+    seen: set[Blocker] = set()
+    done = Event()
+
+    def watch() -> None:
+        while not done.wait(period):
+            seen.update(blockers(control, pid))
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
+
+
+_BLOCKERS = SQL("""
+SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), query_start,
+       left(regexp_replace(coalesce(query, ''), '\\s+', ' ', 'g'), 60)
+FROM pg_catalog.pg_stat_activity WHERE pid = ANY (pg_blocking_pids({pid}))""")
+
+
+def blockers(connection: Connection, pid: int) -> list[Blocker]:
+    """The sessions that block the session `pid` right now."""
+    return [Blocker(*row) for row in sql.rows(connection, _BLOCKERS.format(pid=Literal(pid)))]
+
+
+def advisory_key(name: str) -> int:
+    """The advisory lock for a name: a signed 64-bit number, stable over releases."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+
+
+@contextmanager
+def advisory_lock(connection: Connection, name: str) -> Generator[bool]:
+    """Hold the session-level advisory lock of a name; yields False when somebody else has it.
+
+    The connection must be in AUTOCOMMIT: held in a transaction, the lock's snapshot would make
+    concurrent index builds wait (PostgreSQL docs, "CREATE INDEX", "Building Indexes Concurrently").
+    """
+    key = Literal(advisory_key(name))
+    [(taken,)] = sql.rows(connection, SQL("SELECT pg_try_advisory_lock({})").format(key))
+    try:
+        yield taken
+    finally:
+        if taken:
+            sql.rows(connection, SQL("SELECT pg_advisory_unlock({})").format(key))
+
+
+_HOLDER = SQL("""
+SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), query_start,
+       left(regexp_replace(coalesce(query, ''), '\\s+', ' ', 'g'), 60)
+FROM pg_catalog.pg_locks JOIN pg_catalog.pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND objsubid = 1
+  AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (classid::bigint << 32) | objid::bigint = {key}""")
+
+
+def advisory_holder(connection: Connection, name: str) -> Blocker | None:
+    """Who holds the advisory lock of a name, if anybody does."""
+    found = sql.rows(connection, _HOLDER.format(key=Literal(advisory_key(name))))
+    return Blocker(*found[0]) if found else None
