@@ -38,6 +38,7 @@ class PartitionedTable:
         covered: the moments that its range partitions hold, as the fewest ranges, in order.
         has_default: whether a default partition is attached.
         naive: whether the key has no time zone (`date`, `timestamp`).
+        timed: whether it is partitioned by range of one date or timestamp column.
     """
 
     name: Name
@@ -46,7 +47,39 @@ class PartitionedTable:
     naive: bool = False
     covered: tuple[Range, ...] = ()
     has_default: bool = False
+    timed: bool = False
     oid: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition of a table.
+
+    Attributes:
+        range: the moments it holds; None for a default partition, and when the table is not
+            partitioned by time.
+        bound: its bounds as the server prints them in UTC.
+        owned: whether alembic-enterprise made it, by its comment.
+        pending: whether a concurrent detach was interrupted: its rows are invisible until
+            `ALTER TABLE ... DETACH PARTITION ... FINALIZE`.
+        kind: "table", "partitioned table" or "foreign table".
+        rows: estimate of the last ANALYZE or VACUUM; None when there was none.
+        size: bytes, with indexes and TOAST; None when it was not asked for.
+    """
+
+    name: Name
+    range: Range | None
+    bound: str
+    owned: bool
+    pending: bool
+    kind: str
+    rows: int | None
+    size: int | None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it takes the rows of no other partition."""
+        return self.bound == "DEFAULT"
 
 
 @dataclass(frozen=True)
@@ -186,7 +219,10 @@ def _table(
     oid, schema, name, strategy, columns, key_type, has_default = row
     key = Key(STRATEGIES[strategy], tuple(columns))
     naive = key_type != TIMES[2]
-    return PartitionedTable(Name(schema, name), key, policy, naive, covered, has_default, oid)
+    timed = strategy == "r" and key_type in TIMES
+    return PartitionedTable(
+        Name(schema, name), key, policy, naive, covered, has_default, timed, oid
+    )
 
 
 def _covered(
@@ -243,3 +279,62 @@ def _moment(text: str | None, naive: bool) -> datetime | None:  # private
         return None
     value = datetime.fromisoformat(text)
     return value.replace(tzinfo=None) if naive else value.astimezone(UTC)
+
+
+KINDS = {"r": "table", "p": "partitioned table", "f": "foreign table"}
+"""`pg_class.relkind` in words."""
+
+_PARTITIONS = SQL("""
+SELECT i.inhparent, n.nspname, c.relname, pg_get_expr(c.relpartbound, 0),
+       starts_with(coalesce(d.description, ''), {ownership}),
+       i.inhdetachpending, c.relkind::text, nullif(c.reltuples, -1)::bigint, {size}
+FROM pg_catalog.pg_inherits AS i
+JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_description AS d
+       ON d.objoid = c.oid AND d.objsubid = 0 AND d.classoid = 'pg_catalog.pg_class'::regclass
+WHERE i.inhparent = ANY ({parents}::oid[])
+ORDER BY i.inhparent, n.nspname, c.relname""")
+
+_SIZE = SQL("""
+       CASE c.relkind WHEN 'p' THEN (SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint
+                                     FROM pg_partition_tree(c.oid) WHERE isleaf)
+                      ELSE pg_total_relation_size(c.oid) END""")
+
+_BOUND = re.compile(r"FOR VALUES FROM \((?:'([^']*)'|MINVALUE)\) TO \((?:'([^']*)'|MAXVALUE)\)")
+
+
+def partitions(
+    connection: Connection, tables: Iterable[PartitionedTable], *, sizes: bool = False
+) -> dict[Name, list[Partition]]:
+    """The partitions of some tables, in the order of their bounds, in one round trip.
+
+    Sizes are asked for by the one who needs them: the server has to look at each file.
+    """
+    wanted = {table.oid: table for table in tables}
+    query = _PARTITIONS.format(
+        ownership=Literal(registry.OWNERSHIP),
+        parents=Literal(sorted(wanted)),
+        size=_SIZE if sizes else SQL("NULL::bigint"),
+    )
+    found: dict[Name, list[Partition]] = {table.name: [] for table in wanted.values()}
+    with sql.canonical_output(connection):
+        for parent, *row in sql.rows(connection, query):
+            found[wanted[parent].name].append(_partition(wanted[parent], *row))
+    return {name: sorted(items, key=_by_bound) for name, items in found.items()}
+
+
+def _partition(table: PartitionedTable, schema: str, name: str, bound: str, *row: Any) -> Partition:
+    owned, pending, kind, rows, size = row
+    match = _BOUND.fullmatch(bound) if table.timed else None
+    held = (
+        None if match is None else Range(*(_moment(text, table.naive) for text in match.groups()))
+    )
+    return Partition(Name(schema, name), held, bound, owned, pending, KINDS[kind], rows, size)
+
+
+def _by_bound(partition: Partition) -> tuple[bool, bool, str, str]:
+    """Unbounded below first, a default partition last; ISO text sorts like the moment it names."""
+    lower = partition.range.lower if partition.range else None
+    text = "" if lower is None else lower.isoformat()
+    return (partition.is_default, partition.range is None, text, str(partition.name))
