@@ -1,9 +1,9 @@
 """RangePartitions: what a model declares, and the policy that follows from it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
-from typing import Any, Self, cast, get_args
+from typing import Any, Literal, Self, cast, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy import (
@@ -22,6 +22,9 @@ from sqlalchemy.schema import SchemaItem
 
 from alembic_enterprise.errors import DeclarationError
 from alembic_enterprise.partitions.periods import SUFFIX_BYTES, Every, floor
+
+OnExpire = Literal["detach", "drop", "archive"]
+"""What becomes of a partition that is no longer retained."""
 
 INFO = "alembic_enterprise"
 """Key of `Table.info` under which a table's declarations stand, in the order written."""
@@ -44,6 +47,11 @@ class Policy:
         timezone: IANA zone in which periods begin at midnight.
         start: first day of the first partition, ISO 8601; None means wherever the table begins.
         default: whether a default partition catches rows of no period.
+        on_expire: what the scheduled job does with a partition that is no longer retained:
+            "detach" it, detach and after `hold` "drop" it, or detach it and move it to the
+            schema `archive` ("archive").
+        hold: days between detaching and dropping.
+        archive: schema for `on_expire="archive"`.
     """
 
     every: Every
@@ -52,12 +60,23 @@ class Policy:
     timezone: str = "UTC"
     start: str | None = None
     default: bool = False
+    on_expire: OnExpire = "detach"
+    hold: int = 7
+    archive: str | None = None
 
     def __post_init__(self) -> None:
         """Raise `DeclarationError` when a value cannot be used."""
         if self.every not in get_args(Every):
             raise DeclarationError(f"every={self.every!r}: write one of {_words(get_args(Every))}")
-        for name, least in (("ahead", 0), ("retain", 1)):
+        if self.on_expire not in get_args(OnExpire):
+            words = _words(get_args(OnExpire))
+            raise DeclarationError(f"on_expire={self.on_expire!r}: write one of {words}")
+        if (self.on_expire == "archive") != (self.archive is not None):
+            raise DeclarationError(
+                'on_expire="archive" and archive="..." (the schema to move to) go together: '
+                "write both or neither"
+            )
+        for name, least in (("ahead", 0), ("retain", 1), ("hold", 0)):
             value = getattr(self, name)
             if not (name == "retain" and value is None) and not _whole(value, least):
                 raise DeclarationError(f"{name}={value!r}: write a whole number from {least} up")
@@ -125,6 +144,10 @@ class RangePartitions(SchemaItem):
         ahead: how many periods beyond the current one exist after each migration and each run of
             the scheduled job.
         retain: how many whole past periods the scheduled job keeps; None keeps all.
+        on_expire: "detach" (a table of its own that nobody drops), "drop" (detached, and dropped
+            `hold` days later) or "archive" (detached and moved to the schema `archive`).
+        hold: days between detaching and dropping.
+        archive: schema for `on_expire="archive"`.
         timezone: IANA zone in which periods begin at midnight.
         start: first day of the first partition ("2026-01-01" or a `date`); None means the period
             in which the migration is generated, or wherever an existing table begins.
@@ -147,22 +170,25 @@ class RangePartitions(SchemaItem):
         timezone: str = "UTC",
         start: str | date | None = None,
         default: bool = False,
+        on_expire: OnExpire = "detach",
+        hold: int = 7,
+        archive: str | None = None,
     ) -> None:
         """Take the declaration; the table is checked once all its columns are known."""
         first = None if start is None else day(start).isoformat()
         self.key = key
-        self.policy = Policy(every, ahead, retain, timezone, first, default)
+        self.policy = Policy(
+            every, ahead, retain, timezone, first, default, on_expire, hold, archive
+        )
 
     def __repr__(self) -> str:
         """The declaration as it would be written."""
-        policy = self.policy
-        values = {name: getattr(policy, name) for name in ("ahead", "retain", "timezone", "start")}
-        words = [f"{name}={value!r}" for name, value in values.items() if value is not None]
-        default = [f"default={policy.default}"] if policy.default else []
-        return (
-            ", ".join([f"RangePartitions({self.key!r}, every={policy.every!r}", *words, *default])
-            + ")"
-        )
+        written = [f"every={self.policy.every!r}"]
+        for field in fields(self.policy)[1:]:
+            value = getattr(self.policy, field.name)
+            if value != field.default:
+                written.append(f"{field.name}={value!r}")
+        return f"RangePartitions({self.key!r}, {', '.join(written)})"
 
     def _set_parent(self, parent: Any, **_: Any) -> None:
         """Attach to a table (the hook of every SchemaItem) and check it when it is complete."""

@@ -1,7 +1,7 @@
 """Setting and dropping the policy that the scheduled job keeps true."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, cast
 
 from alembic.operations import Operations
@@ -9,7 +9,7 @@ from psycopg.sql import Composable
 
 from alembic_enterprise import registry
 from alembic_enterprise.operation import Operation
-from alembic_enterprise.partitions.model import Policy
+from alembic_enterprise.partitions.model import OnExpire, Policy
 from alembic_enterprise.partitions.periods import Every
 from alembic_enterprise.sql import Name
 
@@ -25,6 +25,9 @@ class _PartitionPolicy(Operation):
     timezone: str = "UTC"
     start: str | None = None
     default: bool = False
+    on_expire: OnExpire = "detach"
+    hold: int = 7
+    archive: str | None = None
     schema: str | None = None
 
     @property
@@ -35,7 +38,7 @@ class _PartitionPolicy(Operation):
     @property
     def policy(self) -> Policy:
         """The policy as the registry keeps it. Raises `DeclarationError` for a bad value."""
-        return Policy(self.every, self.ahead, self.retain, self.timezone, self.start, self.default)
+        return Policy(**{field.name: getattr(self, field.name) for field in fields(Policy)})
 
     @classmethod
     def of(cls, name: Name, policy: Policy) -> Any:
@@ -64,6 +67,9 @@ class SetPartitionPolicy(_PartitionPolicy):
         timezone: str = "UTC",
         start: str | None = None,
         default: bool = False,
+        on_expire: OnExpire = "detach",
+        hold: int = 7,
+        archive: str | None = None,
         schema: str | None = None,
     ) -> None:
         """Keep in the database what the scheduled job has to keep true for a table.
@@ -71,7 +77,8 @@ class SetPartitionPolicy(_PartitionPolicy):
         The arguments are those of `RangePartitions`; the policy stands in the table
         `alembic_enterprise_policy`, in the table's schema, so that the job needs no models.
         """
-        operations.invoke(cls(table, every, ahead, retain, timezone, start, default, schema))
+        policy = Policy(every, ahead, retain, timezone, start, default, on_expire, hold, archive)
+        operations.invoke(cls.of(Name(schema, table), policy))
 
     def statements(self) -> Sequence[Composable]:
         """Create the registry where it is missing, then insert or update one row."""
@@ -103,13 +110,17 @@ class DropPartitionPolicy(_PartitionPolicy):
         timezone: str = "UTC",
         start: str | None = None,
         default: bool = False,
+        on_expire: OnExpire = "detach",
+        hold: int = 7,
+        archive: str | None = None,
         schema: str | None = None,
     ) -> None:
         """Forget the policy of a table; its partitions stay, and nothing makes new ones.
 
         The other arguments are the policy as it was, for the reverse operation.
         """
-        operations.invoke(cls(table, every, ahead, retain, timezone, start, default, schema))
+        policy = Policy(every, ahead, retain, timezone, start, default, on_expire, hold, archive)
+        operations.invoke(cls.of(Name(schema, table), policy))
 
     def statements(self) -> Sequence[Composable]:
         """Delete one row."""
