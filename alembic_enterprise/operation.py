@@ -127,7 +127,7 @@ def reported() -> Generator[None]:
     except DBAPIError as error:
         if sqlstate(error) != REFUSED:
             raise
-        raise CommandError(_message(error)) from error
+        raise CommandError(message(error)) from error
 
 
 def sqlstate(error: DBAPIError) -> str | None:
@@ -135,6 +135,7 @@ def sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
 
 
-def _message(error: DBAPIError) -> str:
+def message(error: DBAPIError) -> str:
+    """What the server said, in one line."""
     diagnostics = getattr(error.orig, "diag", None)
     return getattr(diagnostics, "message_primary", None) or str(error.orig)

@@ -76,6 +76,10 @@ def _of_visible_tables(method: Any) -> Any:
     return narrowed
 
 
+def _is_mark(comment: str | None) -> bool:
+    return comment is not None and comment.startswith(registry.OWNERSHIP)
+
+
 class VisibleInspector(PGInspector):
     """An inspector that leaves out partitions, our own tables and cloned foreign keys.
 
@@ -91,7 +95,7 @@ class VisibleInspector(PGInspector):
     get_multi_indexes = _of_visible_tables(PGInspector.get_multi_indexes)
     get_multi_unique_constraints = _of_visible_tables(PGInspector.get_multi_unique_constraints)
     get_multi_check_constraints = _of_visible_tables(PGInspector.get_multi_check_constraints)
-    get_multi_table_comment = _of_visible_tables(PGInspector.get_multi_table_comment)
+    _get_multi_table_comment = _of_visible_tables(PGInspector.get_multi_table_comment)
     _get_multi_foreign_keys = _of_visible_tables(PGInspector.get_multi_foreign_keys)
 
     def get_table_names(self, schema: str | None = None, **_: Any) -> list[str]:
@@ -120,6 +124,25 @@ class VisibleInspector(PGInspector):
         return {
             table: [key for key in keys if (table[1], key["name"]) not in clones]
             for table, keys in found.items()
+        }
+
+    def get_table_comment(self, table_name: str, schema: str | None = None, **kw: Any) -> Any:
+        """Comment of one table, unless it is our mark."""
+        return self.get_multi_table_comment(schema, [table_name], **kw)[schema, table_name]
+
+    def get_multi_table_comment(
+        self,
+        schema: str | None = None,
+        filter_names: Sequence[str] | None = None,
+        kind: ObjectKind = ObjectKind.TABLE,
+        scope: ObjectScope = ObjectScope.DEFAULT,
+        **kw: Any,
+    ) -> Any:
+        """Comments of the visible tables, without our mark on a partition that has a model."""
+        found = self._get_multi_table_comment(schema, filter_names, kind=kind, scope=scope, **kw)
+        return {
+            table: {"text": None if _is_mark(comment["text"]) else comment["text"]}
+            for table, comment in found.items()
         }
 
     def get_table_options(self, table_name: str, schema: str | None = None, **kw: Any) -> Any:

@@ -17,6 +17,7 @@ import re
 import shlex
 import shutil
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -415,7 +416,7 @@ def _within_reach(binaries: Path, folder: Path) -> Path:
     destination = folder / "software"
     shutil.rmtree(destination, ignore_errors=True)
     copy = _copy_installation(binaries, destination)
-    _hand_over(destination, *destination.rglob("*"))
+    _hand_over(destination, *(path for path in destination.rglob("*") if path.is_dir()))
     return copy
 
 
@@ -437,8 +438,20 @@ def _copy_installation(binaries: Path, destination: Path) -> Path:
         if source.is_dir():
             target = destination / source.relative_to(package.parent)
             needless = shutil.ignore_patterns("include", "*.a")
-            shutil.copytree(source, target, symlinks=True, ignore=needless)
+            shutil.copytree(
+                source, target, symlinks=True, ignore=needless, copy_function=_link_or_copy
+            )
     return destination / binaries.relative_to(package.parent)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Link a file that everybody may read, which takes no time; else make a copy for the server."""
+    with suppress(OSError):
+        if Path(source).stat().st_mode & stat.S_IROTH:
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
+    _hand_over(Path(target))
 
 
 def _run(*command: str | Path) -> str:

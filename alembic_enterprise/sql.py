@@ -26,9 +26,14 @@ class Name:
         return Identifier(self.name) if self.schema is None else Identifier(self.schema, self.name)
 
     @property
+    def text(self) -> str:
+        """The name as text, quoted."""
+        return text_of(self.sql)
+
+    @property
     def regclass(self) -> Composable:
         """The name as a literal that `::regclass` resolves, also in a script run much later."""
-        return Literal(text_of(self.sql))
+        return Literal(self.text)
 
     def __str__(self) -> str:
         return self.name if self.schema is None else self.schema + "." + self.name

@@ -1,9 +1,11 @@
 """What a policy asks for at a moment: pure functions of policy, live bounds and clock."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from alembic_enterprise.partitions.catalog import PartitionedTable
+from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.periods import Range, floor, moment, shift, subtract, today
 
@@ -44,3 +46,80 @@ def missing_days(
 
 def _day(value: datetime, policy: Policy, live: PartitionedTable) -> date:
     return value.date() if live.naive else today(value, ZoneInfo(policy.timezone))
+
+
+@dataclass(frozen=True)
+class Due:
+    """What a table lacks and what it has too much.
+
+    Attributes:
+        create: the periods to create, first day and first day after, in order.
+        retire: the partitions to retire, in order.
+    """
+
+    create: tuple[tuple[date, date], ...] = ()
+    retire: tuple[Partition, ...] = ()
+
+
+def due(
+    table: PartitionedTable, partitions: Sequence[Partition], policy: Policy, now: datetime
+) -> Due:
+    """What the policy of a live table asks for at the moment `now` (aware).
+
+    Only partitions that alembic-enterprise made are ever retired, and never the last one.
+    """
+    _, last = window(policy, table, now)
+    create = [
+        period
+        for start, stop in missing_days(policy, table, now)
+        for period in _split(start, stop or shift(last, policy.every, 1), policy)
+    ]
+    return Due(tuple(create), tuple(expired(table, partitions, policy, now)))
+
+
+def _split(start: date, stop: date, policy: Policy) -> Iterator[tuple[date, date]]:
+    while start < stop:
+        following = shift(start, policy.every, 1)
+        yield start, following
+        start = following
+
+
+def expired(
+    table: PartitionedTable, partitions: Sequence[Partition], policy: Policy, now: datetime
+) -> list[Partition]:
+    """The partitions that lie wholly before what the policy retains, oldest first."""
+    if policy.retain is None:
+        return []
+    current = floor(today(now, ZoneInfo(policy.timezone)), policy.every)
+    local = None if table.naive else ZoneInfo(policy.timezone)
+    cut = moment(shift(current, policy.every, -policy.retain), local)
+    ranged = [item for item in partitions if item.range is not None and not item.pending]
+    return [
+        item
+        for item in ranged[:-1]
+        if item.owned and item.range and item.range.upper and item.range.upper <= cut
+    ]
+
+
+def headroom(table: PartitionedTable, now: datetime, policy: Policy | None) -> timedelta | None:
+    """Time from `now` to the end of what is covered without a gap; zero when `now` is not covered.
+
+    None when there is no end.
+    """
+    here = now
+    if table.naive:
+        here = now.astimezone(ZoneInfo(policy.timezone if policy else "UTC")).replace(tzinfo=None)
+    for item in table.covered:
+        if (item.lower is None or item.lower <= here) and item.upper is None:
+            return None
+        if item.upper and (item.lower is None or item.lower <= here) and here < item.upper:
+            return item.upper - here
+    return timedelta(0)
+
+
+def bounds(
+    table: PartitionedTable, policy: Policy, start: date, stop: date
+) -> tuple[datetime, datetime]:
+    """The moments at which the days `start` and `stop` begin, on the table's line of time."""
+    local = None if table.naive else ZoneInfo(policy.timezone)
+    return moment(start, local), moment(stop, local)
