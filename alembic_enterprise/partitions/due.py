@@ -117,6 +117,14 @@ def headroom(table: PartitionedTable, now: datetime, policy: Policy | None) -> t
     return timedelta(0)
 
 
+def is_short(left: timedelta | None, policy: Policy, now: datetime, periods: int) -> bool:
+    """Whether a headroom is less than so many periods, as long as the current one, last."""
+    if left is None:
+        return False
+    first = floor(today(now, ZoneInfo(policy.timezone)), policy.every)
+    return left < shift(first, policy.every, periods) - first
+
+
 def bounds(
     table: PartitionedTable, policy: Policy, start: date, stop: date
 ) -> tuple[datetime, datetime]:

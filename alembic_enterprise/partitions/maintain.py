@@ -241,7 +241,7 @@ class _Run:
 
     def _drop(self, table: PartitionedTable, report: TableReport, policy: Policy) -> None:
         for found in self.retired:
-            left = found.table == table.name.text and found.name.schema == table.name.schema
+            left = found.table == str(table.name) and found.name.schema == table.name.schema
             if policy.archive is not None and left:  # a run was killed before it moved this one
                 self._run(steps.archive(found.name, policy.archive), report)
         for found in steps.droppable(self.retired, table, policy, self.now, yes=self.job.yes):

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from alembic_enterprise.locks import Blocker
+from alembic_enterprise.partitions.due import is_short
 from alembic_enterprise.partitions.model import Policy
-from alembic_enterprise.partitions.periods import floor, shift, today
 from alembic_enterprise.sql import Name
 
 
@@ -31,13 +30,6 @@ class TableReport:
     partitions: int = 0
     default_rows: int | None = None
 
-    def is_short(self, now: datetime, periods: int) -> bool:
-        """Whether the partitions end sooner than so many periods, as long as this one, last."""
-        if self.headroom is None:
-            return False
-        first = floor(today(now, ZoneInfo(self.policy.timezone)), self.policy.every)
-        return self.headroom < shift(first, self.policy.every, periods) - first
-
 
 @dataclass
 class Report:
@@ -55,4 +47,8 @@ class Report:
 
     def short(self, periods: int) -> list[TableReport]:
         """The tables whose partitions end in less than so many of their periods."""
-        return [table for table in self.tables if table.is_short(self.now, periods)]
+        return [
+            table
+            for table in self.tables
+            if is_short(table.headroom, table.policy, self.now, periods)
+        ]

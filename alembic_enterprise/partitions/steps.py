@@ -128,9 +128,7 @@ def retire(
     It is marked first: killed in between, the next run still knows what it was about to do.
     """
     name = str(partition.name)
-    comment = (
-        f"{OWNERSHIP}partition of {table.name.text}; retired {now.astimezone(UTC).isoformat()}"
-    )
+    comment = f"{OWNERSHIP}partition of {table.name}; retired {now.astimezone(UTC).isoformat()}"
     mark = SQL("COMMENT ON TABLE {} IS {}").format(partition.name.sql, Literal(comment))
     yield Step("mark", name, (mark,))
     detach = DetachPartition(
@@ -163,7 +161,7 @@ def droppable(
     if policy.on_expire != "drop" and not (yes and policy.on_expire == "detach"):
         return []
     hold = timedelta(days=policy.hold)
-    return [item for item in found if item.table == table.name.text and item.since + hold <= now]
+    return [item for item in found if item.table == str(table.name) and item.since + hold <= now]
 
 
 def analyze(table: PartitionedTable, server_version: int) -> Step:

@@ -1,0 +1,246 @@
+"""What is not as it should be: one rule a function, each pure over one inspected table."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+from alembic_enterprise.finding import Finding
+from alembic_enterprise.partitions.catalog import Partition
+from alembic_enterprise.partitions.due import bounds, due, headroom, is_short
+from alembic_enterprise.partitions.inspection import Attributes, Inspection
+from alembic_enterprise.partitions.operations import CreateRangePartitions
+from alembic_enterprise.partitions.periods import floor, today
+
+FIXED_DETACH = {14: 140014, 15: 150009, 16: 160005, 17: 170001}
+"""First minor release, as `server_version_num`, in which DETACH keeps foreign keys enforced."""
+
+BUDGET = 0.5
+"""Share of the lock table that one statement over all partitions may take without a remark."""
+
+
+def advise(inspection: Inspection, min_headroom: int = 1) -> list[Finding]:
+    """All findings on one table; `min_headroom` counts periods of its policy."""
+    found = list(headroom_short(inspection, min_headroom))
+    for rule in RULES:
+        found += rule(inspection)
+    return found
+
+
+def headroom_short(inspection: Inspection, min_headroom: int) -> Iterator[Finding]:
+    """The last partition ends soon: rows after it are refused, or fall into the default one."""
+    table, policy = inspection.table, inspection.table.policy
+    if policy is None:
+        return
+    left = headroom(table, inspection.now, policy)
+    if is_short(left, policy, inspection.now, min_headroom) and left is not None:
+        days = left / timedelta(days=1)
+        yield Finding(
+            "headroom-short",
+            "error",
+            str(table.name),
+            f"partitions end in {days:.1f} days: run `alembic-enterprise partitions maintain`",
+            {"headroom_seconds": left.total_seconds(), "min_headroom_periods": min_headroom},
+        )
+
+
+def partitions_missing(inspection: Inspection) -> Iterator[Finding]:
+    """The policy asks for periods that no partition holds."""
+    table, policy = inspection.table, inspection.table.policy
+    if policy is None:
+        return
+    missing = due(table, inspection.partitions, policy, inspection.now).create
+    if missing:
+        first, last = missing[0][0], missing[-1][1]
+        yield Finding(
+            "partitions-missing",
+            "warning",
+            str(table.name),
+            f"{len(missing)} period(s) between {first} and {last} have no partition: run "
+            "`alembic-enterprise partitions maintain`",
+            {"missing": [[start.isoformat(), stop.isoformat()] for start, stop in missing]},
+            tuple(
+                CreateRangePartitions(
+                    table.name.name,
+                    policy.every,
+                    start.isoformat(),
+                    stop.isoformat(),
+                    timezone=policy.timezone,
+                    schema=table.name.schema,
+                )
+                for start, stop in missing
+            ),
+        )
+
+
+def bounds_misaligned(inspection: Inspection) -> Iterator[Finding]:
+    """A partition begins or ends inside a period of the policy: it cannot expire with one."""
+    crooked = [item for item in inspection.partitions if _crooked(item, inspection)]
+    if crooked:
+        yield Finding(
+            "bounds-misaligned",
+            "note",
+            str(inspection.table.name),
+            f"{len(crooked)} partition(s), {crooked[0].name} first, begin or end inside a period of the policy; what is missing "
+            "of the period gets a partition of its own",
+            {"partitions": [str(item.name) for item in crooked]},
+        )
+
+
+def _crooked(partition: Partition, inspection: Inspection) -> bool:
+    table, policy = inspection.table, inspection.table.policy
+    if policy is None or partition.range is None:
+        return False
+    for value in (partition.range.lower, partition.range.upper):
+        if value is None:
+            continue
+        day = value.date() if table.naive else today(value, ZoneInfo(policy.timezone))
+        start, _ = bounds(table, policy, floor(day, policy.every), day)
+        if start != value:
+            return True
+    return False
+
+
+def default_rows(inspection: Inspection) -> Iterator[Finding]:
+    """Rows fell into the default partition; they are in the way of the partition they belong to."""
+    if inspection.default_rows:
+        yield Finding(
+            "default-rows",
+            "warning",
+            str(inspection.table.name),
+            f"the default partition holds {inspection.default_rows} row(s): move them into "
+            "partitions of their own before those are due",
+            {"rows": inspection.default_rows},
+        )
+
+
+def detach_pending(inspection: Inspection) -> Iterator[Finding]:
+    """A concurrent detach was interrupted: rows are invisible and inserts in the range fail."""
+    for partition in inspection.partitions:
+        if partition.pending:
+            yield Finding(
+                "detach-pending",
+                "error",
+                str(inspection.table.name),
+                f"detaching {partition.name} was interrupted, its rows are in limbo: run "
+                "`alembic-enterprise partitions maintain`, which finalizes it",
+                {"partition": str(partition.name)},
+            )
+
+
+def orphan(inspection: Inspection) -> Iterator[Finding]:
+    """A table that we made as a partition is not attached, and nobody retired it."""
+    for name in inspection.orphans:
+        yield Finding(
+            "orphan",
+            "warning",
+            str(inspection.table.name),
+            f"{name} was made as a partition and is not attached: attach it "
+            "(op.attach_partition), or drop it when its rows are not needed",
+            {"partition": str(name)},
+        )
+
+
+def attributes_differ(inspection: Inspection) -> Iterator[Finding]:
+    """A partition has not the owner, grants, row security or replica identity of its table."""
+    parent = inspection.parent
+    if parent is None:
+        return
+    options = _usual_options(inspection)
+    for name, leaf in inspection.leaves.items():
+        words = [
+            *_differences(parent, leaf),
+            *(["storage options"] if leaf.options != options else []),
+        ]
+        if words:
+            yield Finding(
+                "attributes-differ",
+                "warning",
+                str(inspection.table.name),
+                f"{name} differs in {', '.join(words)}: ALTER it, or tell why in a comment",
+                {"partition": str(name), "differs": words},
+            )
+
+
+def _differences(parent: Attributes, leaf: Attributes) -> list[str]:
+    pairs = {
+        "owner": (parent.owner, leaf.owner),
+        "grants": (parent.grants, leaf.grants),
+        "row security": (parent.row_security, leaf.row_security),
+        "replica identity": (parent.replica_identity, leaf.replica_identity),
+    }
+    return [word for word, (wanted, found) in pairs.items() if wanted != found]
+
+
+def _usual_options(inspection: Inspection) -> tuple[str, ...]:
+    """Options of the newest partition: a partitioned table itself has none."""
+    names = [item.name for item in inspection.partitions if item.name in inspection.leaves]
+    return inspection.leaves[names[-1]].options if names else ()
+
+
+def index_invalid(inspection: Inspection) -> Iterator[Finding]:
+    """An index of the table or of a partition is invalid: written to, and never read."""
+    if inspection.invalid_indexes:
+        yield Finding(
+            "index-invalid",
+            "error",
+            str(inspection.table.name),
+            f"{', '.join(inspection.invalid_indexes)}: invalid. REINDEX it, or attach what the "
+            "parent's index lacks",
+            {"indexes": list(inspection.invalid_indexes)},
+        )
+
+
+def statistics_missing(inspection: Inspection) -> Iterator[Finding]:
+    """Nobody analyzed the whole table; autovacuum only ever analyzes its partitions."""
+    filled = any(item.rows for item in inspection.partitions)
+    if filled and inspection.analyzed is None:
+        yield Finding(
+            "statistics-missing",
+            "note",
+            str(inspection.table.name),
+            f"the table as a whole was never analyzed: ANALYZE {inspection.table.name}",
+        )
+
+
+def lock_budget(inspection: Inspection) -> Iterator[Finding]:
+    """One statement without pruning would take much of the server's lock table."""
+    slots, needed = inspection.server.lock_slots, inspection.relations
+    if needed > BUDGET * slots:
+        yield Finding(
+            "lock-budget",
+            "warning",
+            str(inspection.table.name),
+            f"a query over all partitions locks {needed} relations of {slots} that fit: raise "
+            "max_locks_per_transaction, or keep fewer partitions (retain=)",
+            {"relations": needed, "slots": slots},
+        )
+
+
+def minor_release(inspection: Inspection) -> Iterator[Finding]:
+    """This minor release leaves foreign keys of detached partitions unenforced."""
+    version = inspection.server.version
+    fixed = FIXED_DETACH.get(version // 10000, 0)
+    if version < fixed and inspection.foreign_keys:
+        yield Finding(
+            "minor-release",
+            "warning",
+            str(inspection.table.name),
+            f"PostgreSQL {version // 10000}.{version % 10000} loses foreign keys on DETACH: "
+            f"upgrade to {fixed // 10000}.{fixed % 10000} or newer",
+            {"server_version_num": version, "fixed_in": fixed},
+        )
+
+
+RULES: Sequence[Callable[[Inspection], Iterator[Finding]]] = (
+    partitions_missing,
+    bounds_misaligned,
+    default_rows,
+    detach_pending,
+    orphan,
+    attributes_differ,
+    index_invalid,
+    statistics_missing,
+    lock_budget,
+    minor_release,
+)
+"""Every rule but the one with a threshold of its own; its id is its name with hyphens."""

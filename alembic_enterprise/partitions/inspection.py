@@ -1,0 +1,201 @@
+"""What `partitions check` looks at, read in a constant number of round trips."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from psycopg.sql import SQL, Literal
+from sqlalchemy import Connection
+
+from alembic_enterprise import sql
+from alembic_enterprise.partitions import catalog, surroundings
+from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
+from alembic_enterprise.partitions.surroundings import ForeignKey
+from alembic_enterprise.registry import OWNERSHIP
+from alembic_enterprise.sql import Name
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What LIKE does not carry from a table to its partitions."""
+
+    owner: str
+    grants: tuple[str, ...]
+    row_security: tuple[bool, bool]
+    replica_identity: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Server:
+    """Settings and version that findings depend on; the version as `server_version_num`."""
+
+    version: int
+    lock_slots: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One table with a policy, and all that stands around it.
+
+    Attributes:
+        default_rows: rows in the default partition; None without one.
+        relations: relations that a statement without pruning locks: tables and indexes.
+        invalid_indexes: on the table or a partition.
+        analyzed: when the statistics of the whole table were last made; None for never.
+        parent: the attributes of the table itself.
+        leaves: the attributes of its partitions.
+        orphans: tables we made for it that are neither attached nor marked as retired.
+    """
+
+    table: PartitionedTable
+    partitions: Sequence[Partition]
+    server: Server
+    now: datetime
+    default_rows: int | None = None
+    relations: int = 0
+    invalid_indexes: tuple[str, ...] = ()
+    analyzed: datetime | None = None
+    parent: Attributes | None = None
+    leaves: Mapping[Name, Attributes] = field(default_factory=dict[Name, Attributes])
+    foreign_keys: Sequence[ForeignKey] = ()
+    orphans: tuple[Name, ...] = ()
+
+
+def inspect(
+    connection: Connection, only: frozenset[str], now: datetime | None = None
+) -> list[Inspection]:
+    """Look at every table with a policy, or at those named."""
+    live = catalog.read(connection)
+    tables = [
+        table
+        for table in live.tables.values()
+        if table.policy and (not only or only & {str(table.name), table.name.name})
+    ]
+    partitions = catalog.partitions(connection, tables)
+    attributes = _attributes(connection, tables)
+    counts, invalid = _indexes(connection, tables)
+    analyzed = _analyzed(connection, tables)
+    foreign_keys = surroundings.foreign_keys(connection, tables)
+    orphans = _orphans(connection)
+    server = _server(connection)
+    return [
+        Inspection(
+            table=table,
+            partitions=partitions[table.name],
+            server=server,
+            now=now or live.now,
+            default_rows=_default_rows(connection, partitions[table.name]),
+            relations=counts.get(table.oid, 0),
+            invalid_indexes=tuple(invalid.get(table.oid, ())),
+            analyzed=analyzed.get(table.oid),
+            parent=attributes.get(table.name),
+            leaves={
+                item.name: attributes[item.name]
+                for item in partitions[table.name]
+                if item.name in attributes and item.kind != "foreign table"
+            },
+            foreign_keys=foreign_keys[table.name],
+            orphans=tuple(orphans.get(str(table.name), ())),
+        )
+        for table in tables
+    ]
+
+
+def _default_rows(connection: Connection, partitions: Sequence[Partition]) -> int | None:
+    default = next((item for item in partitions if item.is_default), None)
+    return None if default is None else surroundings.row_count(connection, default.name)
+
+
+_SERVER = SQL("""
+SELECT current_setting('server_version_num')::int,
+       current_setting('max_locks_per_transaction')::int
+       * (current_setting('max_connections')::int
+          + current_setting('max_prepared_transactions')::int)""")
+
+
+def _server(connection: Connection) -> Server:
+    [(version, slots)] = sql.rows(connection, _SERVER)
+    return Server(version, slots)
+
+
+_ATTRIBUTES = SQL("""
+SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner), c.relrowsecurity,
+       c.relforcerowsecurity, c.relreplident::text, coalesce(c.reloptions, '{{}}'),
+       ARRAY(SELECT format('%s %s%s', CASE grantee WHEN 0 THEN 'PUBLIC'
+                                                   ELSE grantee::regrole::text END,
+                           privilege_type, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END)
+             FROM aclexplode(c.relacl) WHERE grantee <> c.relowner ORDER BY 1)
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.oid = ANY ({parents}::oid[])
+   OR c.oid IN (SELECT inhrelid FROM pg_catalog.pg_inherits
+                WHERE inhparent = ANY ({parents}::oid[]))""")
+
+
+def _attributes(
+    connection: Connection, tables: Sequence[PartitionedTable]
+) -> dict[Name, Attributes]:
+    query = _ATTRIBUTES.format(parents=_oids(tables))
+    return {
+        Name(schema, name): Attributes(
+            owner, tuple(grants), (enabled, forced), identity, tuple(sorted(options))
+        )
+        for schema, name, owner, enabled, forced, identity, options, grants in sql.rows(
+            connection, query
+        )
+    }
+
+
+_INDEXES = SQL("""
+WITH members AS (
+    SELECT oid AS root, oid FROM unnest({parents}::oid[]) AS p(oid)
+    UNION ALL
+    SELECT inhparent, inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = ANY ({parents}::oid[]))
+SELECT m.root, count(DISTINCT m.oid) + count(x.indexrelid),
+       array_remove(array_agg(CASE WHEN NOT x.indisvalid THEN x.indexrelid::regclass::text END
+                              ORDER BY x.indexrelid::bigint), NULL)
+FROM members AS m LEFT JOIN pg_catalog.pg_index AS x ON x.indrelid = m.oid
+GROUP BY 1""")
+
+
+def _indexes(
+    connection: Connection, tables: Sequence[PartitionedTable]
+) -> tuple[dict[int, int], dict[int, list[str]]]:
+    rows = sql.rows(connection, _INDEXES.format(parents=_oids(tables)))
+    counts = {oid: count for oid, count, _ in rows}
+    return counts, {oid: names for oid, _, names in rows}
+
+
+_ANALYZED = SQL("""
+SELECT relid, greatest(last_analyze, last_autoanalyze)
+FROM pg_catalog.pg_stat_all_tables WHERE relid = ANY ({parents}::oid[])""")
+
+
+def _analyzed(
+    connection: Connection, tables: Sequence[PartitionedTable]
+) -> dict[int, datetime | None]:
+    return dict(sql.rows(connection, _ANALYZED.format(parents=_oids(tables))))
+
+
+_ORPHANS = SQL("""
+SELECT substr(d.description, length({prefix}) + 1), n.nspname, c.relname
+FROM pg_catalog.pg_description AS d
+JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0
+  AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND starts_with(d.description, {prefix}) AND d.description !~ '; retired [0-9]'
+ORDER BY 1, 2, 3""")
+
+
+def _orphans(connection: Connection) -> dict[str, list[Name]]:
+    found: dict[str, list[Name]] = {}
+    query = _ORPHANS.format(prefix=Literal(OWNERSHIP + "partition of "))
+    for table, schema, name in sql.rows(connection, query):
+        found.setdefault(table, []).append(Name(schema, name))
+    return found
+
+
+def _oids(tables: Sequence[PartitionedTable]) -> Literal:
+    return Literal([table.oid for table in tables])
