@@ -46,7 +46,7 @@ class Job:
         dry_run: collect the statements and execute none.
         yes: also drop what `on_expire="detach"` left, once it was held long enough.
         analyze: refresh the statistics of tables whose partitions changed.
-        progress: called after each step with the number of steps done so far.
+        progress: called after each step with the numbers of steps done and expected.
     """
 
     now: datetime | None = None
@@ -57,7 +57,7 @@ class Job:
     patience: Patience = field(default_factory=Patience)
     sleep: Callable[[float], None] = time.sleep
     uniform: Callable[[float, float], float] = random.uniform
-    progress: Callable[[int], None] = lambda _done: None
+    progress: Callable[[int, int], None] = lambda _done, _expected: None
 
 
 def maintain(bind: Engine | Connection, job: Job | None = None) -> Report:
@@ -115,6 +115,7 @@ class _Run:
     guards: set[Name] = field(init=False)
     report: Report = field(init=False)
     finished: int = 0
+    expected: int = 0
 
     def close(self) -> None:
         """Give back the connection, whichever it is by now."""
@@ -132,11 +133,22 @@ class _Run:
         self.foreign_keys = surroundings.foreign_keys(self.work, tables)
         self.retired = surroundings.retired_partitions(self.work)
         self.guards = surroundings.guarded_partitions(self.work)
+        self.expected = sum(map(self._expected, tables))
         for phase in (self._create, self._retire, self._drop, self._analyze):
             for table, report in self._ordered(reports):
                 self._isolated(phase, table, report)
         self._measure()
         return self.report
+
+    def _expected(self, table: PartitionedTable) -> int:
+        """How many steps a table probably takes, for the progress bar."""
+        if table.policy is None:
+            return 0
+        wanted = due.due(table, self.partitions[table.name], table.policy, self.now)
+        each = 4 if table.has_default else 1
+        steps_of_one = 3 if table.policy.archive else 2
+        changes = each * len(wanted.create) + steps_of_one * len(wanted.retire)
+        return changes + bool(changes)
 
     def _wanted(self, table: PartitionedTable) -> bool:
         names = {str(table.name), table.name.name}
@@ -272,7 +284,7 @@ class _Run:
                 report.blockers |= blockers
         report.done.append((step.kind, step.subject))
         self.finished += 1
-        self.job.progress(self.finished)
+        self.job.progress(self.finished, max(self.finished, self.expected))
 
     def _execute(self, step: Step, report: TableReport) -> None:
         if not step.transactional:  # it waits inside; a timeout would leave it half done

@@ -1,12 +1,25 @@
 """What a run of maintenance did: facts only; the command line prints them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from alembic_enterprise.locks import Blocker
 from alembic_enterprise.partitions.due import is_short
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.sql import Name
+
+FORMAT_VERSION = 1
+"""Of `document`; it changes when a reader of the old shape would go wrong."""
+
+EXIT_CODES = {
+    0: "every policy is true",
+    1: "an error before anything was tried",
+    2: "some table was left undone, or needs attention",
+    3: "partitions end sooner than --min-headroom",
+}
+"""Of `partitions maintain` and `partitions check`; 3 goes before 2."""
 
 
 @dataclass
@@ -40,6 +53,12 @@ class Report:
     other: Blocker | None = None
     statements: list[str] = field(default_factory=list[str])
 
+    def exit_code(self, min_headroom: int) -> int:
+        """What the job's process ends with: `EXIT_CODES` tells the meaning."""
+        if any(self.short(min_headroom)):
+            return 3
+        return 2 if self.undone else 0
+
     @property
     def undone(self) -> bool:
         """Whether some table was left undone."""
@@ -52,3 +71,84 @@ class Report:
             for table in self.tables
             if is_short(table.headroom, table.policy, self.now, periods)
         ]
+
+
+def document(report: Report, min_headroom: int) -> dict[str, Any]:
+    """What `partitions maintain --format json` prints, as schemas/partitions-maintain... says."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "now": report.now.astimezone(UTC).isoformat(),
+        "exit_code": report.exit_code(min_headroom),
+        "other_run": None if report.other is None else str(report.other),
+        "tables": [_table(table) for table in report.tables],
+        "statements": report.statements,
+    }
+
+
+def _table(table: TableReport) -> dict[str, Any]:
+    return {
+        "schema": table.name.schema,
+        "name": table.name.name,
+        "done": [{"step": kind, "subject": subject} for kind, subject in table.done],
+        "problems": table.problems,
+        "notes": table.notes,
+        "retries": table.retries,
+        "blockers": sorted(map(str, table.blockers)),
+        "headroom_seconds": None if table.headroom is None else table.headroom.total_seconds(),
+        "partitions": table.partitions,
+        "default_rows": table.default_rows,
+    }
+
+
+def metrics(report: Report, last_success: float | None) -> str:
+    """The figures in Prometheus' text format (its docs, "Exposition formats").
+
+    `last_success` is the Unix time of the last run that left nothing undone, if there was one.
+    """
+    lines: list[str] = []
+    for name, (meaning, value) in GAUGES.items():
+        lines += _head(name, meaning)
+        for table in report.tables:
+            if value(table) is not None:
+                lines.append(f"{PREFIX}{name}{_labels(table.name)} {value(table)}")
+    if last_success is not None:
+        lines += _head("last_success_timestamp_seconds", "End of the last run without problems.")
+        lines.append(f"{PREFIX}last_success_timestamp_seconds {last_success:.3f}")
+    return "\n".join(lines) + "\n"
+
+
+GAUGES: dict[str, tuple[str, Callable[[TableReport], object]]] = {
+    "headroom_seconds": ("Time until partitions end.", lambda item: _seconds(item.headroom)),
+    "partitions": ("Attached partitions.", lambda item: item.partitions),
+    "default_rows": ("Rows in the default partition.", lambda item: item.default_rows),
+    "retries": ("Retries for locks in the last run.", lambda item: item.retries),
+    "failures": ("Problems in the last run.", lambda item: len(item.problems)),
+}
+"""The metrics of a table: meaning and value; a value of None is left out."""
+
+PREFIX = "alembic_enterprise_partitions_"
+"""How the name of each metric begins."""
+
+
+def _head(name: str, meaning: str) -> list[str]:
+    return [f"# HELP {PREFIX}{name} {meaning}", f"# TYPE {PREFIX}{name} gauge"]
+
+
+def _seconds(value: timedelta | None) -> str:
+    return "+Inf" if value is None else f"{value.total_seconds():.0f}"
+
+
+def _labels(name: Name) -> str:
+    return f'{{schema="{_escaped(name.schema or "")}",table="{_escaped(name.name)}"}}'
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def last_success(text: str) -> float | None:
+    """The time of the last success that an earlier metrics file names."""
+    for line in text.splitlines():
+        if line.startswith(f"{PREFIX}last_success_timestamp_seconds "):
+            return float(line.split()[1])
+    return None
