@@ -23,8 +23,9 @@ from typing import Any, ClassVar
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, Operations
+from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
-from psycopg.sql import SQL, Composable, Literal
+from psycopg.sql import SQL, Composable
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
@@ -85,24 +86,31 @@ def execute(operations: Operations, operation: Operation) -> None:
             for statement in statements:
                 sql.run(context, statement)
             return
-        with context.autocommit_block(), _without_lock_timeout(operations):
+        with context.autocommit_block(), _without_lock_timeout(context):
             for statement in statements:
                 sql.run(context, statement)
 
 
+_STASH_LOCK_TIMEOUT = SQL(
+    "SELECT set_config('alembic_enterprise.lock_timeout', current_setting('lock_timeout'), false),"
+    " set_config('lock_timeout', '0', false)"
+)
+_RESTORE_LOCK_TIMEOUT = SQL(
+    "SELECT set_config('lock_timeout', current_setting('alembic_enterprise.lock_timeout'), false)"
+)
+
+
 @contextmanager
-def _without_lock_timeout(operations: Operations) -> Generator[None]:
-    """Statements with CONCURRENTLY wait inside; a timeout would leave them half done."""
-    context = operations.get_context()
-    before = None
-    if context.connection is not None:
-        [(before,)] = sql.rows(context.connection, SQL("SHOW lock_timeout"))
-    sql.run(context, SQL("SET lock_timeout = 0"))
+def _without_lock_timeout(context: MigrationContext) -> Generator[None]:
+    """Statements with CONCURRENTLY wait inside; a timeout would leave them half done.
+
+    The server remembers the value meanwhile, so that `--sql` can write the same statements.
+    """
+    sql.run(context, _STASH_LOCK_TIMEOUT)
     try:
         yield
     finally:
-        value = SQL("DEFAULT") if before is None else Literal(before)
-        sql.run(context, SQL("SET lock_timeout = {}").format(value))
+        sql.run(context, _RESTORE_LOCK_TIMEOUT)
 
 
 def render(autogen_context: AutogenContext, operation: Operation) -> str:

@@ -18,7 +18,7 @@ from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority, PriorityDispatchResult
 from sqlalchemy import Table
 
-from alembic_enterprise import reflection
+from alembic_enterprise import neighbours, reflection
 from alembic_enterprise.operation import Operation, execute, render, reported
 from alembic_enterprise.partitions import catalog, compare
 from alembic_enterprise.partitions.catalog import Catalog
@@ -56,7 +56,9 @@ def register() -> None:
     if hasattr(Operations, OPERATIONS[0].operation_name):
         return
     for operation in OPERATIONS:
-        Operations.register_operation(operation.operation_name)(operation)
+        name = operation.operation_name
+        Operations.register_operation(name)(operation)
+        setattr(Operations, name, reported()(getattr(Operations, name)))  # also of its arguments
     Operations.implementation_for(Operation)(execute)
     renderers.dispatch_for(Operation)(render)
     Plugin.setup_plugin_from_module(sys.modules[__name__], NAME)
@@ -80,6 +82,7 @@ def _compare_partitions(
         tables = [table for table in context.sorted_tables if _takes_part(context, table)]
         found = compare.compare(catalog.declared(tables), live, _existing(context, tables, live))
     _guard_drops(upgrade, live)
+    neighbours.spare_partitions(connection, upgrade.ops)
     for operation in upgrade.ops:
         if isinstance(operation, CreateTableOp) and operation.info:
             operation.info.pop(INFO, None)  # it would be rendered into the script

@@ -40,7 +40,8 @@ SELECT c.relname, k.conname
 FROM pg_catalog.pg_constraint AS k
 JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE k.contype = 'f' AND k.conparentid <> 0 AND NOT c.relispartition AND {schema}""")
+WHERE k.contype = 'f' AND k.conparentid <> 0 AND NOT c.relispartition AND {schema}
+  AND c.relname = ANY ({tables}::name[])""")
 
 _PARTITION_KEYS = SQL("""
 SELECT c.relname, pg_get_partkeydef(c.oid)
@@ -48,6 +49,12 @@ FROM pg_catalog.pg_partitioned_table AS p
 JOIN pg_catalog.pg_class AS c ON c.oid = p.partrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE {schema}""")
+
+
+# With the default of 4, the server prefers to read all of pg_attribute and pg_index, which many
+# partitions make huge, to looking up the few visible tables; catalogs are in memory anyway. It is
+# set until the transaction ends.
+_CATALOGS_IN_MEMORY = SQL("SELECT set_config('random_page_cost', '1', true)")
 
 
 def hide_partitions(context: AutogenContext) -> None:
@@ -61,6 +68,8 @@ def hide_partitions(context: AutogenContext) -> None:
         for table in context.sorted_tables
     }
     context.inspector = visible
+    if context.connection is not None:
+        sql.rows(context.connection, _CATALOGS_IN_MEMORY)
 
 
 def _of_visible_tables(method: Any) -> Any:
@@ -117,14 +126,17 @@ class VisibleInspector(PGInspector):
         **kw: Any,
     ) -> Any:
         """Foreign keys of the visible tables, without their clones."""
-        if schema not in self._clones:
-            self._clones[schema] = set(self._rows(_CLONED_FOREIGN_KEYS, schema))
-        clones = self._clones[schema]
         found = self._get_multi_foreign_keys(schema, filter_names, kind=kind, scope=scope, **kw)
+        clones = self._clones(schema, [name for (_, name), keys in found.items() if keys])
         return {
             table: [key for key in keys if (table[1], key["name"]) not in clones]
             for table, keys in found.items()
         }
+
+    def _clones(self, schema: str | None, tables: list[str]) -> set[tuple[Any, ...]]:
+        if not tables:
+            return set()
+        return set(self._rows(_CLONED_FOREIGN_KEYS, schema, tables=Literal(tables)))
 
     def get_table_comment(self, table_name: str, schema: str | None = None, **kw: Any) -> Any:
         """Comment of one table, unless it is our mark."""
@@ -186,10 +198,6 @@ class VisibleInspector(PGInspector):
 
     @cached_property
     def _tables(self) -> dict[str | None, list[str]]:
-        return {}
-
-    @cached_property
-    def _clones(self) -> dict[str | None, set[tuple[Any, ...]]]:
         return {}
 
     def _read_table_names(self, schema: str | None) -> list[str]:

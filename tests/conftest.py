@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -80,6 +81,30 @@ def connection(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+@pytest.fixture(scope="session")
+def new_role(server_url: str) -> Iterator[Callable[..., str]]:
+    """A function that makes a role and returns its name; dropped when all databases are gone."""
+    names: list[str] = []
+
+    def make(beginning: str = "alembic_enterprise_") -> str:
+        names.append(beginning + secrets.token_hex(6))
+        _administrate(server_url, "CREATE ROLE {}", names[-1])
+        return names[-1]
+
+    yield make
+    for name in names:
+        _administrate(server_url, "DROP ROLE {}", name)
+
+
+@pytest.fixture
+def role(new_role: Callable[..., str], engine: Engine) -> str:
+    """A role of the test's own that may create in schema public."""
+    name = new_role()
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"GRANT ALL ON SCHEMA public TO {name}")
+    return name
+
+
 @contextmanager
 def _temporary_database(server_url: str, template: str) -> Generator[str]:
     name = _create_database(server_url, template)
@@ -102,8 +127,12 @@ def _create_database(server_url: str, template: str) -> str:
 
 
 def _drop_database(server_url: str, name: str) -> None:
+    _administrate(server_url, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+def _administrate(server_url: str, statement: LiteralString, name: str) -> None:
     with _administrator(server_url) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
 
 def _administrator(server_url: str) -> psycopg.Connection:

@@ -129,8 +129,10 @@ def closing_line(results: Iterable[Result]) -> str:
         "failed": sum(result.failed for result in results),
         "passed": sum(result.passed for result in results),
         "skipped": sum(result.skipped for result in results),
-        "errors": sum(result.errors for result in results),
+        "error": sum(result.errors for result in results),
     }
+    if counts["error"] > 1:
+        counts["errors"] = counts.pop("error")
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     text = f" {told or 'no tests ran'} in {sum(result.seconds for result in results):.2f}s "
     return text.center(80, "=")
@@ -143,7 +145,8 @@ SOFTWARE = """
 import platform
 from importlib.metadata import version
 names = ("alembic", "sqlalchemy", "psycopg", "click")
-print("Python", platform.python_version(), *(f"{name} {version(name)}" for name in names), sep=", ")
+python = f"Python {platform.python_version()}"
+print(python, *(f"{name} {version(name)}" for name in names), sep=", ")
 """
 
 

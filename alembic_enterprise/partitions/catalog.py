@@ -63,7 +63,7 @@ class Partition:
         pending: whether a concurrent detach was interrupted: its rows are invisible until
             `ALTER TABLE ... DETACH PARTITION ... FINALIZE`.
         kind: "table", "partitioned table" or "foreign table".
-        rows: estimate of the last ANALYZE or VACUUM; None when there was none.
+        rows: estimate of the last ANALYZE or VACUUM; None when there was none and it is not empty.
         size: bytes, with indexes and TOAST; None when it was not asked for.
     """
 
@@ -157,16 +157,22 @@ SELECT c.oid, n.nspname, c.relname, p.partstrat::text,
 FROM pg_catalog.pg_partitioned_table AS p
 JOIN pg_catalog.pg_class AS c ON c.oid = p.partrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE NOT c.relispartition AND c.relpersistence <> 't'
+WHERE c.relpersistence <> 't'
 ORDER BY 2, 3""")
 
-ALL = SQL("SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = p.oid")
-SAMPLE = SQL(
-    "({c} ORDER BY inhrelid::bigint LIMIT 1) UNION ({c} ORDER BY inhrelid::bigint DESC LIMIT 40)"
-).format(c=ALL)
-"""The partition made first and the newest ones: enough to know a table that is in order.
+FEW = 40
+"""A table with a policy and at most so many partitions is read in full, others by a sample."""
 
-The cast keeps the server from walking the index of all oids in search of one table's partitions.
+ALL = SQL("SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = p.oid")
+SAMPLE = SQL("""
+SELECT unnest(CASE WHEN partitions <= {few} THEN made
+                   ELSE made[:2] || made[partitions - 4:] END) AS inhrelid
+FROM (SELECT array_agg(inhrelid ORDER BY inhrelid::bigint) AS made, count(*)::int AS partitions
+      FROM pg_catalog.pg_inherits WHERE inhparent = p.oid) AS children""").format(few=Literal(FEW))
+"""The partitions made first and last: enough to know a table that is in order.
+
+Two and five, so that a default partition or a backfilled one among them does no harm. The cast
+keeps the server from walking the index of all oids in search of one table's partitions.
 """
 
 BOUNDS = SQL("""
@@ -184,9 +190,9 @@ the casts below the filter.
 """
 
 _COVERED = SQL("""
-SELECT parent, lower(part)::text, upper(part)::text,
-       (SELECT count(*) FROM pg_catalog.pg_inherits WHERE inhparent = parent)
-FROM (SELECT parent, range_agg(tstzrange(lower, upper)) AS parts
+SELECT parent, lower(part)::text, upper(part)::text, partitions
+FROM (SELECT parent, range_agg(tstzrange(lower, upper)) AS parts,
+             (SELECT count(*) FROM pg_catalog.pg_inherits WHERE inhparent = parent) AS partitions
       FROM ({bounds}) AS bounds GROUP BY parent) AS merged, unnest(parts) AS part
 ORDER BY parent, lower(part) NULLS FIRST""")
 
@@ -263,6 +269,8 @@ def _read(
 
 def in_order(policy: Policy, sample: Sequence[Range], count: int, *, naive: bool) -> Range | None:
     """The whole range of a table whose `count` partitions are exactly its periods, else None."""
+    if len(sample) > 1 + (count > FEW):  # a gap, where the sample cannot have made it
+        return None
     lower, upper = sample[0].lower, sample[-1].upper
     if lower is None or upper is None:
         return None
@@ -287,19 +295,31 @@ KINDS = {"r": "table", "p": "partitioned table", "f": "foreign table"}
 _PARTITIONS = SQL("""
 SELECT i.inhparent, n.nspname, c.relname, pg_get_expr(c.relpartbound, 0),
        starts_with(coalesce(d.description, ''), {ownership}),
-       i.inhdetachpending, c.relkind::text, nullif(c.reltuples, -1)::bigint, {size}
+       i.inhdetachpending, c.relkind::text, measured.*
 FROM pg_catalog.pg_inherits AS i
 JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_description AS d
        ON d.objoid = c.oid AND d.objsubid = 0 AND d.classoid = 'pg_catalog.pg_class'::regclass
+CROSS JOIN LATERAL ({measured}) AS measured
 WHERE i.inhparent = ANY ({parents}::oid[])
 ORDER BY i.inhparent, n.nspname, c.relname""")
 
-_SIZE = SQL("""
-       CASE c.relkind WHEN 'p' THEN (SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint
-                                     FROM pg_partition_tree(c.oid) WHERE isleaf)
-                      ELSE pg_total_relation_size(c.oid) END""")
+_ESTIMATED = SQL("SELECT nullif(c.reltuples, -1)::bigint, NULL::bigint")
+
+# Not pg_partition_tree(): it keeps a lock on each table it returns.
+_MEASURED = SQL("""
+    WITH RECURSIVE tree AS (
+        SELECT c.oid UNION ALL
+        SELECT inhrelid FROM tree JOIN pg_catalog.pg_inherits ON inhparent = tree.oid),
+    leaves AS (
+        SELECT coalesce(pg_total_relation_size(oid), 0) AS size,
+               CASE WHEN reltuples >= 0 THEN reltuples
+                    WHEN relkind = 'r' AND pg_relation_size(oid) = 0 THEN 0 END AS estimate
+        FROM tree JOIN pg_catalog.pg_class USING (oid) WHERE relkind <> 'p')
+    SELECT CASE WHEN count(*) = count(estimate) THEN coalesce(sum(estimate), 0) END::bigint,
+           coalesce(sum(size), 0)::bigint
+    FROM leaves""")
 
 _BOUND = re.compile(r"FOR VALUES FROM \((?:'([^']*)'|MINVALUE)\) TO \((?:'([^']*)'|MAXVALUE)\)")
 
@@ -309,13 +329,14 @@ def partitions(
 ) -> dict[Name, list[Partition]]:
     """The partitions of some tables, in the order of their bounds, in one round trip.
 
-    Sizes are asked for by the one who needs them: the server has to look at each file.
+    Sizes are asked for by the one who needs them: the server has to look at each file. With them,
+    rows and sizes of a partition that is partitioned itself are those of all its leaves.
     """
     wanted = {table.oid: table for table in tables}
     query = _PARTITIONS.format(
         ownership=Literal(registry.OWNERSHIP),
         parents=Literal(sorted(wanted)),
-        size=_SIZE if sizes else SQL("NULL::bigint"),
+        measured=_MEASURED if sizes else _ESTIMATED,
     )
     found: dict[Name, list[Partition]] = {table.name: [] for table in wanted.values()}
     with sql.canonical_output(connection):
@@ -338,3 +359,32 @@ def _by_bound(partition: Partition) -> tuple[bool, bool, str, str]:
     lower = partition.range.lower if partition.range else None
     text = "" if lower is None else lower.isoformat()
     return (partition.is_default, partition.range is None, text, str(partition.name))
+
+
+_READABLE = SQL("""
+SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE (n.nspname, c.relname) IN ({tables}) AND c.relkind <> 'f'
+  AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')""")
+_COUNTED = SQL("SELECT {schema}, {name}, count(*) FROM (SELECT FROM {table} LIMIT {limit}) AS few")
+
+
+def counted(connection: Connection, tables: Iterable[Name], limit: int) -> dict[Name, int]:
+    """Exact numbers of rows, up to `limit`, of those tables that may be read.
+
+    Foreign tables are left out. Two round trips.
+    """
+    names = [SQL("({}, {})").format(Literal(name.schema), Literal(name.name)) for name in tables]
+    if not names:
+        return {}
+    readable = sql.rows(connection, _READABLE.format(tables=SQL(", ").join(names)))
+    counts = [
+        _COUNTED.format(
+            schema=Literal(schema), name=Literal(name), table=Name(schema, name).sql, limit=limit
+        )
+        for schema, name in readable
+    ]
+    if not counts:
+        return {}
+    found = sql.rows(connection, SQL(" UNION ALL ").join(counts))
+    return {Name(schema, name): count for schema, name, count in found}

@@ -89,7 +89,7 @@ def mismatch(declared: PartitionedTable, live: PartitionedTable | None) -> str |
 def _same_key(declared: PartitionedTable, live: PartitionedTable) -> bool:
     if declared.key is None or live.key is None or declared.key.strategy != live.key.strategy:
         return False
-    if None in declared.key.columns or None in live.key.columns:
+    if declared.policy is None and None in (*declared.key.columns, *live.key.columns):
         return True  # expressions are printed in many ways; only columns can be told apart
     return declared.key == live.key
 

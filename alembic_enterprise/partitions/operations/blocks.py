@@ -42,14 +42,17 @@ BEGIN
     END IF;
     PERFORM set_config('DateStyle', 'ISO, YMD', true), set_config('TimeZone', 'UTC', true);
     periods_start := date_trunc(unit, range_start::timestamp);
-    periods_stop := coalesce(range_stop::timestamp, date_trunc(unit, coalesce(
-        nullif(current_setting('alembic_enterprise.now', true), '')::timestamptz, now()
-    ) AT TIME ZONE zone) + (ahead + 1) * step);
+    periods_stop := coalesce(
+        date_trunc(unit, range_stop + step - interval '1 day'),  -- the end of the period it is in
+        date_trunc(unit, coalesce(nullif(current_setting('alembic_enterprise.now', true), '')
+                                  ::timestamptz, now()) AT TIME ZONE zone) + (ahead + 1) * step);
 """
 
 _FINISH: LiteralString = """
     PERFORM set_config('DateStyle', session_style, true),
-            set_config('TimeZone', session_zone, true);
+            set_config('TimeZone', session_zone, true);"""
+
+_END: LiteralString = """
 END"""
 
 _BOUNDS: LiteralString = """(
@@ -86,7 +89,8 @@ _CREATE: LiteralString = """
         -- A name is only a label: when it is taken, the next free number follows it.
         label := table_row.relname || missing.suffix;
         FOR number IN 2..1000 LOOP
-            EXIT WHEN to_regclass(format('%I.%I', place, label)) IS NULL;
+            EXIT WHEN to_regclass(format('%I.%I', place, label)) IS NULL
+                  AND to_regtype(format('%I.%I', place, label)) IS NULL;
             label := table_row.relname || missing.suffix || '_' || number;
         END LOOP;
         IF octet_length(label) > 63 THEN
@@ -107,7 +111,7 @@ _CREATE: LiteralString = """
             (SELECT format(' TABLESPACE %I', spcname) FROM pg_catalog.pg_tablespace
              WHERE oid = table_row.reltablespace));
         EXECUTE format('COMMENT ON TABLE %s IS %L', child,
-                       ownership || 'partition of ' || format('%I.%I', place, table_row.relname));
+                       ownership || 'partition of ' || place || '.' || table_row.relname);
 """
 
 _COPY_ATTRIBUTES: LiteralString = """
@@ -164,6 +168,15 @@ _ATTACH: LiteralString = """
     END LOOP;
 """
 
+_REPORT_STRAY_ROWS: LiteralString = """
+EXCEPTION WHEN check_violation THEN
+    SELECT partdefid::regclass INTO child FROM pg_catalog.pg_partitioned_table
+    WHERE partrelid = parent;
+    RAISE EXCEPTION '%: its default partition % holds rows of the new partition %. Detach it '
+        '(op.detach_partition), run this again, then put its rows back where they belong: '
+        'INSERT INTO % SELECT * FROM %', parent, child, missing.bound, parent, child
+        USING ERRCODE = {refused};"""
+
 CREATE_RANGE_PARTITIONS: LiteralString = (
     _DECLARE
     + """    suffix_pattern constant text := {suffix};
@@ -186,6 +199,8 @@ CREATE_RANGE_PARTITIONS: LiteralString = (
     + _COPY_ATTRIBUTES
     + _ATTACH
     + _FINISH
+    + _REPORT_STRAY_ROWS
+    + _END
 )
 """Creates each missing partition beside the table (LIKE), then attaches it: SHARE UPDATE EXCLUSIVE
 on the table, which stops neither readers nor writers, where `PARTITION OF` takes ACCESS EXCLUSIVE
@@ -196,6 +211,7 @@ DROP_RANGE_PARTITIONS: LiteralString = (
     _DECLARE
     + """    whole_table constant boolean := {whole_table};
     drop_rows constant boolean := {drop_rows};
+    session_row_security constant text := current_setting('row_security');
     wanted regclass[];
     partition regclass;
     is_foreign boolean;
@@ -203,6 +219,13 @@ DROP_RANGE_PARTITIONS: LiteralString = (
 """
     + _PREPARE
     + """
+    IF current_setting('transaction_isolation') NOT LIKE 'read %' AND NOT drop_rows THEN
+        RAISE EXCEPTION '%: a transaction that is % does not see the rows written since it began: '
+            'run this migration with the isolation level READ COMMITTED', parent,
+            upper(current_setting('transaction_isolation')) USING ERRCODE = {refused};
+    END IF;
+    -- Row security must not hide rows from the count: rather an error.
+    PERFORM set_config('row_security', 'off', true);
     EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', parent);
     SELECT array_agg(i.inhrelid::regclass ORDER BY held) INTO wanted
     FROM pg_catalog.pg_inherits AS i LEFT JOIN """
@@ -215,10 +238,9 @@ DROP_RANGE_PARTITIONS: LiteralString = (
                      periods_start AT TIME ZONE key_zone,
                      CASE WHEN ahead IS NULL THEN periods_stop AT TIME ZONE key_zone END) END));
     FOREACH partition IN ARRAY coalesce(wanted, '{{}}') LOOP
-        is_foreign := (SELECT relkind = 'f' FROM pg_catalog.pg_class WHERE oid = partition);
-        IF NOT is_foreign THEN
-            EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
-        END IF;
+        -- What a foreign table points at is not ours to drop: it is detached, and loses no row.
+        CONTINUE WHEN (SELECT relkind = 'f' FROM pg_catalog.pg_class WHERE oid = partition);
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
         EXECUTE format('SELECT count(*) FROM %s', partition) INTO rows_held;
         IF rows_held > 0 AND NOT drop_rows THEN
             RAISE EXCEPTION '%: partition % holds % row(s). Move them away, or pass drop_rows=True '
@@ -234,11 +256,13 @@ DROP_RANGE_PARTITIONS: LiteralString = (
                                  WHERE contype = 'f' AND confrelid = partition) THEN
             EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, partition);
         END IF;
-        IF NOT is_foreign THEN  -- what a foreign table points at is not ours to drop
+        IF NOT is_foreign THEN
             EXECUTE format('DROP TABLE %s', partition);
         END IF;
     END LOOP;
+    PERFORM set_config('row_security', session_row_security, true);
 """
     + _FINISH
+    + _END
 )
 """Counts rows under the lock that keeps new ones out, and drops only what is empty."""

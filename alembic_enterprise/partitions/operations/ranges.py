@@ -40,7 +40,8 @@ class _RangePartitions(Operation):
                 f"{call}: give start=, and either stop= (a fixed end) or ahead= (periods beyond "
                 "the one in which the migration runs); or default=True alone"
             )
-        if self.stop is not None and day(self.stop) <= day(self.start):
+        first = day(self.start)
+        if self.stop is not None and day(self.stop) <= first:
             raise OperationError(f"{call}: stop={self.stop!r} must be after start={self.start!r}")
 
     @property

@@ -1,0 +1,88 @@
+"""The command line: parse, call, print, exit code; it decides nothing.
+
+Modules of commands load what they need when they run, so that `--help` comes at once.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+INTERRUPTED = 130
+"""What shells report of a program that was ended by Ctrl-C (128 + SIGINT)."""
+
+
+class Commands(click.Group):
+    """A group that imports the module of a command when it is asked for."""
+
+    modules: Mapping[str, str] = {
+        "init": "alembic_enterprise.cli.init",
+        "doctor": "alembic_enterprise.cli.doctor",
+        "partitions": "alembic_enterprise.cli.partitions",
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """In the order in which a project needs them."""
+        return list(self.modules)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
+        """The object named `command` in the module."""
+        if cmd_name not in self.modules:
+            return None
+        found: click.Command = import_module(self.modules[cmd_name]).command
+        return found
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    epilog="""\b
+Exit codes:
+  0    all is well
+  1    something is missing, or failed
+  2    the command line is wrong
+  130  interrupted with Ctrl-C
+""",
+)
+@click.version_option(package_name="alembic-enterprise", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Partitions, and more, for big PostgreSQL tables under Alembic.
+
+    \b
+    A new project:
+      alembic-enterprise init migrations
+      alembic-enterprise doctor
+    \b
+    An existing one, in the folder of its alembic.ini:
+      alembic-enterprise doctor
+      alembic-enterprise partitions list
+    \b
+    Any database:
+      alembic-enterprise partitions list --url postgresql://app@db/shop
+    """  # noqa: D301  # click wants the character \b
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    sys.exit(_run(given))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        code = commands.main(
+            list(arguments),
+            prog_name="alembic-enterprise",
+            standalone_mode=False,
+            color=False if os.environ.get("NO_COLOR") else None,
+        )
+    except click.Abort:
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001  # the one place where errors are printed
+        from alembic_enterprise.cli.failures import report  # noqa: PLC0415  # --help stays fast
+
+        return report(error, arguments)
+    return code if isinstance(code, int) else 0

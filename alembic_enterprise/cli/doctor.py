@@ -1,0 +1,105 @@
+"""`alembic-enterprise doctor`: what a project has and lacks."""
+
+import json
+import textwrap
+from typing import TYPE_CHECKING
+
+import click
+
+from alembic_enterprise.cli.options import Target, targeted
+from alembic_enterprise.cli.output import printable, write
+
+if TYPE_CHECKING:
+    from alembic_enterprise.doctor.checks import Row
+    from alembic_enterprise.doctor.facts import Facts
+
+LABELS = {
+    "ok": ("ok", "green"),
+    "missing": ("missing", "red"),
+    "unknown": ("not checked", "yellow"),
+}
+"""How a state is called, and its colour on a terminal."""
+
+
+@click.command("doctor")
+@targeted
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print the outcome.",
+)
+@click.pass_context
+def command(context: click.Context, target: Target, form: str) -> None:
+    """Say what is right, and what is missing.
+
+    Connects as env.py does and changes nothing. Each thing that is missing comes with its fix. With
+    --url there is no env.py, and what depends on it is not checked.
+
+    \b
+    Looked at are:
+      versions of Python, Alembic, SQLAlchemy, psycopg and the server
+      env.py: the plugin, autogenerate_plugins, target_metadata, transactions
+      lock_timeout
+      PgBouncer's transaction pooling
+      privileges on schemas, and ownership of partitioned tables
+    \b
+    Examples:
+      alembic-enterprise doctor
+      alembic-enterprise doctor -c deploy/alembic.ini -n production
+      alembic-enterprise doctor --url postgresql://app@db/shop --format json
+
+    Exit code 1 when something is missing, 0 otherwise.
+    """  # noqa: D301  # click wants the character \b
+    from alembic_enterprise.doctor import checks  # noqa: PLC0415  # --help stays fast
+
+    facts = _facts(target)
+    rows = checks.examine(facts)
+    if form == "json":
+        write(json.dumps(checks.document(rows), indent=2))
+    else:
+        write(_text(facts, rows))
+    context.exit(1 if any(row.state == "missing" for row in rows) else 0)
+
+
+def _facts(target: Target) -> "Facts":
+    from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.doctor import facts  # noqa: PLC0415  # --help stays fast
+
+    if target.url is None:
+        return environment.visit(target.configuration(), facts.of_project)
+    return target.connected(facts.of_database)
+
+
+def _text(facts: "Facts", rows: "list[Row]") -> str:
+    head = f"Database {facts.database}, role {facts.privileges.role}"
+    lines = [line for row in rows for line in _lines(row)]
+    return "\n".join([printable(head), "", *lines, "", _summary(rows)])
+
+
+def _lines(row: "Row") -> list[str]:
+    label, colour = LABELS[row.state]
+    text = _wrapped(printable(row.message))
+    lines = [click.style(f"{label:<11}", fg=colour) + "  " + text[0], *_indented(text[1:])]
+    if row.fix is not None:
+        lines += _indented(_wrapped("-> " + printable(row.fix), "   "))
+    return lines
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(
+        text, 67, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    )
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [" " * 13 + line for line in lines]
+
+
+def _summary(rows: "list[Row]") -> str:
+    missing = sum(row.state == "missing" for row in rows)
+    if missing:
+        return f"{missing} missing. Apply what follows each arrow and run doctor again."
+    return "Nothing is missing."

@@ -1,0 +1,149 @@
+"""How errors are told: one line that ends in the next step, and never a password."""
+
+import configparser
+import io
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import click
+from alembic.util import CommandError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from alembic_enterprise.environment import SHAPE
+from alembic_enterprise.errors import EnterpriseError
+from alembic_enterprise.operation import sqlstate
+
+NEXT_STEPS = {
+    "28000": "Check the user in the URL, and pg_hba.conf on the server.",
+    "28P01": "Check the password in the URL.",
+    "3D000": "Create the database, or correct its name in the URL.",
+    "42501": "Connect as a role that may, or GRANT it.",
+    "53300": "Try again when connections are free.",
+    "55P03": "Another transaction holds a lock on the table: run this again.",
+    "57014": "Run it again, or raise statement_timeout.",
+}
+"""What to do, by SQLSTATE (PostgreSQL docs, appendix A)."""
+
+CONNECT = "Check that the server is up and that the URL (sqlalchemy.url, or --url) is right."
+"""What to do about an error without SQLSTATE: no server has answered."""
+
+HIDDEN = "***"
+
+_URL = SHAPE.replace("://", "+psycopg://")
+
+_IN_URL = re.compile(r"(://[^\s:/?#@]*:)(?!password@)\S+@")  # what SHAPE shows is none
+_ASSIGNED = re.compile(r"""(password["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s&;,"']+)""", re.IGNORECASE)
+
+
+_WORDS = {"", "password"}
+
+
+def report(error: Exception, arguments: Sequence[str]) -> int:
+    """Print an error to standard error and return the exit code."""
+    text = redacted(_told(error), _sources(arguments))
+    title, _, rest = text.partition("Error: ")
+    if rest:
+        text = title + click.style("Error: ", fg="red") + rest
+    color = False if os.environ.get("NO_COLOR") else None
+    encoding = sys.stderr.encoding or "ascii"
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=True, color=color)
+    return error.exit_code if isinstance(error, click.ClickException) else 1
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, click.ClickException):
+        shown = io.StringIO()
+        error.show(file=shown)
+        return shown.getvalue().rstrip()
+    line = explained(error)
+    if line is not None:
+        return "Error: " + line
+    trace = "".join(traceback.format_exception(error)).rstrip()
+    return f"{trace}\nError: this is a bug of alembic-enterprise: please report the lines above"
+
+
+def explained(error: Exception) -> str | None:
+    """One line for an error somebody can do something about, else None."""
+    return next((told(error) for kind, told in _TOLD if isinstance(error, kind)), None)
+
+
+def _line(error: object) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".:?") if lines else type(error).__name__
+
+
+def _said(error: DBAPIError) -> str:
+    """What the server, or else the driver, says of it, without the statement."""
+    diagnostics = getattr(error.orig, "diag", None)
+    return _line(getattr(diagnostics, "message_primary", None) or error.orig)
+
+
+def _next_step(error: DBAPIError) -> str:
+    state = sqlstate(error)
+    if state is None:
+        return CONNECT
+    return NEXT_STEPS.get(state, f"See SQLSTATE {state} in PostgreSQL's documentation.")
+
+
+_TOLD: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], str]], ...] = (
+    ((EnterpriseError, CommandError), str),
+    (
+        (configparser.InterpolationError,),
+        lambda error: f"{_line(error)}. Write a % in alembic.ini as %%.",
+    ),
+    (
+        (configparser.Error,),
+        lambda error: f"{_line(error)}. Correct the file, or give -n SECTION for another section.",
+    ),
+    ((NoSuchModuleError, ArgumentError), lambda error: f"{_line(error)}. Set sqlalchemy.url: {_URL}"),
+    ((DBAPIError,), lambda error: f"{_said(error)}. {_next_step(error)}"),
+    ((SQLAlchemyError,), lambda error: f"{_line(error)}. Look at the engine that env.py makes."),
+)
+"""How each kind of error is told; the first that fits."""
+
+def redacted(text: str, sources: Iterable[str] = ()) -> str:
+    """The text without passwords.
+
+    Those in URLs and behind `password=` are found by their place; those that the `sources` (the
+    command line, the configuration) have in such places are hidden wherever they stand.
+    """
+    text = _IN_URL.sub(rf"\1{HIDDEN}@", text)
+    text = _ASSIGNED.sub(rf"\1{HIDDEN}", text)
+    found = {password for source in sources for password in passwords(source)}
+    for password in sorted(found, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(password)}(?!\w)", HIDDEN, text)
+    return text
+
+
+def passwords(source: str) -> Iterator[str]:
+    """What stands in the place of a password, in each spelling an error could have.
+
+    Left out is what would only make errors unreadable: the user's name, and the word itself.
+    """
+    for pattern in (r"://([^\s:/?#@]*):(\S+)@", r"://([^\s:/?#@]*):(.+)@"):
+        for user, password in re.findall(pattern, source):
+            # With an @ of its own a password is cut there, its tail taken for the host's name.
+            tails = {f"{tail}@" for tail in password.split("@")[1:]} - {"@"}
+            yield from {password, unquote(password), *tails} - {user, *_WORDS}
+    for match in _ASSIGNED.finditer(source):
+        value = match[2].strip("\"'")
+        yield from {value, unquote(value)} - _WORDS
+
+
+def _sources(arguments: Sequence[str]) -> Iterator[str]:
+    """Where a password may come from: the command line, the files it names, the environment."""
+    names = ["alembic.ini", "pyproject.toml", *os.environ.get("ALEMBIC_CONFIG", "").split()]
+    for argument in arguments:
+        yield argument
+        names += [argument, argument.partition("=")[2], argument.removeprefix("-c")]
+    for path in map(Path, filter(None, names)):
+        if len(str(path)) < os.pathconf("/", "PC_NAME_MAX") and path.is_file():
+            yield path.read_text(encoding="utf-8", errors="replace")
+    for name, value in os.environ.items():
+        yield f"password={value}" if name == "PGPASSWORD" else value

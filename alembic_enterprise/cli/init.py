@@ -1,0 +1,54 @@
+"""`alembic-enterprise init`: an Alembic environment from our templates."""
+
+import os
+
+import click
+
+from alembic_enterprise.cli.output import write
+
+
+@click.command("init")
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
+@click.option(
+    "-c",
+    "--config",
+    "file",
+    default=lambda: os.environ.get("ALEMBIC_CONFIG", "alembic.ini"),
+    metavar="FILE",
+    help="The ini file to write.  [default: $ALEMBIC_CONFIG, alembic.ini]",
+)
+@click.option("--async", "asynchronous", is_flag=True, help="Connect with an asyncio driver.")
+def command(directory: str, file: str, *, asynchronous: bool) -> None:
+    """Make an Alembic environment in the new folder DIR.
+
+    Its env.py has all that alembic-enterprise needs: the plugin, a lock_timeout, one transaction
+    for each migration. Writes alembic.ini as well, and nothing over what is there.
+
+    \b
+    Examples:
+      alembic-enterprise init migrations
+      alembic-enterprise init --async shop/migrations
+
+    For a project that has migrations already, run `alembic-enterprise doctor` instead: it says what
+    to add.
+    """  # noqa: D301  # click wants the character \b
+    from alembic_enterprise.project import init  # noqa: PLC0415  # --help stays fast
+
+    for path in init(directory, file, asynchronous=asynchronous):
+        write(f"wrote {click.format_filename(path)}")
+    write(_next_steps(directory, file, asynchronous=asynchronous))
+
+
+def _next_steps(directory: str, file: str, *, asynchronous: bool) -> str:
+    option = "" if file == "alembic.ini" else f" -c {file}"
+    greenlet = ['pip install "sqlalchemy[asyncio]"'] if asynchronous else []
+    steps = [
+        *greenlet,
+        f"in {file}, set sqlalchemy.url",
+        f"in {directory}/env.py, import your models and set target_metadata",
+        f"alembic-enterprise doctor{option}",
+        f'alembic{option} revision --autogenerate -m "first"',
+        f"alembic{option} upgrade head",
+    ]
+    lines = [f"  {number}. {step}" for number, step in enumerate(steps, 1)]
+    return "\n".join(["", "Next:", *lines])

@@ -1,0 +1,290 @@
+"""`partitions maintain` and `partitions check`: the scheduled job, and a look at its tables."""
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING
+
+import click
+
+from alembic_enterprise.cli.options import Target, targeted
+from alembic_enterprise.cli.output import printable, write
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from alembic_enterprise.finding import Finding
+    from alembic_enterprise.partitions.maintain import Job
+    from alembic_enterprise.partitions.report import Report, TableReport
+
+_tables = click.argument("tables", metavar="[TABLE]...", nargs=-1)
+_min_headroom = click.option(
+    "--min-headroom",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    metavar="PERIODS",
+    help="Exit with 3 when partitions end in less than so many periods.",
+)
+_format = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print the result.",
+)
+
+
+@click.command("maintain")
+@_tables
+@targeted
+@click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
+@click.option(
+    "--yes",
+    is_flag=True,
+    help='Also drop what on_expire="detach" left, once it is older than hold.',
+)
+@click.option(
+    "--lock-timeout",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    metavar="MS",
+    help="How long to wait for one lock.",
+)
+@click.option(
+    "--attempts",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="How often to try a transaction that gets no lock.",
+)
+@_min_headroom
+@click.option("--no-analyze", is_flag=True, help="Leave the statistics of changed tables alone.")
+@click.option(
+    "--metrics-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write figures for Prometheus' textfile collector.",
+)
+@_format
+@click.pass_context
+def maintain_command(
+    context: click.Context,
+    tables: tuple[str, ...],
+    target: Target,
+    dry_run: bool,  # a flag of the command line
+    yes: bool,  # a flag of the command line
+    lock_timeout: int,
+    attempts: int,
+    min_headroom: int,
+    no_analyze: bool,  # a flag of the command line
+    metrics_file: Path | None,
+    form: str,
+) -> None:
+    """Create the partitions that are due and retire those that expired.
+
+    Run it every day, as the owner of the tables. It needs no models: the policies stand in the
+    database. It stops nobody: each step is one short transaction that gives up when it gets no
+    lock, and is tried again; expired partitions are detached concurrently where the server can. A
+    run that was killed is made up for by the next, and a second run at the same time goes away.
+
+    \b
+    Examples:
+      alembic-enterprise partitions maintain
+      alembic-enterprise partitions maintain --dry-run
+      alembic-enterprise partitions maintain --url postgresql://app@db/shop
+    \b
+    Exit codes:
+      0  every policy is true
+      1  an error before anything was tried
+      2  some table was left undone
+      3  partitions end sooner than --min-headroom
+    """  # noqa: D301  # click wants the character \b
+    from alembic_enterprise.locks import Patience  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.partitions.maintain import Job  # noqa: PLC0415  # as above
+
+    with _progress() as progress:
+        job = Job(
+            only=frozenset(tables),
+            dry_run=dry_run,
+            yes=yes,
+            analyze=not no_analyze,
+            patience=Patience(lock_timeout, attempts),
+            progress=progress,
+        )
+        report = target.connected(lambda connection: _maintain(connection, job))
+    if metrics_file is not None and report.other is None and not dry_run:
+        _write_metrics(metrics_file, report)
+    write(_json(report, min_headroom) if form == "json" else _text(report, dry_run=dry_run))
+    if not dry_run:
+        context.exit(report.exit_code(min_headroom))
+
+
+def _maintain(connection: "Connection", job: "Job") -> "Report":
+    from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.partitions.maintain import maintain  # noqa: PLC0415  # as above
+
+    if connection.engine.dialect.is_async:
+        url = connection.engine.url.render_as_string(hide_password=False)
+        with environment.connected(environment.parse(url)) as own:
+            return maintain(own, job)
+    return maintain(connection, job)
+
+
+@contextmanager
+def _progress() -> Generator[Callable[[int, int], None]]:
+    """A progress bar on a terminal, and nothing in a pipe or in CI."""
+    if not sys.stderr.isatty() or os.environ.get("CI"):
+        yield lambda _done, _expected: None
+        return
+    with click.progressbar(length=1, label="steps", file=sys.stderr) as bar:
+
+        def show(done: int, expected: int) -> None:
+            bar.length = expected
+            bar.update(done - bar.pos)
+
+        yield show
+
+
+def _write_metrics(file: Path, report: "Report") -> None:
+    """Replace the file at once, so that its collector never reads half of it."""
+    from alembic_enterprise.partitions.report import last_success, metrics  # noqa: PLC0415  # as above
+
+    before = last_success(file.read_text(encoding="utf-8")) if file.exists() else None
+    text = metrics(report, before if report.undone else time.time())
+    with NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as new:
+        new.write(text)
+    path = Path(new.name)
+    path.chmod(0o644)  # the collector is another user
+    path.replace(file)
+
+
+def _json(report: "Report", min_headroom: int) -> str:
+    from alembic_enterprise.partitions.report import document  # noqa: PLC0415  # as above
+
+    return json.dumps(document(report, min_headroom), indent=2)
+
+
+def _text(report: "Report", *, dry_run: bool) -> str:
+    if report.other is not None:
+        return f"Another run is at work: {printable(str(report.other))}"
+    if not report.tables:
+        return "No table has a policy: declare RangePartitions and run `alembic upgrade head`."
+    if dry_run:
+        return "\n\n".join(report.statements) or "-- Nothing is due."
+    return "\n".join(line for table in report.tables for line in _table_lines(table))
+
+
+def _table_lines(table: "TableReport") -> list[str]:
+    counts = Counter(kind for kind, _ in table.done)
+    done = ", ".join(f"{count} {DONE[kind]}" for kind, count in counts.items() if kind in DONE)
+    days = (
+        "no end" if table.headroom is None else f"{table.headroom.total_seconds() / 86400:.1f} days"
+    )
+    mark = click.style("undone", fg="red") if table.problems else click.style("true", fg="green")
+    head = f"{printable(str(table.name))}: {mark}; {done or 'nothing was due'}; headroom {days}"
+    retries = [f"  {table.retries} retries for locks"] if table.retries else []
+    blockers = [f"  waited for {printable(str(item))}" for item in sorted(table.blockers, key=str)]
+    problems = [f"  {printable(text)}" for text in table.problems]
+    return [head, *(f"  note: {note}" for note in table.notes), *retries, *blockers, *problems]
+
+
+DONE = {
+    "finalize": "finalized",
+    "create": "created",
+    "detach": "detached",
+    "archive": "archived",
+    "drop": "dropped",
+}
+"""How the steps that matter to a person are told."""
+
+
+@click.command("check")
+@_tables
+@targeted
+@_min_headroom
+@_format
+@click.pass_context
+def check_command(
+    context: click.Context,
+    tables: tuple[str, ...],
+    target: Target,
+    min_headroom: int,
+    form: str,
+) -> None:
+    """Look at every table with a policy and say what needs attention. Changes nothing.
+
+    Looks for: short headroom, missing periods, bounds that cross periods, rows in a default
+    partition, interrupted detaches, partitions never attached, owner, grants, row security,
+    replica identity and storage options that differ, invalid indexes, missing statistics, the
+    lock table, and minor releases with known bugs.
+
+    \b
+    Examples:
+      alembic-enterprise partitions check
+      alembic-enterprise partitions check --min-headroom 2 --format json
+    \b
+    Exit codes:
+      0  every policy is true; notes do not count
+      1  an error before anything was looked at
+      2  some table needs attention
+      3  partitions end sooner than --min-headroom
+    """  # noqa: D301  # click wants the character \b
+    findings = target.connected(
+        lambda connection: _findings(connection, frozenset(tables), min_headroom)
+    )
+    if form == "json":
+        write(
+            json.dumps(
+                {"format_version": 1, "findings": [_plain(item) for item in findings]}, indent=2
+            )
+        )
+    else:
+        write("\n".join(map(_line, findings)) or "Every policy is true.")
+    context.exit(_check_code(findings))
+
+
+def _findings(connection: "Connection", only: frozenset[str], min_headroom: int) -> "list[Finding]":
+    from alembic_enterprise.partitions.advise import advise  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.partitions.inspection import inspect  # noqa: PLC0415  # as above
+
+    inspected = inspect(connection, only)
+    return [found for item in inspected for found in advise(item, min_headroom)]
+
+
+def _check_code(findings: "Sequence[Finding]") -> int:
+    serious = [found for found in findings if found.severity != "note"]
+    if any(found.rule == "headroom-short" for found in serious):
+        return 3
+    return 2 if serious else 0
+
+
+COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
+"""Of the severities, on a terminal."""
+
+
+def _line(found: "Finding") -> str:
+    severity = click.style(f"{found.severity}:", fg=COLOURS[found.severity])
+    return f"{severity} {printable(found.table)}: {printable(found.message)} [{found.rule}]"
+
+
+def _plain(found: "Finding") -> dict[str, object]:
+    return {
+        "rule": found.rule,
+        "severity": found.severity,
+        "table": found.table,
+        "message": found.message,
+        "evidence": found.evidence,
+        "operations": [
+            {"name": operation.operation_name, "arguments": operation.arguments()}
+            for operation in found.operations
+        ],
+    }

@@ -1,0 +1,93 @@
+"""The options every command shares: which project, or which database."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the command line says of the project or the database."""
+
+    files: tuple[str, ...]
+    name: str
+    arguments: tuple[str, ...]
+    url: str | None
+
+    def configuration(self) -> "Config":
+        """Alembic's configuration. Raises `ConfigurationError` when there is none."""
+        from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
+
+        return environment.configuration(self.files, self.name, self.arguments)
+
+    def connected(self, function: "Callable[[Connection], Result]") -> Result:
+        """Call a function with a connection: of `--url`, or else of env.py."""
+        from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
+
+        if self.url is None:
+            return environment.visit(self.configuration(), lambda visit: function(visit.connection))
+        with environment.connected(environment.parse(self.url)) as connection:
+            return function(connection)
+
+
+_OPTIONS = (
+    click.option(
+        "-c",
+        "--config",
+        "files",
+        multiple=True,
+        metavar="FILE",
+        help="alembic.ini or pyproject.toml.  [default: $ALEMBIC_CONFIG, alembic.ini]",
+    ),
+    click.option(
+        "-n",
+        "--name",
+        default="alembic",
+        metavar="SECTION",
+        show_default=True,
+        help="Section of the ini file.",
+    ),
+    click.option(
+        "-x",
+        "arguments",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Argument for env.py, as `alembic -x`; may be repeated.",
+    ),
+    click.option(
+        "--url",
+        metavar="URL",
+        help="Database to use, without env.py: postgresql://user@host/database. No environment "
+        "variable gives it, but libpq's complete it (PGPASSWORD, PGPASSFILE).",
+    ),
+)
+
+
+def targeted(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command, which gets them as its argument `target`."""
+
+    @wraps(command)
+    def with_target(
+        *values: Any,
+        files: tuple[str, ...],
+        name: str,
+        arguments: tuple[str, ...],
+        url: str | None,
+        **options: Any,
+    ) -> Any:
+        if url is not None and (files or arguments):
+            raise click.UsageError("--url goes without env.py: leave out -c and -x, or --url")
+        return command(*values, target=Target(files, name, arguments, url), **options)
+
+    for option in reversed(_OPTIONS):
+        with_target = option(with_target)
+    return with_target

@@ -1,0 +1,239 @@
+"""What is right and what is missing: each check a pure function of the facts."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from alembic_enterprise.doctor.facts import PLUGIN, Environment, Facts
+
+FORMAT_VERSION = 1
+"""Of `document`; it changes when a reader of the old shape would go wrong."""
+
+State = Literal["ok", "missing", "unknown"]
+
+PLUGINS = ("alembic.autogenerate.*", "alembic_enterprise.*")
+"""What `autogenerate_plugins` lists."""
+
+SERVER = 140000
+"""The oldest server, as `server_version_num`."""
+
+CONFIGURE = "in env.py, in each call of context.configure(), write "
+
+
+@dataclass(frozen=True)
+class Row:
+    """The outcome of one check.
+
+    Attributes:
+        check: its stable id.
+        message: what is so.
+        fix: what to do about it; None when all is well.
+    """
+
+    check: str
+    state: State
+    message: str
+    fix: str | None = None
+
+
+def examine(facts: Facts) -> list[Row]:
+    """The outcome of every check."""
+    rows = [check(facts) for check in DATABASE_CHECKS]
+    if facts.environment is None:
+        return [*rows, _without_environment()]
+    return [*rows, *(check(facts.environment) for check in ENVIRONMENT_CHECKS)]
+
+
+def document(rows: Sequence[Row]) -> dict[str, Any]:
+    """What `doctor --format json` prints."""
+    return {"format_version": FORMAT_VERSION, "checks": [asdict(row) for row in rows]}
+
+
+def _without_environment() -> Row:
+    return Row(
+        "environment",
+        "unknown",
+        "env.py: plugin, autogenerate_plugins, target_metadata, transactions",
+        "run this without --url, in the project's folder",
+    )
+
+
+def python(facts: Facts) -> Row:
+    """Python 3.11."""
+    return _version("python", "Python", facts.python, "3.11")
+
+
+def alembic(facts: Facts) -> Row:
+    """Alembic 1.18, which has plugins."""
+    return _version("alembic", "Alembic", facts.alembic, "1.18", "alembic")
+
+
+def sqlalchemy(facts: Facts) -> Row:
+    """SQLAlchemy 2.0."""
+    return _version("sqlalchemy", "SQLAlchemy", facts.sqlalchemy, "2.0", "sqlalchemy")
+
+
+def psycopg(facts: Facts) -> Row:
+    """Psycopg 3, which quotes our SQL whatever driver runs it."""
+    return _version("psycopg", "psycopg", facts.psycopg, "3.2", "psycopg")
+
+
+def _version(check: str, name: str, found: str, least: str, package: str | None = None) -> Row:
+    if _numbers(found) >= _numbers(least):
+        return Row(check, "ok", f"{name} {found}")
+    fix = f'pip install "{package}>={least}"' if package else f"install {name} {least} or newer"
+    return Row(check, "missing", f"{name} {found} is older than {least}", fix)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+
+
+def server(facts: Facts) -> Row:
+    """PostgreSQL 14, the oldest that is maintained."""
+    version = facts.server_version
+    name = f"PostgreSQL {version // 10000}.{version % 10000}"
+    if version >= SERVER:
+        return Row("server", "ok", name)
+    return Row("server", "missing", f"{name} is older than 14", "upgrade the server to 14 or newer")
+
+
+def lock_timeout(facts: Facts) -> Row:
+    """A migration that waits for a lock makes everybody else wait behind it."""
+    if facts.lock_timeout != "0":
+        return Row("lock_timeout", "ok", f"lock_timeout is {facts.lock_timeout}")
+    if facts.environment is None:
+        message, fix = "whether env.py sets a lock_timeout", "run this without --url"
+        return Row("lock_timeout", "unknown", message, fix)
+    fix = (
+        "after context.begin_transaction() in env.py, write "
+        "context.execute(\"SET lock_timeout = '5s'\"); or ALTER ROLE ... SET lock_timeout = '5s'"
+    )
+    message = "no lock_timeout: a migration that waits for a lock blocks all who come after it"
+    return Row("lock_timeout", "missing", message, fix)
+
+
+def pooling(facts: Facts) -> Row:
+    """Settings and advisory locks of a session do not survive transaction pooling."""
+    if facts.pooled is None:
+        fix = "mend what is missing with transactions first, and run doctor again"
+        return Row("pooling", "unknown", "whether sessions are pooled by transaction", fix)
+    if not facts.pooled:
+        return Row("pooling", "ok", "sessions have a server process of their own")
+    message = (
+        "sessions share server processes (PgBouncer, pool_mode = transaction or statement): "
+        "lock_timeout and advisory locks do not hold"
+    )
+    fix = "migrate through a URL that leads to PostgreSQL itself, or to pool_mode = session"
+    return Row("pooling", "missing", message, fix)
+
+
+def schemas(facts: Facts) -> Row:
+    """Partitions are created in the schema of their table."""
+    role, closed = facts.privileges.role, facts.privileges.closed_schemas
+    if not closed:
+        return Row("schemas", "ok", f"role {role} may create tables")
+    names = ", ".join(closed)
+    fix = "; ".join(f"GRANT CREATE ON SCHEMA {_quoted(name)} TO {_quoted(role)}" for name in closed)
+    return Row("schemas", "missing", f"role {role} may not create tables in {names}", fix)
+
+
+def owners(facts: Facts) -> Row:
+    """Only the owner of a table attaches partitions to it."""
+    role, tables = facts.privileges.role, facts.privileges.foreign_tables
+    if not facts.privileges.readable:
+        message = f"role {role} may not read the partition policies (alembic_enterprise_policy)"
+        fix = "connect as the role that owns the tables, or GRANT SELECT on it"
+        return Row("owners", "missing", message, fix)
+    if not tables:
+        return Row("owners", "ok", f"role {role} owns every table with a partition policy")
+    names = ", ".join(f"{table} (owner {owner})" for table, owner in tables.items())
+    owner = sorted(set(tables.values()))
+    fix = "connect as the owner, or " + "; ".join(
+        f"GRANT {_quoted(name)} TO {_quoted(role)}" for name in owner
+    )
+    return Row("owners", "missing", f"role {role} does not own {names}", fix)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def plugin(environment: Environment) -> Row:
+    """Without the plugin, op.create_range_partitions() does not exist."""
+    if environment.plugin_imported:
+        return Row("plugin", "ok", f"env.py imports {PLUGIN}")
+    fix = f"add to env.py: import {PLUGIN}  # noqa: F401"
+    return Row("plugin", "missing", f"env.py does not import {PLUGIN}", fix)
+
+
+def autogenerate(environment: Environment) -> Row:
+    """A plugin that is not listed is silently inactive."""
+    listed = environment.autogenerate_plugins
+    absent = [name for name in PLUGINS if name not in listed and not _each_of(name, listed)]
+    if not absent:
+        return Row("autogenerate", "ok", "autogenerate_plugins lists alembic_enterprise.*")
+    names = " and ".join(absent)
+    fix = f'{CONFIGURE}autogenerate_plugins=["{PLUGINS[0]}", "{PLUGINS[1]}"]'
+    message = f"autogenerate_plugins lacks {names}: autogenerate would drop partitions"
+    return Row("autogenerate", "missing", message, fix)
+
+
+def _each_of(pattern: str, listed: Sequence[str]) -> bool:
+    """Whether somebody lists plugins one by one."""
+    return any(name.startswith(pattern.removesuffix("*")) for name in listed)
+
+
+def metadata(environment: Environment) -> Row:
+    """Autogenerate compares with it."""
+    if environment.has_metadata:
+        return Row("metadata", "ok", "target_metadata is set")
+    fix = "in env.py, import your models and write target_metadata = Base.metadata"
+    return Row("metadata", "missing", "target_metadata is None: autogenerate has no models", fix)
+
+
+def transaction(environment: Environment) -> Row:
+    """Alembic leaves a transaction that it did not begin to env.py."""
+    if environment.in_transaction is None:
+        fix = "report it, with the version of Alembic: env.py could not be watched"
+        return Row("transaction", "unknown", "whether env.py opens a transaction", fix)
+    if not environment.in_transaction:
+        return Row("transaction", "ok", "no transaction is open before the migrations")
+    message = (
+        "env.py opens a transaction before context.configure(): "
+        "operations with CONCURRENTLY would fail"
+    )
+    fix = "in env.py, call connection.commit() first, and connect() instead of begin()"
+    return Row("transaction", "missing", message, fix)
+
+
+def per_migration(environment: Environment) -> Row:
+    """One transaction for all migrations keeps all their locks to the end."""
+    if environment.transaction_per_migration:
+        return Row("per_migration", "ok", "each migration has a transaction of its own")
+    message = "all migrations share one transaction, and hold their locks to its end"
+    return Row("per_migration", "missing", message, f"{CONFIGURE}transaction_per_migration=True")
+
+
+DATABASE_CHECKS: list[Callable[[Facts], Row]] = [
+    python,
+    alembic,
+    sqlalchemy,
+    psycopg,
+    server,
+    lock_timeout,
+    pooling,
+    schemas,
+    owners,
+]
+"""Checks that need a connection only, in the order printed."""
+
+ENVIRONMENT_CHECKS: list[Callable[[Environment], Row]] = [
+    plugin,
+    autogenerate,
+    metadata,
+    transaction,
+    per_migration,
+]
+"""Checks that need env.py."""

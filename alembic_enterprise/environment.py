@@ -1,0 +1,203 @@
+"""Connections: of a project's own env.py, or of a URL. Nothing here keeps or prints a password."""
+
+import logging
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from os import environ
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, NullPool, create_engine, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from alembic_enterprise.errors import ConfigurationError, EnterpriseError
+
+Result = TypeVar("Result")
+
+SHAPE = "postgresql://user:password@host:5432/database"
+"""How a URL is written."""
+
+DRIVER = "postgresql+psycopg"
+"""What every URL without a driver gets, whatever the release of SQLAlchemy takes it for."""
+
+OTHER_NAMES = ("postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg_async")
+"""Schemes that are read as `DRIVER`; an asyncio driver cannot be used here."""
+
+CONNECT_TIMEOUT = 10
+"""Seconds that a URL of the command line gets to connect, unless it has a connect_timeout."""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What env.py has set up at the point where it runs the migrations.
+
+    Attributes:
+        connection: the one given to `context.configure()`.
+        opts: the arguments given to it.
+        in_transaction: whether the connection was in a transaction then; None if it is not known.
+    """
+
+    context: MigrationContext
+    connection: Connection
+    opts: dict[str, Any]
+    in_transaction: bool | None
+
+
+def parse(url: str) -> URL:
+    """The URL with a driver that is installed. Raises `ConfigurationError`, without the URL."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise ConfigurationError(f"the URL cannot be read: write {SHAPE}") from error
+    if parsed.drivername in OTHER_NAMES:
+        parsed = parsed.set(drivername=DRIVER)
+    if parsed.get_backend_name() != "postgresql":
+        raise ConfigurationError(f"the URL is not one of PostgreSQL: write {SHAPE}")
+    if "@" in (parsed.host or ""):
+        raise ConfigurationError("the URL has two @: write the one in the password as %40")
+    return parsed
+
+
+@contextmanager
+def connected(url: URL) -> Generator[Connection]:
+    """A connection of its own to the database of a parsed URL."""
+    arguments: dict[str, Any] = {}
+    if url.drivername == DRIVER:
+        # Prepared statements would be lost, or found twice, behind PgBouncer.
+        arguments["prepare_threshold"] = None
+    if "connect_timeout" not in url.query:
+        arguments["connect_timeout"] = CONNECT_TIMEOUT
+    engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
+    with engine.connect() as connection:
+        yield connection
+
+
+def configuration(files: Sequence[str], name: str, arguments: Sequence[str]) -> Config:
+    """What `alembic -c FILE -n NAME -x ARGUMENT` would use.
+
+    Raises `ConfigurationError` when there is no such file.
+    """
+    ini, toml = _files(files, environ.get("ALEMBIC_CONFIG"))
+    if not (Path(ini).is_file() or _has_section(Path(toml))):
+        place = f"{ini} does not exist" if files else "there is no alembic.ini here"
+        raise ConfigurationError(
+            f"{place}: run this in the project's folder, or give -c FILE or --url URL"
+        )
+    options = Namespace(
+        config=list(files), name=name, x=list(arguments), raiseerr=False, quiet=False
+    )
+    return Config(ini, toml_file=toml, ini_section=name, cmd_opts=options)
+
+
+def _files(given: Sequence[str], default: str | None) -> tuple[str, str]:
+    """The ini file and the pyproject.toml, chosen as Alembic's command line does."""
+    names = [*given, *([default] if default else [])]
+    tomls = [name for name in names if Path(name).name == "pyproject.toml"]
+    inis = [name for name in names if name not in tomls]
+    return (inis or ["alembic.ini"])[0], (tomls or ["pyproject.toml"])[0]
+
+
+def _has_section(toml: Path) -> bool:
+    return toml.is_file() and "[tool.alembic]" in toml.read_text(encoding="utf-8")
+
+
+def visit(config: Config, function: Callable[[Visit], Result]) -> Result:
+    """Run env.py, and `function` where it would run the migrations; nothing is migrated.
+
+    What env.py prints goes to standard error.
+
+    Raises:
+        ConfigurationError: env.py fails, does not connect, or connects to several databases.
+        Exception: whatever `function` raises; and errors of Alembic and SQLAlchemy as they are.
+    """
+    script = ScriptDirectory.from_config(config)
+    results: list[Result] = []
+    failures: list[Exception] = []
+    observed: list[bool] = []
+
+    def work(_revision: object, context: MigrationContext) -> list[Any]:
+        try:
+            results.append(function(_visit(context, observed)))
+        except Exception as error:
+            failures.append(error)
+            raise
+        return []
+
+    environment = EnvironmentContext(config, script, fn=work, as_sql=False, dont_mutate=True)
+    _observe(environment, observed)
+    with _own_errors(Path(script.env_py_location), failures), _quiet(), environment:
+        script.run_env()
+    if len(results) != 1:
+        raise ConfigurationError(
+            f"env.py ran context.run_migrations() {len(results)} times, for as many databases: "
+            "give --url URL for the one you mean"
+        )
+    return results[0]
+
+
+def _observe(environment: EnvironmentContext, observed: list[bool]) -> None:
+    """Note whether the connection is in a transaction when env.py configures the context.
+
+    From then on Alembic leaves that transaction to env.py, so that no `autocommit_block()` works.
+    """
+    configure = environment.configure
+
+    def observing(connection: Connection | None = None, *more: Any, **options: Any) -> None:
+        if connection is not None:
+            observed.append(connection.in_transaction())
+        configure(connection, *more, **options)
+
+    environment.configure = observing  # type: ignore[method-assign]  # for this instance only
+
+
+def _visit(context: MigrationContext, observed: Sequence[bool]) -> Visit:
+    if context.connection is None:
+        raise ConfigurationError("env.py gives context.configure() no connection: add connection=")
+    if context.dialect.name != "postgresql":
+        raise ConfigurationError(f"env.py connects to {context.dialect.name}, not to PostgreSQL")
+    in_transaction = observed[-1] if observed else None
+    return Visit(context, context.connection, context.opts, in_transaction)
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Keep what Alembic logs, and env.py prints, out of the output."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def _own_errors(env: Path, failures: Sequence[Exception]) -> Generator[None]:
+    """Tell where in the project an error of env.py, or of the models, comes from."""
+    try:
+        yield
+    except (EnterpriseError, CommandError, SQLAlchemyError):
+        raise
+    except Exception as error:
+        if error in failures:
+            raise
+        raise ConfigurationError(_located(env, error)) from error
+
+
+def _located(env: Path, error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name == "psycopg2":
+        return f"psycopg2 is not installed: write the URL as {SHAPE.replace('://', '+psycopg://')}"
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if Path(frame.filename).is_relative_to(Path.cwd())]
+    places = inside or [frame for frame in frames if Path(frame.filename) == env]
+    place = f"{places[-1].filename}, line {places[-1].lineno}" if places else str(env)
+    return f"{place}: {type(error).__name__}: {error}. Mend it, or give --url URL to go without"

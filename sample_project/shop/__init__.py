@@ -1,0 +1,1 @@
+"""A small shop whose big tables live in partitions."""

@@ -1,0 +1,208 @@
+"""What every command shares: help, errors, exit codes, colour, Ctrl-C."""
+
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from console import Outcome
+from samples import monthly
+from sqlalchemy import Engine
+
+HEAVY = ("alembic", "sqlalchemy", "psycopg")
+
+LOADED = """
+import sys
+from alembic_enterprise.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    print("loaded:", *({HEAVY} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--help", "init --help", "doctor --help", "partitions list --help", "--version"]
+)
+def test_help_comes_without_loading_anything_heavy(arguments: str) -> None:
+    code = LOADED.replace("{HEAVY}", repr(set(HEAVY)))
+    command = [sys.executable, "-c", code, *arguments.split()]
+    ended = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    assert ended.stdout.splitlines()[-1] == "loaded:"
+
+
+@pytest.mark.parametrize("arguments", ["", "init", "doctor", "partitions", "partitions list"])
+def test_help_fits_80_columns_and_shows_an_example(
+    run: Callable[..., Outcome], arguments: str
+) -> None:
+    outcome = run(*arguments.split(), "--help")
+    assert outcome.code == 0
+    assert max(map(len, outcome.output.splitlines())) <= 80
+    assert f"\n    alembic-enterprise {arguments or 'init'}" in outcome.output
+    assert "..." not in outcome.output.partition("\nCommands:")[2]  # no summary is cut short
+
+
+def test_help_tells_the_exit_codes(run: Callable[..., Outcome]) -> None:
+    assert "Exit codes:\n    0 " in run("--help").output
+
+
+def test_a_wrong_command_line_is_exit_code_2(run: Callable[..., Outcome]) -> None:
+    outcome = run("partitions", "lst")
+    assert (outcome.code, outcome.output) == (2, "")
+    assert "No such command 'lst'" in outcome.error
+
+
+def test_a_url_and_a_configuration_exclude_each_other(run: Callable[..., Outcome]) -> None:
+    outcome = run("doctor", "--url", "postgresql://h/d", "-x", "a=b")
+    assert outcome.code == 2
+    assert "leave out -c and -x, or --url" in outcome.error
+
+
+def test_no_project_here_says_what_to_do(program: Callable[..., Outcome]) -> None:
+    outcome = program("doctor")
+    assert outcome.code == 1
+    assert outcome.error == (
+        "Error: there is no alembic.ini here: run this in the project's folder, "
+        "or give -c FILE or --url URL\n"
+    )
+
+
+def test_a_missing_configuration_is_named(program: Callable[..., Outcome]) -> None:
+    assert "other.ini does not exist" in program("doctor", "-c", "other.ini").error
+
+
+def test_the_configuration_comes_from_alembics_variable_too(
+    program: Callable[..., Outcome],
+) -> None:
+    outcome = program("doctor", ALEMBIC_CONFIG="pyproject.toml")
+    assert "there is no alembic.ini here" in outcome.error
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://somebody:s3cret@127.0.0.1:1/d",
+        "postgres://somebody:s3cret@127.0.0.1:1/d",
+        "postgresql://somebody:s3cret@127.0.0.1:s3cret/d",
+        "postgresql://somebody:s3@s3cret@127.0.0.1:1/d",
+        "postgresql://somebody:s3%40s3cret@127.0.0.1:1/d",
+        "postgresql://127.0.0.1:1/d?user=somebody&password=s3cret",
+        "postgresql:/somebody:s3cret@127.0.0.1:1/d?password=s3cret",
+        "mysql://somebody:s3cret@127.0.0.1:1/d",
+        "s3cret",
+    ],
+)
+def test_a_connection_that_fails_shows_no_password(run: Callable[..., Outcome], url: str) -> None:
+    outcome = run("partitions", "list", "--url", url)
+    assert outcome.code == 1
+    assert outcome.error.startswith("Error: ")
+    assert len(outcome.error.splitlines()) == 1
+    assert "s3cret" not in outcome.output + outcome.error
+
+
+def test_a_wrong_command_line_shows_no_password(run: Callable[..., Outcome]) -> None:
+    outcome = run("doctor", "postgresql://somebody:s3cret@h/d")
+    assert outcome.code == 2
+    assert "s3cret" not in outcome.error
+    assert "postgresql://somebody:***@h/d" in outcome.error
+
+
+def test_a_traceback_shows_no_password(
+    run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_url: str) -> None:
+        raise RuntimeError("broken by s3cret at postgresql://somebody:s3cret@h/d")
+
+    monkeypatch.setattr("alembic_enterprise.environment.parse", broken)
+    outcome = run("partitions", "list", "--url", "postgresql://somebody:s3cret@h/d")
+    assert outcome.code == 1
+    assert "RuntimeError: broken by *** at postgresql://somebody:***@h/d" in outcome.error
+    assert "s3cret" not in outcome.error
+
+
+def test_an_unreachable_server_is_one_line_with_the_next_step(run: Callable[..., Outcome]) -> None:
+    outcome = run("partitions", "list", "--url", "postgresql://127.0.0.1:1/d")
+    assert "Connection refused. Check that the server is up" in outcome.error
+
+
+def test_a_database_that_does_not_exist_is_told(
+    run: Callable[..., Outcome], database_url: str
+) -> None:
+    outcome = run("partitions", "list", "--url", database_url.replace("alembic_enterprise_", "x"))
+    assert outcome.code == 1
+    assert outcome.error.startswith("Error: ")
+    assert "does not exist. Check" in outcome.error
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
+def test_a_url_needs_no_driver(run: Callable[..., Outcome], database_url: str, scheme: str) -> None:
+    outcome = run("partitions", "list", "--url", database_url.replace("postgresql+psycopg", scheme))
+    assert (outcome.code, outcome.error) == (0, "")
+    assert outcome.output.endswith("\nThere are none.\n")
+
+
+def in_terminal(arguments: list[str], **environment: str) -> str:
+    """What the program writes to a terminal."""
+    main_end, program_end = pty.openpty()
+    variables = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    program = [Path(sys.executable).with_name("alembic-enterprise"), *arguments]
+    with closing(os.fdopen(main_end, "rb", buffering=0)) as terminal:
+        ended = subprocess.run(
+            program,
+            stdin=program_end,
+            stdout=program_end,
+            stderr=program_end,
+            env=variables | {"TERM": "xterm", "PYTHONIOENCODING": "utf-8"} | environment,
+            check=False,
+        )
+        assert ended.returncode in {0, 1}
+        os.close(program_end)
+        return _all_of(terminal.fileno())
+
+
+def _all_of(descriptor: int) -> str:
+    written = b""
+    while True:
+        try:
+            part = os.read(descriptor, 65536)
+        except OSError:  # Linux's way to say that the other end is closed
+            part = b""
+        if not part:
+            return written.decode()
+        written += part
+
+
+def test_colour_is_for_terminals(
+    program: Callable[..., Outcome], engine: Engine, database_url: str
+) -> None:
+    monthly(engine)
+    arguments = ["partitions", "list", "--url", database_url]
+    assert "\x1b[" in in_terminal(arguments)
+    assert "\x1b[" in in_terminal(["doctor", "--url", "postgresql://127.0.0.1:1/d"])
+    assert "\x1b[" not in program(*arguments).output
+
+
+def test_no_color_is_respected(engine: Engine, database_url: str) -> None:
+    monthly(engine)
+    assert "\x1b[" not in in_terminal(["partitions", "list", "--url", database_url], NO_COLOR="1")
+    refused = ["doctor", "--url", "postgresql://127.0.0.1:1/d"]
+    assert "\x1b[" not in in_terminal(refused, NO_COLOR="1")
+
+
+def test_ctrl_c_ends_it_without_a_traceback() -> None:
+    """The server accepts, and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"postgresql://somebody@127.0.0.1:{server.getsockname()[1]}/d"
+        program = [Path(sys.executable).with_name("alembic-enterprise"), "doctor", "--url", url]
+        with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            client, _ = server.accept()
+            running.send_signal(signal.SIGINT)
+            output, error = running.communicate(timeout=30)
+            client.close()
+    assert (running.returncode, output, error.strip()) == (130, b"", b"")

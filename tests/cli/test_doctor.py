@@ -1,0 +1,256 @@
+"""`doctor` on real projects, each with one thing wrong."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from console import Outcome
+from samples import execute, managed
+from sqlalchemy import Engine
+
+ENV = """
+import alembic_enterprise.plugin
+from alembic import context
+from sqlalchemy import MetaData, NullPool, create_engine
+
+engine = create_engine(context.config.get_main_option("sqlalchemy.url"), poolclass=NullPool)
+with engine.connect() as connection:
+    context.configure(
+        connection=connection,
+        target_metadata=MetaData(),
+        autogenerate_plugins=["alembic.autogenerate.*", "alembic_enterprise.*"],
+        transaction_per_migration=True,
+    )
+    with context.begin_transaction():
+        context.execute("SET lock_timeout = '5s'")
+        context.run_migrations()
+"""
+
+
+@pytest.fixture
+def env(tmp_path: Path, database_url: str) -> Path:
+    """The env.py of a project that lacks nothing."""
+    ini = f"[alembic]\nscript_location = .\npath_separator = os\nsqlalchemy.url = {database_url}\n"
+    (tmp_path / "alembic.ini").write_text(ini.replace("%", "%%"))
+    file = tmp_path / "env.py"
+    file.write_text(ENV)
+    return file
+
+
+def change(env: Path, old: str, new: str = "") -> None:
+    assert old in ENV
+    env.write_text(ENV.replace(old, new))
+
+
+def missing(outcome: Outcome) -> dict[str, str]:
+    """The fixes of what is missing, by check."""
+    document: dict[str, Any] = json.loads(outcome.output)
+    assert document["format_version"] == 1
+    rows = [row for row in document["checks"] if row["state"] == "missing"]
+    assert outcome.code == (1 if rows else 0)
+    return {row["check"]: row["fix"] for row in rows}
+
+
+def test_nothing_is_missing(program: Callable[..., Outcome], env: Path) -> None:
+    assert env.exists()
+    outcome = program("doctor")
+    assert (outcome.code, outcome.error) == (0, "")
+    assert max(map(len, outcome.output.splitlines())) <= 80
+    assert outcome.output.endswith("\nNothing is missing.\n")
+    assert "not checked" not in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "check", "fix"),
+    [
+        ("import alembic_enterprise.plugin", "", "plugin", "add to env.py: import"),
+        (
+            ', "alembic_enterprise.*"',
+            "",
+            "autogenerate",
+            'write autogenerate_plugins=["alembic.autogenerate.*", "alembic_enterprise.*"]',
+        ),
+        ('"alembic.autogenerate.*", ', "", "autogenerate", "write autogenerate_plugins="),
+        ("target_metadata=MetaData(),", "", "metadata", "write target_metadata = "),
+        ("transaction_per_migration=True", "", "per_migration", "transaction_per_migration=True"),
+        ("engine.connect()", "engine.begin()", "transaction", "connect() instead of begin()"),
+        (
+            "    context.configure(\n",
+            '    connection.exec_driver_sql("SELECT 1")\n    context.configure(\n',
+            "transaction",
+            "connection.commit()",
+        ),
+        ("SET lock_timeout = '5s'", "SELECT 1", "lock_timeout", "SET lock_timeout = '5s'"),
+    ],
+)
+def test_what_env_lacks_is_told_with_its_fix(
+    program: Callable[..., Outcome], env: Path, old: str, new: str, check: str, fix: str
+) -> None:
+    change(env, old, new)
+    found = missing(program("doctor", "--format", "json"))
+    assert list(found) == [check]
+    assert fix in found[check]
+
+
+def test_a_session_setting_is_no_open_transaction(
+    program: Callable[..., Outcome], env: Path
+) -> None:
+    before = "    context.configure(\n"
+    committed = '    connection.exec_driver_sql("SELECT 1")\n    connection.commit()\n'
+    change(env, before, committed + before)
+    assert missing(program("doctor", "--format", "json")) == {}
+
+
+def test_text_tells_the_fix_and_exits_with_1(program: Callable[..., Outcome], env: Path) -> None:
+    change(env, "import alembic_enterprise.plugin")
+    outcome = program("doctor")
+    assert outcome.code == 1
+    assert (
+        "missing      env.py does not import alembic_enterprise.plugin\n"
+        "             -> add to env.py: import alembic_enterprise.plugin  # noqa: F401\n"
+    ) in outcome.output
+    assert "1 missing. Apply what follows each arrow" in outcome.output
+
+
+def test_with_a_url_it_says_what_was_not_checked(
+    program: Callable[..., Outcome], database_url: str
+) -> None:
+    outcome = program("doctor", "--url", database_url)
+    assert outcome.code == 0
+    assert (
+        "not checked  env.py: plugin, autogenerate_plugins, target_metadata, transactions\n"
+        "             -> run this without --url, in the project's folder\n"
+    ) in outcome.output
+
+
+def test_a_lock_timeout_of_the_role_counts(
+    program: Callable[..., Outcome], database_url: str
+) -> None:
+    url = f"{database_url}&options=-c%20lock_timeout%3D7s"
+    assert "lock_timeout is 7s" in program("doctor", "--url", url).output
+
+
+def test_a_role_that_may_not_create_is_told(
+    program: Callable[..., Outcome], engine: Engine, database_url: str, new_role: Callable[..., str]
+) -> None:
+    role = new_role()
+    execute(engine, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    url = f"{database_url}&options=-c%20role%3D{role}"
+    found = missing(program("doctor", "--format", "json", "--url", url))
+    assert found == {"schemas": f'GRANT CREATE ON SCHEMA "public" TO "{role}"'}
+
+
+def test_a_role_that_does_not_own_a_table_is_told(
+    program: Callable[..., Outcome], engine: Engine, database_url: str, role: str
+) -> None:
+    managed(engine)
+    url = f"{database_url}&options=-c%20role%3D{role}"
+    found = missing(program("doctor", "--format", "json", "--url", url))
+    assert found == {"owners": "connect as the role that owns the tables, or GRANT SELECT on it"}
+    execute(engine, f"GRANT SELECT ON alembic_enterprise_policy TO {role}")
+    found = missing(program("doctor", "--format", "json", "--url", url))
+    assert found == {"owners": f'connect as the owner, or GRANT "postgres" TO "{role}"'}
+
+
+def test_a_declared_table_has_to_be_owned_before_it_has_a_policy(
+    program: Callable[..., Outcome], env: Path, engine: Engine, role: str
+) -> None:
+    execute(engine, "CREATE TABLE events (at timestamptz NOT NULL) PARTITION BY RANGE (at)")
+    models = (
+        "metadata = MetaData()\n"
+        "from alembic_enterprise import RangePartitions\n"
+        "from sqlalchemy import Column, DateTime, Table\n"
+        "at = Column('at', DateTime(timezone=True), nullable=False)\n"
+        "Table('events', metadata, at, RangePartitions('at', every='month'))\n"
+        "\n"
+        "engine ="
+    )
+    text = ENV.replace("engine =", models, 1).replace("=MetaData(),", "=[metadata],")
+    env.write_text(text.replace("lock_timeout = '5s'", f"ROLE {role}"))
+    env.write_text(
+        text.replace("poolclass", f"connect_args={{'options': '-c role={role}'}}, poolclass")
+    )
+    found = missing(program("doctor", "--format", "json"))
+    assert found == {"owners": f'connect as the owner, or GRANT "postgres" TO "{role}"'}
+
+
+def test_nothing_is_changed(program: Callable[..., Outcome], env: Path, engine: Engine) -> None:
+    """Not even what env.py itself would commit."""
+    before = "    context.configure(\n"
+    change(env, before, '    connection.exec_driver_sql("CREATE TABLE t ()")\n' + before)
+    program("doctor")
+    with engine.connect() as connection:
+        tables = connection.exec_driver_sql(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        )
+        assert tables.all() == []
+
+
+def test_output_of_env_does_not_get_into_the_json(
+    program: Callable[..., Outcome], env: Path
+) -> None:
+    change(env, "engine =", "print('hello from env.py')\nengine =")
+    outcome = program("doctor", "--format", "json")
+    assert missing(outcome) == {}
+    assert outcome.error == "hello from env.py\n"
+
+
+def test_an_error_of_env_is_told_with_its_place(program: Callable[..., Outcome], env: Path) -> None:
+    change(env, "import alembic_enterprise.plugin", "import nowhere")
+    outcome = program("doctor")
+    assert outcome.code == 1
+    assert outcome.error.startswith("Error: ")
+    assert "env.py, line 2: ModuleNotFoundError: No module named 'nowhere'" in outcome.error
+    assert len(outcome.error.splitlines()) == 1
+
+
+def test_an_x_argument_reaches_env(program: Callable[..., Outcome], env: Path) -> None:
+    change(env, "engine =", "assert context.get_x_argument() == ['a=b', 'c']\nengine =")
+    assert program("doctor", "-x", "a=b", "-x", "c").code == 0
+
+
+def test_a_section_of_the_ini_can_be_named(
+    program: Callable[..., Outcome], env: Path, tmp_path: Path
+) -> None:
+    assert env.exists()
+    ini = tmp_path / "alembic.ini"
+    ini.write_text(ini.read_text().replace("[alembic]", "[production]"))
+    assert program("doctor", "-n", "production").code == 0
+    outcome = program("doctor")
+    assert outcome.code == 1
+    assert "No 'script_location' key found" in outcome.error
+
+
+def test_a_password_in_the_ini_is_never_shown(
+    program: Callable[..., Outcome], env: Path, tmp_path: Path
+) -> None:
+    assert env.exists()
+    ini = tmp_path / "alembic.ini"
+    template = "[alembic]\nscript_location = .\nsqlalchemy.url = {}\n"
+    for url in (
+        "postgresql+psycopg://somebody:s3%%40s3cret@127.0.0.1:1/d",
+        "postgresql+psycopg://somebody:s3@s3cret@127.0.0.1:1/d",
+        "postgresql+psycopg://somebody:s3%s3cret@127.0.0.1:1/d",
+        "postgresql+psycopg://somebody:x@127.0.0.1:s3cret@/d",
+        "driver://somebody:s3cret@127.0.0.1:1/d",
+    ):
+        ini.write_text(template.format(url))
+        outcome = program("doctor")
+        assert outcome.code == 1
+        assert "s3cret" not in outcome.output + outcome.error
+        assert len(outcome.error.splitlines()) == 1
+        assert outcome.error.startswith("Error: ")
+
+
+def test_a_driver_that_is_not_installed_is_told(program: Callable[..., Outcome], env: Path) -> None:
+    change(env, "engine =", "import psycopg2\nengine =")
+    assert "write the URL as postgresql+psycopg://" in program("doctor").error
+
+
+def test_two_databases_in_one_env_are_refused(program: Callable[..., Outcome], env: Path) -> None:
+    change(
+        env, "        context.run_migrations()", "        for _ in '12': context.run_migrations()"
+    )
+    assert "ran context.run_migrations() 2 times" in program("doctor").error

@@ -1,0 +1,61 @@
+"""Passwords are hidden wherever they stand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from sqlalchemy import URL
+
+from alembic_enterprise.cli.failures import redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("at postgresql://me:secret@h/d now", "at postgresql://me:***@h/d now"),
+        ("postgresql://me:se:cr@et/x@h/d", "postgresql://me:***@h/d"),
+        ("postgresql://:secret@h", "postgresql://:***@h"),
+        ("postgresql://me@h/d", "postgresql://me@h/d"),
+        ("?user=me&password=secret&sslmode=on", "?user=me&password=***&sslmode=on"),
+        ("host=h password='my secret' user=me", "host=h password=*** user=me"),
+        ("{'password': 'my secret', 'host': 'h'}", "{'password': ***, 'host': 'h'}"),
+        ("PGPASSWORD=secret", "PGPASSWORD=***"),
+        ("?sslpassword=secret", "?sslpassword=***"),
+        (
+            'password authentication failed for user "me"',
+            'password authentication failed for user "me"',
+        ),
+        (
+            "postgresql://user:password@host:5432/database",
+            "postgresql://user:password@host:5432/database",
+        ),
+    ],
+)
+def test_a_password_is_known_by_its_place(text: str, expected: str) -> None:
+    assert redacted(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "expected"),
+    [
+        ("postgresql://me:s3cret@h/d", "no host s3cret", "no host ***"),
+        ("postgresql://me:s%40cret@h/d", "no host s@cret", "no host ***"),
+        ("postgresql://me:s@cret@h/d", "no host cret@h", "no host ***h"),
+        ("postgresql://me:my s3cret@h/d", "refused my s3cret", "refused ***"),
+        ("postgresql://h/d?password=s%2Bcret", "refused s+cret", "refused ***"),
+        ("postgresql://me:me@h/d", "no role me", "no role me"),
+        ("postgresql://me:post@h/d", "no postgresql post", "no postgresql ***"),
+    ],
+)
+def test_a_password_of_the_configuration_is_hidden_anywhere(
+    source: str, text: str, expected: str
+) -> None:
+    assert redacted(text, [source]) == expected
+
+
+@given(some.text(min_size=8).filter(str.isprintable), some.sampled_from("?#/@:% "))
+def test_no_url_that_is_well_formed_gives_its_password_away(password: str, mark: str) -> None:
+    secret = f"{password}{mark}7-x"
+    url = URL.create("postgresql", "me", secret, "h", 1, "d")
+    text = url.render_as_string(hide_password=False)
+    assert redacted(f"cannot open {text}") == "cannot open postgresql://me:***@h:1/d"
+    assert secret not in redacted(f"bad word {secret}!", [text])

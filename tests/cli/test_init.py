@@ -1,0 +1,171 @@
+"""`init`: an environment that works as it is, from the first revision on."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from console import Outcome
+from sqlalchemy import Connection
+
+MODELS = """
+from datetime import datetime
+
+from alembic_enterprise import RangePartitions
+from sqlalchemy import DateTime, MetaData
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention={"pk": "pk_%(table_name)s"})
+
+
+class Event(Base):
+    __tablename__ = "events"
+    __table_args__ = (RangePartitions("at", every="month"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
+"""
+
+CONCURRENT = """
+from alembic import op
+
+revision = "concurrent"
+down_revision = {previous!r}
+branch_labels = depends_on = None
+
+
+def upgrade():
+    with op.get_context().autocommit_block():
+        op.execute("CREATE INDEX CONCURRENTLY by_id ON plain (id)")
+    op.execute("INSERT INTO plain VALUES (current_setting('lock_timeout'))")
+    op.execute("COMMENT ON TABLE plain IS '100% :sure'")
+
+
+def downgrade():
+    pass
+"""
+
+
+@pytest.fixture(params=[(), ("--async",)], ids=["sync", "async"])
+def project(
+    request: pytest.FixtureRequest,
+    program: Callable[..., Outcome],
+    tmp_path: Path,
+    database_url: str,
+) -> Path:
+    """A new project whose models, database and lock_timeout are set as `init` says."""
+    (tmp_path / "models.py").write_text(MODELS)
+    assert program("init", *request.param, "migrations").code == 0
+    replace(tmp_path / "alembic.ini", placeholder(tmp_path), database_url.replace("%", "%%"))
+    replace(tmp_path / "alembic.ini", "lock_timeout = 5s", "lock_timeout = 4s")
+    env = tmp_path / "migrations" / "env.py"
+    metadata = "from models import Base\n\ntarget_metadata = Base.metadata"
+    replace(env, "target_metadata: MetaData | None = None", metadata)
+    return tmp_path
+
+
+def placeholder(folder: Path) -> str:
+    [line] = [
+        line
+        for line in (folder / "alembic.ini").read_text().splitlines()
+        if line.startswith("sqlalchemy.url = ")
+    ]
+    return line.removeprefix("sqlalchemy.url = ")
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+
+
+def alembic(project: Path, *arguments: str) -> str:
+    """What `alembic` prints, with every warning an error but those of Python's own libraries."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "alembic.config", *arguments],
+        cwd=project,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_the_first_revision_is_applied_and_leaves_nothing_to_do(
+    project: Path, program: Callable[..., Outcome]
+) -> None:
+    alembic(project, "revision", "--autogenerate", "-m", "first")
+    [script] = (project / "migrations" / "versions").glob("*_first.py")
+    assert "op.create_range_partitions('events', every='month'" in script.read_text()
+    alembic(project, "upgrade", "head")
+    assert "No new upgrade operations" in alembic(project, "check")
+    listing = program("partitions", "list", PYTHONIOENCODING="utf-8")
+    assert "public.events             month" in listing.output
+    outcome = program("doctor")
+    assert (outcome.code, outcome.error) == (0, "")
+    assert "lock_timeout is 4s" in outcome.output
+    assert outcome.output.endswith("\nNothing is missing.\n")
+
+
+def test_concurrent_statements_run_under_a_lock_timeout(
+    project: Path, connection: Connection
+) -> None:
+    """The first revision begins with an autocommit block, in a transaction of Alembic's own."""
+    connection.exec_driver_sql("CREATE TABLE plain (id text)")
+    connection.commit()
+    script = project / "migrations" / "versions" / "concurrent.py"
+    script.write_text(CONCURRENT.format(previous=None))
+    alembic(project, "upgrade", "head")
+    query = "SELECT id, obj_description('plain'::regclass) FROM plain"
+    assert connection.exec_driver_sql(query).all() == [("4s", "100% :sure")]
+
+
+def test_offline_scripts_set_the_lock_timeout_and_double_no_percent_sign(project: Path) -> None:
+    script = project / "migrations" / "versions" / "concurrent.py"
+    script.write_text(CONCURRENT.format(previous=None).replace(":sure", "sure"))
+    text = alembic(project, "upgrade", "head", "--sql")
+    assert text.startswith("SET lock_timeout = '4s';\n")
+    assert "'100% sure'" in text
+
+
+def test_the_next_steps_are_told(program: Callable[..., Outcome]) -> None:
+    outcome = program("init", "migrations")
+    assert (outcome.code, outcome.error) == (0, "")
+    assert outcome.output == (
+        "wrote alembic.ini\n"
+        "wrote migrations/README\n"
+        "wrote migrations/env.py\n"
+        "wrote migrations/script.py.mako\n"
+        "\n"
+        "Next:\n"
+        "  1. in alembic.ini, set sqlalchemy.url\n"
+        "  2. in migrations/env.py, import your models and set target_metadata\n"
+        "  3. alembic-enterprise doctor\n"
+        '  4. alembic revision --autogenerate -m "first"\n'
+        "  5. alembic upgrade head\n"
+    )
+
+
+def test_another_ini_file_can_be_written(program: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = program("init", "-c", "deploy.ini", "deploy")
+    assert "alembic -c deploy.ini upgrade head" in outcome.output
+    assert (tmp_path / "deploy.ini").exists()
+    assert not (tmp_path / "alembic.ini").exists()
+
+
+def test_nothing_is_written_over(program: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "alembic.ini").write_text("mine")
+    outcome = program("init", "migrations")
+    assert outcome.code == 1
+    assert "alembic.ini is there" in outcome.error
+    assert not (tmp_path / "migrations").exists()
+    (tmp_path / "migrations").mkdir()
+    (tmp_path / "migrations" / "mine").touch()
+    outcome = program("init", "-c", "other.ini", "migrations")
+    assert outcome.code == 1
+    assert "migrations is not empty" in outcome.error
+    assert not (tmp_path / "other.ini").exists()

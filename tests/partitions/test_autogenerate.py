@@ -1,0 +1,543 @@
+"""What autogenerate proposes for partitioned tables, and what it must never propose."""
+
+from pathlib import Path
+from typing import Any
+
+import laws
+import pytest
+from alembic import command
+from alembic.util import CommandError
+from autogenerate import events, generate, partitions, pretend, project, run, run_sql, upgrade
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Date,
+    DateTime,
+    Engine,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    inspect,
+)
+
+from alembic_enterprise import registry
+
+STOCK = {"autogenerate_plugins": ["alembic.autogenerate.*"]}
+"""Alembic without us."""
+
+NOVEMBER = "2026-11-15 12:00+00"
+
+
+@pytest.fixture(autouse=True)
+def november(connection: Connection) -> None:
+    """Scripts are written in November 2026."""
+    pretend(connection, NOVEMBER)
+
+
+def hand_made(name: str, clause: str = "RANGE (at)", schema: str = "public") -> str:
+    return (
+        f"CREATE TABLE {schema}.{name} (id bigint, at timestamptz, kind varchar NOT NULL,"
+        f" PRIMARY KEY (id, at, kind)) PARTITION BY {clause}"
+    )
+
+
+def by_hand(metadata: MetaData, name: str, clause: str = "RANGE (at)", schema: str | None = None) -> Table:
+    """The model of `hand_made`, without a declaration of ours."""
+    return Table(
+        name,
+        metadata,
+        Column("id", BigInteger, primary_key=True),
+        Column("at", DateTime(timezone=True), primary_key=True),
+        Column("kind", String, primary_key=True),
+        schema=schema,
+        postgresql_partition_by=clause,
+    )
+
+
+# --- What must never appear
+
+
+def test_alembic_alone_drops_live_partitions(connection: Connection) -> None:
+    """The reason for all this (alembic issue 539)."""
+    metadata = MetaData()
+    events(metadata, "events", Index("ix", "at"))
+    upgrade(connection, metadata)
+    assert generate(connection, metadata, **STOCK).calls.count("drop_table") == 5
+    assert generate(connection, metadata).calls == []
+
+
+ZOO = (
+    "CREATE SCHEMA sales",
+    "CREATE SCHEMA archive",
+    # By hand: each strategy, several columns, an expression, two levels, names of all kinds.
+    hand_made("by_range"),
+    "CREATE TABLE by_range_p PARTITION OF by_range FOR VALUES FROM (MINVALUE) TO ('2026-01-01Z')",
+    'CREATE TABLE archive."Odd ""Name" PARTITION OF by_range'
+    " FOR VALUES FROM ('2026-01-01Z') TO (MAXVALUE) PARTITION BY LIST (kind)",
+    'CREATE TABLE sales.deeper PARTITION OF archive."Odd ""Name" DEFAULT',
+    "CREATE INDEX ON sales.deeper (id)",
+    "ALTER TABLE sales.deeper ADD CHECK (id > 0), ADD UNIQUE (id, at, kind)",
+    hand_made("by_list", "LIST (kind)", "sales"),
+    "CREATE TABLE list_p PARTITION OF sales.by_list FOR VALUES IN ('a')",
+    hand_made("by_hash", "HASH (id, kind)"),
+    "CREATE TABLE hash_p PARTITION OF by_hash FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+    "CREATE TABLE by_expression (id bigint, kind varchar) PARTITION BY RANGE (lower(kind), (id % 10))",
+    "CREATE TABLE expression_p PARTITION OF by_expression DEFAULT",
+    # A foreign table as a partition.
+    "CREATE EXTENSION postgres_fdw",
+    "CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw",
+    "CREATE TABLE remote (id bigint, at timestamptz NOT NULL) PARTITION BY RANGE (at)",
+    "CREATE FOREIGN TABLE remote_p PARTITION OF remote DEFAULT SERVER elsewhere",
+)
+
+
+def zoo_models(metadata: MetaData, *, schemas: bool) -> None:
+    by_hand(metadata, "by_range")
+    by_hand(metadata, "by_hash", "hash (id, kind)")
+    columns = (Column("id", BigInteger), Column("kind", String))
+    by = {"postgresql_partition_by": "RANGE (lower(kind), (id % 10))"}
+    Table("by_expression", metadata, *columns, **by)  # type: ignore[arg-type]  # a dialect's option
+    Table(
+        "remote",
+        metadata,
+        Column("id", BigInteger),
+        Column("at", DateTime(timezone=True), nullable=False),
+        postgresql_partition_by="RANGE (at)",
+    )
+    events(metadata)
+    if schemas:
+        by_hand(metadata, "by_list", "LIST (kind)", schema="sales")
+        events(metadata, schema="sales", every="week")
+
+
+def no_archive(name: str | None, kind: str, _parents: Any) -> bool:
+    return not (kind == "schema" and name == "archive")
+
+
+def everything(*_: Any) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("options", "schemas"),
+    [
+        ({}, False),
+        ({"include_schemas": True}, True),
+        ({"include_schemas": True, "include_name": no_archive}, True),
+        ({"include_schemas": True, "include_object": everything, "include_name": everything}, True),
+    ],
+)
+def test_live_partitions_never_appear(
+    connection: Connection, options: dict[str, Any], schemas: bool  # noqa: FBT001  # a parameter
+) -> None:
+    run_sql(connection, *ZOO)
+    metadata = MetaData()
+    zoo_models(metadata, schemas=schemas)
+    script = upgrade(connection, metadata, **options)
+    assert {"drop_table", "drop_index", "drop_constraint"}.isdisjoint(script.calls)
+    assert generate(connection, metadata, **options).calls == []
+
+
+def test_foreign_keys_from_to_and_between_partitioned_tables_compare_clean(
+    connection: Connection,
+) -> None:
+    metadata = MetaData()
+    Table("customers", metadata, Column("id", BigInteger, primary_key=True))
+    events(metadata, "orders", Column("customer", ForeignKey("customers.id")))
+    events(
+        metadata,
+        "lines",
+        Column("order_id", BigInteger),
+        Column("parent_id", BigInteger),
+        Column("other_id", BigInteger),
+        ForeignKeyConstraint(["order_id", "at"], ["orders.id", "orders.at"]),
+        ForeignKeyConstraint(["parent_id", "at"], ["lines.id", "lines.at"]),
+        ForeignKeyConstraint(["other_id", "at"], ["lines.id", "lines.at"], name="other"),
+    )
+    Table(
+        "notes",
+        metadata,
+        Column("id", BigInteger, primary_key=True),
+        Column("line_id", BigInteger),
+        Column("line_at", DateTime(timezone=True)),
+        ForeignKeyConstraint(["line_id", "line_at"], ["lines.id", "lines.at"]),
+    )
+    upgrade(connection, metadata)
+    assert generate(connection, metadata).calls == []
+
+
+def test_foreign_keys_that_are_gone_from_the_model_are_dropped_once(connection: Connection) -> None:
+    def models(*items: Any) -> MetaData:
+        metadata = declared()
+        columns = (Column("id", BigInteger), Column("at", DateTime(timezone=True)))
+        Table("notes", metadata, *columns, *items)
+        return metadata
+
+    upgrade(connection, models(ForeignKeyConstraint(["id", "at"], ["events.id", "events.at"])))
+    assert upgrade(connection, models()).calls == ["drop_constraint"]
+    assert generate(connection, models()).calls == []
+
+
+def test_a_partition_with_a_model_of_its_own_stays_compared(connection: Connection) -> None:
+    metadata = MetaData()
+    events(metadata)
+    upgrade(connection, metadata)
+    Table(
+        "events_y2026_m11",
+        metadata,
+        Column("id", BigInteger, primary_key=True),
+        Column("at", DateTime(timezone=True), primary_key=True),
+        Index("only_here", "at", "id"),
+    )
+    assert upgrade(connection, metadata).calls == ["create_index"]
+    assert generate(connection, metadata).calls == []
+
+
+def test_a_partitioned_partition_with_a_model_of_its_own_is_known_as_partitioned(
+    connection: Connection,
+) -> None:
+    second = "CREATE TABLE second PARTITION OF sales.by_list FOR VALUES IN ('b') PARTITION BY RANGE (at)"
+    run_sql(connection, *ZOO, second)
+    metadata = MetaData()
+    zoo_models(metadata, schemas=True)
+    by_hand(metadata, 'Odd "Name', "LIST (kind)", schema="archive")
+    events(metadata, "second", Column("kind", String, primary_key=True))
+    upgrade(connection, metadata, include_schemas=True)
+    assert len(partitions(connection, "second")) == 4
+    assert generate(connection, metadata, include_schemas=True).calls == []
+
+
+def test_a_detached_partition_of_ours_is_left_alone(connection: Connection) -> None:
+    metadata = MetaData()
+    events(metadata)
+    upgrade(connection, metadata)
+    run_sql(connection, "ALTER TABLE events DETACH PARTITION events_y2027_m02")
+    assert generate(connection, metadata).calls == ["create_range_partitions"]
+    run_sql(connection, "CREATE TABLE stranger ()")
+    calls = upgrade(connection, metadata).calls
+    assert calls == ["drop_table", "create_range_partitions"], "a stranger is still compared"
+    assert "events_y2027_m02_2" in partitions(connection, "events")
+
+
+def test_our_registry_never_appears(connection: Connection) -> None:
+    metadata = MetaData()
+    events(metadata)
+    upgrade(connection, metadata)
+    assert generate(connection, MetaData()).calls.count("drop_table") == 1
+
+
+def test_a_table_that_include_object_leaves_out_gets_nothing(connection: Connection) -> None:
+    metadata = MetaData()
+    events(metadata)
+    events(metadata, "other")
+
+    def without_other(_object: Any, name: str | None, kind: str, *_: Any) -> bool:
+        return not (kind == "table" and name == "other")
+
+    assert "'other'" not in upgrade(connection, metadata, include_object=without_other).upgrade
+    run_sql(connection, "CREATE TABLE other (id int)")
+    assert generate(connection, metadata, include_object=without_other).calls == []
+
+
+# --- What cannot be done is said
+
+
+def test_impossible_changes_are_all_named_at_once(connection: Connection) -> None:
+    run_sql(
+        connection,
+        "CREATE TABLE plain (id bigint, at timestamptz, PRIMARY KEY (id, at))",
+        "CREATE TABLE live (id bigint, at timestamptz, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)",
+        "CREATE TABLE other_key (id bigint, at timestamptz, PRIMARY KEY (id, at))"
+        " PARTITION BY RANGE (id)",
+        "CREATE TABLE other_strategy (id bigint, at timestamptz, PRIMARY KEY (id, at))"
+        " PARTITION BY HASH (at)",
+        "CREATE TABLE two_keys (id bigint, at timestamptz, PRIMARY KEY (id, at))"
+        " PARTITION BY RANGE (at, id)",
+        "CREATE TABLE expression (id bigint, at timestamptz NOT NULL)"
+        " PARTITION BY RANGE ((at AT TIME ZONE 'UTC'))",
+    )
+    metadata = MetaData()
+    for name in ("plain", "other_key", "other_strategy", "two_keys", "expression", "fresh"):
+        events(metadata, name)
+    columns = [Column("id", BigInteger, primary_key=True), Column("at", DateTime(timezone=True), primary_key=True)]
+    Table("live", metadata, *columns)
+    with pytest.raises(CommandError) as raised:
+        generate(connection, metadata)
+    lines = str(raised.value).splitlines()
+    assert sorted(line.split(":")[0] for line in lines) == [
+        "expression",
+        "live",
+        "other_key",
+        "other_strategy",
+        "plain",
+        "two_keys",
+    ]
+    assert all(len(line) > 100 for line in lines), "each says what to do"
+
+
+# --- Adoption
+
+
+def test_an_existing_table_is_adopted_by_the_bounds_of_its_partitions(connection: Connection) -> None:
+    run_sql(
+        connection,
+        "CREATE TABLE events (id bigint, at timestamptz, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)",
+        "CREATE TABLE august PARTITION OF events FOR VALUES FROM ('2026-08-01Z') TO ('2026-09-01Z')",
+        'CREATE TABLE "Autumn" PARTITION OF events'
+        " FOR VALUES FROM ('2026-09-01 02:00+02') TO ('2026-12-01Z')",
+        "CREATE TABLE events_y2027_m01 PARTITION OF events"
+        " FOR VALUES FROM ('2026-12-01Z') TO ('2027-01-01Z')",
+    )
+    metadata = MetaData()
+    events(metadata)
+    script = upgrade(connection, metadata)
+    assert script.calls == ["create_range_partitions", "set_partition_policy"]
+    assert list(partitions(connection, "events"))[-2:] == ["events_y2027_m01_2", "events_y2027_m02"]
+    assert generate(connection, metadata).calls == []
+    run(connection, script.downgrade)
+    assert list(partitions(connection, "events")) == ["august", '"Autumn"', "events_y2027_m01"]
+
+
+@pytest.mark.parametrize("key", [Date(), DateTime(), DateTime(timezone=True)])
+@pytest.mark.parametrize("style", ["SQL, DMY", "German", "Postgres, MDY"])
+def test_bounds_are_read_whatever_the_session_prints(
+    connection: Connection, key: Any, style: str
+) -> None:
+    run_sql(connection, f"SET DateStyle = '{style}'", "SET TimeZone = 'America/St_Johns'")
+    metadata = MetaData()
+    events(metadata, key=key, timezone="Asia/Kolkata", start="2026-01-01")
+    upgrade(connection, metadata)
+    assert generate(connection, metadata).calls == []
+    assert connection.exec_driver_sql("SHOW DateStyle").scalar_one().startswith(style.split(",")[0])
+    assert connection.exec_driver_sql("SHOW TimeZone").scalar_one() == "America/St_Johns"
+
+
+# --- One change, one operation
+
+
+def declared(*items: Any, **policy: Any) -> MetaData:
+    metadata = MetaData()
+    events(metadata, "events", *items, **policy)
+    return metadata
+
+
+@pytest.mark.parametrize(
+    "policy", [{"retain": 12}, {"start": "2026-11-01"}, {"ahead": 2}, {"retain": None, "ahead": 1}]
+)
+def test_a_changed_policy_is_one_operation(connection: Connection, policy: dict[str, Any]) -> None:
+    upgrade(connection, declared())
+    script = upgrade(connection, declared(**policy))
+    assert script.calls == ["set_partition_policy"]
+    assert generate(connection, declared(**policy)).calls == []
+    run(connection, script.downgrade)
+    assert generate(connection, declared()).calls == []
+
+
+def test_a_declaration_taken_back_drops_the_policy_only(connection: Connection) -> None:
+    upgrade(connection, declared())
+    metadata = MetaData()
+    columns = [Column("id", BigInteger, primary_key=True), Column("at", DateTime(timezone=True), primary_key=True)]
+    Table("events", metadata, *columns, postgresql_partition_by="RANGE (at)")
+    assert upgrade(connection, metadata).calls == ["drop_partition_policy"]
+    assert generate(connection, metadata).calls == []
+    assert len(partitions(connection, "events")) == 4
+
+
+@pytest.mark.parametrize("month", ["2026_m01", "2026_m06", "2027_m02"])
+def test_a_partition_dropped_by_hand_is_one_operation(connection: Connection, month: str) -> None:
+    metadata = declared(start="2026-01-01")
+    upgrade(connection, metadata)
+    before = partitions(connection, "events")
+    run_sql(connection, f"DROP TABLE events_y{month}")
+    assert upgrade(connection, metadata).calls == ["create_range_partitions"]
+    assert partitions(connection, "events") == before
+
+
+def test_a_gap_is_found_even_when_the_number_of_partitions_is_right(connection: Connection) -> None:
+    metadata = declared(start="2026-01-01")
+    upgrade(connection, metadata)
+    run_sql(
+        connection,
+        "DROP TABLE events_y2026_m03, events_y2026_m06",
+        "CREATE TABLE half PARTITION OF events FOR VALUES FROM ('2026-06-01Z') TO ('2026-06-10Z')",
+        "CREATE TABLE rest PARTITION OF events FOR VALUES FROM ('2026-06-10Z') TO ('2026-07-01Z')",
+    )
+    script = upgrade(connection, metadata)
+    assert script.calls == ["create_range_partitions"]
+    assert "start='2026-03-01'" in script.upgrade
+
+
+def test_without_a_start_the_table_begins_where_it_begins(connection: Connection) -> None:
+    """Retention takes the first partitions away; they must not come back."""
+    upgrade(connection, declared())
+    pretend(connection, "2027-02-10")
+    assert upgrade(connection, declared()).calls == ["create_range_partitions"]
+    run_sql(connection, "DROP TABLE events_y2026_m11, events_y2026_m12")
+    assert generate(connection, declared()).calls == []
+
+
+def test_an_added_column_is_one_operation(connection: Connection) -> None:
+    upgrade(connection, declared())
+    changed = declared(Column("note", String))
+    assert upgrade(connection, changed).calls == ["add_column"]
+    assert generate(connection, changed).calls == []
+
+
+def test_indexes_and_keys_of_the_parent_are_compared(connection: Connection) -> None:
+    upgrade(connection, declared())
+    changed = declared(
+        Column("note", String),
+        Index("by_note", "note"),
+        UniqueConstraint("note", "at", name="note_once"),
+    )
+    calls = upgrade(connection, changed).calls
+    assert sorted(calls) == ["add_column", "create_index", "create_unique_constraint"]
+    assert generate(connection, changed).calls == []
+    calls = upgrade(connection, declared()).calls
+    assert sorted(calls) == ["drop_column", "drop_constraint", "drop_index"]
+    assert generate(connection, declared()).calls == []
+
+
+def test_a_removed_model_is_a_guarded_drop_that_can_be_undone(connection: Connection) -> None:
+    metadata = declared(Column("kind", Integer, index=True), start="2026-01-01", retain=20, default=True)
+    upgrade(connection, metadata)
+    before = partitions(connection, "events")
+    script = generate(connection, MetaData())
+    run_sql(connection, "INSERT INTO events VALUES (1, '2026-06-06', 1)")
+    with pytest.raises(CommandError, match=r"events_y2026_m06 holds 1 row.*drop_rows=True"):
+        run(connection, script.upgrade)
+    connection.rollback()
+    assert connection.exec_driver_sql("SELECT count(*) FROM events").scalar_one() == 1
+    run_sql(connection, "DELETE FROM events")
+    run(connection, script.upgrade)
+    assert connection.exec_driver_sql("SELECT to_regclass('events')").scalar_one() is None
+    run(connection, script.downgrade)
+    assert partitions(connection, "events") == before
+    assert generate(connection, metadata).calls == []
+    run(connection, script.upgrade)
+    assert generate(connection, MetaData()).calls == []
+
+
+# --- Start, retention, default
+
+
+def test_an_earlier_start_adds_the_periods_before(connection: Connection) -> None:
+    upgrade(connection, declared())
+    metadata = declared(start="2026-06-01")
+    script = upgrade(connection, metadata)
+    assert script.calls == ["create_range_partitions", "set_partition_policy"]
+    assert next(iter(partitions(connection, "events"))) == "events_y2026_m06"
+    assert generate(connection, metadata).calls == []
+    run(connection, script.downgrade)
+    assert next(iter(partitions(connection, "events"))) == "events_y2026_m11"
+
+
+def test_a_later_start_leaves_what_exists(connection: Connection) -> None:
+    upgrade(connection, declared(start="2026-01-01"))
+    metadata = declared(start="2026-10-01")
+    assert upgrade(connection, metadata).calls == ["set_partition_policy"]
+    assert len(partitions(connection, "events")) == 14
+    assert generate(connection, metadata).calls == []
+
+
+def test_expired_periods_are_not_asked_for(connection: Connection) -> None:
+    metadata = declared(start="2020-01-01", retain=2)
+    upgrade(connection, metadata)
+    assert next(iter(partitions(connection, "events"))) == "events_y2026_m09"
+    pretend(connection, "2027-01-31")
+    assert upgrade(connection, metadata).calls == ["create_range_partitions"]
+    run_sql(connection, "DROP TABLE events_y2026_m09, events_y2026_m10")
+    assert generate(connection, metadata).calls == []
+
+
+def test_a_start_in_the_future_creates_nothing_yet(connection: Connection) -> None:
+    metadata = declared(start="2030-01-01")
+    assert upgrade(connection, metadata).calls == ["create_table", "set_partition_policy"]
+    assert generate(connection, metadata).calls == []
+
+
+def test_a_default_partition_is_made_once_and_on_request(connection: Connection) -> None:
+    upgrade(connection, declared())
+    script = upgrade(connection, declared(default=True))
+    assert script.calls == ["create_range_partitions", "set_partition_policy"]
+    assert partitions(connection, "events")["events_default"] == "DEFAULT"
+    assert generate(connection, declared(default=True)).calls == []
+    run(connection, script.downgrade)
+    assert "events_default" not in partitions(connection, "events")
+
+
+def test_a_declaration_that_gives_up_the_default_partition_leaves_it(connection: Connection) -> None:
+    """It may hold rows; dropping it is a decision."""
+    upgrade(connection, declared(default=True))
+    assert upgrade(connection, declared()).calls == ["set_partition_policy"]
+    assert "events_default" in partitions(connection, "events")
+
+
+# --- Time passes
+
+
+DAYS = [
+    "2026-11-30 23:59:59.999999+00",
+    "2027-01-01 04:30+00",
+    "2028-02-29 12:00+00",
+    "2029-03-25 00:30+00",
+    "2031-10-26 00:30+00",
+    "2040-01-01 00:00+00",
+]
+MANY = {"day": 2, "week": 3}
+"""So many of these days are enough for short periods: partitions take milliseconds each."""
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Havana"])
+@pytest.mark.parametrize("every", ["day", "week", "month", "quarter", "year"])
+def test_nothing_is_left_to_do_after_an_upgrade_on_any_day(
+    connection: Connection, every: str, zone: str
+) -> None:
+    """A script written in 2026, on a fresh database years later."""
+    metadata = declared(every=every, timezone=zone, ahead=2, retain=5)
+    script = generate(connection, metadata)
+    for moment in DAYS[: MANY.get(every)]:
+        pretend(connection, moment)
+        run(connection, script.upgrade)
+        assert generate(connection, metadata).calls == [], moment
+        run(connection, script.downgrade)
+
+
+def test_a_thousand_partitions_are_nothing_to_autogenerate(connection: Connection) -> None:
+    metadata = declared(Column("kind", Integer, index=True), every="day", start="2024-02-20")
+    upgrade(connection, metadata)
+    assert len(partitions(connection, "events")) == 1003
+    assert generate(connection, metadata).calls == []
+    run_sql(connection, "DROP TABLE events_y2024_m05_d05")
+    assert generate(connection, metadata).calls == ["create_range_partitions"]
+
+
+# --- Through Alembic's own commands
+
+
+def test_upgrade_downgrade_upgrade_and_check(tmp_path: Path, engine: Engine) -> None:
+    metadata = declared(Column("kind", Integer, index=True), start="2026-01-01", default=True)
+    config = project(tmp_path, engine, metadata)
+    command.revision(config, "first", autogenerate=True, rev_id="1")
+    events(metadata, "we\"ird % :x", schema=None, every="year")
+    command.upgrade(config, "head")
+    with pytest.raises(CommandError, match="New upgrade operations detected"):
+        command.check(config)
+    command.revision(config, "second", autogenerate=True, rev_id="2")
+    command.upgrade(config, "head")
+    command.check(config)
+    with engine.connect() as connection:
+        before = laws.snapshot(connection)
+    command.downgrade(config, "base")
+    with engine.connect() as connection:
+        assert set(inspect(connection).get_table_names()) == {"alembic_version", registry.TABLE}
+    command.upgrade(config, "head")
+    command.check(config)
+    with engine.connect() as connection:
+        assert laws.snapshot(connection) == before

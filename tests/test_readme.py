@@ -1,0 +1,190 @@
+"""README.md is a story: each of its snippets is run, in order, in a project made from them.
+
+What a fence's first line says after three backticks:
+
+    python shop.py                  the whole of that file of the project
+    python migrations/versions      a part of the newest revision
+    python migration                run as a migration
+    python                          run as a program; a `text` fence after it is what it prints
+    diff FILE                       lines to add and to remove there
+    console                         commands and what they print; `...` stands for anything
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from markdown_it import MarkdownIt
+from psycopg.sql import SQL, Identifier, Literal
+from sqlalchemy import Engine
+
+import alembic_enterprise.plugin  # noqa: F401  # registers the operations
+from alembic_enterprise import sql
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+URL = "postgresql+psycopg://user:password@localhost/shop"
+NOW = "2026-11-21 12:00+00"
+
+
+@dataclass
+class Snippet:
+    """A fenced block: its language, the rest of its first line, its text and where it stands."""
+
+    language: str
+    info: str
+    text: str
+    line: int
+
+
+def snippets() -> list[Snippet]:
+    """Every fenced block of the README, in order."""
+    fences = [token for token in MarkdownIt().parse(README.read_text()) if token.type == "fence"]
+    found: list[Snippet] = []
+    for fence in fences:
+        language, _, info = fence.info.partition(" ")
+        found.append(Snippet(language, info, fence.content, (fence.map or [0])[0] + 1))
+    return found
+
+
+class Project:
+    """An Alembic project as `alembic init migrations` makes it, with a database of its own."""
+
+    def __init__(self, folder: Path, engine: Engine) -> None:
+        self.folder = folder
+        self.engine = engine
+        self.url = engine.url.render_as_string(hide_password=False)
+        self.printed = ""
+        self.run("alembic init migrations")
+        self.replace(
+            "alembic.ini", "driver://user:pass@localhost/dbname", self.url.replace("%", "%%")
+        )
+        models = "from shop import Base\ntarget_metadata = Base.metadata\n"
+        self.replace("migrations/env.py", "target_metadata = None\n", models)
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a line as a shell would, with the programs that are installed beside Python."""
+        beside = os.path.dirname(sys.executable)  # noqa: PTH120  # a link to Python is not followed
+        path = os.pathsep.join([beside, os.environ.get("PATH", os.defpath)])
+        return subprocess.run(
+            ["/bin/sh", "-c", command],
+            cwd=self.folder,
+            env=os.environ | {"PATH": path, "COLUMNS": "80"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        """Replace what stands exactly once in a file."""
+        path = self.folder / name
+        text = path.read_text()
+        assert text.count(old) == 1, f"{name} does not hold, once:\n{old}"
+        path.write_text(text.replace(old, new))
+
+    def follow(self, snippet: Snippet) -> None:
+        """Do what a snippet says."""
+        if snippet.language == "python":
+            self._python(snippet)
+        elif snippet.language == "diff":
+            lines = snippet.text.splitlines(keepends=True)
+            before, after = (
+                "".join(line[1:] for line in lines if line[0] in marks) for marks in (" -", " +")
+            )
+            self.replace(snippet.info, before, after)
+        elif snippet.language == "console":
+            for command, printed in commands(snippet.text):
+                self._console(command, printed)
+        else:
+            assert snippet.language == "text"
+            assert alike(snippet.text, self.printed), self.printed
+
+    def _python(self, snippet: Snippet) -> None:
+        if snippet.info == "migrations/versions":
+            scripts = self.folder.glob("migrations/versions/*.py")
+            newest = max(scripts, key=lambda path: path.stat().st_mtime_ns).read_text()
+            assert snippet.text in newest, newest
+        elif snippet.info == "migration":
+            migrate(self.engine, snippet.text)
+        elif snippet.info:
+            (self.folder / snippet.info).write_text(snippet.text)
+        else:
+            (self.folder / "snippet.py").write_text(snippet.text.replace(URL, self.url))
+            self.printed = self.run("python snippet.py").stdout
+            if "Traceback" in self.printed:
+                self.printed = self.printed.splitlines()[-1]
+
+    def _console(self, command: str, printed: str) -> None:
+        program, *arguments = shlex.split(command)
+        if program == "pip":
+            assert_installable(arguments)
+        elif program == "make":
+            assert f"\n{arguments[0]}: " in (ROOT / "Makefile").read_text()
+        else:
+            result = self.run(command)
+            assert alike(printed, result.stdout), f"{command} printed:\n{result.stdout}"
+            assert (result.returncode != 0) == bool(re.search(r"FAILED|\d missing", printed))
+
+
+def migrate(engine: Engine, code: str) -> None:
+    """Run the body of an upgrade as Alembic does."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"transaction_per_migration": True})
+        with context.begin_transaction(_per_migration=True), Operations.context(context) as op:
+            exec(code, {"op": op})  # noqa: S102  # what Alembic does with a migration script
+
+
+def commands(text: str) -> Iterator[tuple[str, str]]:
+    """Each command of a console and what is shown below it."""
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, _, printed = part.partition("\n")
+        yield command, printed
+
+
+def alike(shown: str, printed: str) -> bool:
+    """Whether text is as the README shows it; lines are wrapped there, and revisions differ."""
+    pattern = re.escape(" ".join(shown.split())).replace(re.escape("..."), ".*?")
+    pattern = re.sub("(?<![0-9a-f])[0-9a-f]{12}(?![0-9a-f])", "[0-9a-f]{12}", pattern)
+    return re.fullmatch(pattern, " ".join(printed.split())) is not None
+
+
+def assert_installable(arguments: list[str]) -> None:
+    """What pip is asked to install from a checkout is this project, with extras it has."""
+    known = metadata.metadata("alembic-enterprise").get_all("Provides-Extra") or []
+    assert arguments in [["install", "."], *(["install", f".[{extra}]"] for extra in known)]
+
+
+@pytest.fixture
+def project(tmp_path: Path, engine: Engine) -> Project:
+    with engine.begin() as connection:
+        database = Identifier(str(engine.url.database))
+        statement = SQL("ALTER DATABASE {} SET alembic_enterprise.now = {}")
+        sql.execute(connection, statement.format(database, Literal(NOW)))
+    return Project(tmp_path, engine)
+
+
+def test_every_snippet_is_true(project: Project) -> None:
+    for snippet in snippets():
+        try:
+            project.follow(snippet)
+        except AssertionError as error:
+            error.add_note(f"README.md, line {snippet.line}")
+            raise
+
+
+def test_contributing_names_files_that_exist() -> None:
+    """What stands in backticks there and looks like a path is one."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"`((?:alembic_enterprise|bench|sample_project|templates|tests)/.*?)`", text)
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
