@@ -7,7 +7,7 @@ BIN := .venv/bin
 SOURCES := $(wildcard alembic_enterprise tests sample_project bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help install test demo check format matrix bench clean
+.PHONY: help install test system demo check format matrix bench clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ install: .venv/installed ## make .venv with everything in it; the other targets 
 
 test: install ## run the tests (WORKERS=2, ARGS="-k name")
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+system: install ## run the tests that need programs of Debian, which .ci/packages installs
+	$(BIN)/python -m pytest -n $(WORKERS) tests/system $(ARGS)
 
 demo: install ## tell the story of the sample project, on a PostgreSQL of its own
 	$(BIN)/python sample_project/demo.py

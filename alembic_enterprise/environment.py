@@ -1,5 +1,6 @@
 """Connections: of a project's own env.py, or of a URL. Nothing here keeps or prints a password."""
 
+import configparser
 import logging
 import sys
 import traceback
@@ -50,6 +51,34 @@ class Visit:
     connection: Connection
     opts: dict[str, Any]
     in_transaction: bool | None
+
+
+def resolved(given: str) -> str:
+    """The URL that `env:NAME` or `file:PATH` stand for, as openssl writes such sources.
+
+    Anything else is a URL already. Raises `ConfigurationError` when there is none.
+    """
+    scheme, _, source = given.partition(":")
+    if scheme == "env":
+        if not (url := environ.get(source, "").strip()):
+            raise ConfigurationError(f"the variable {source} is not set: let it hold the URL")
+        return url
+    if scheme == "file":
+        return _from_file(Path(source))
+    return given
+
+
+def _from_file(path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8").strip().splitlines()
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigurationError(
+            f"{path} cannot be read ({reason}): let it hold the URL, readable to whom this runs as"
+        ) from error
+    if len(lines) != 1:
+        raise ConfigurationError(f"{path} does not hold one line: write {SHAPE} there")
+    return lines[0]
 
 
 def parse(url: str) -> URL:
@@ -185,7 +214,7 @@ def _own_errors(env: Path, failures: Sequence[Exception]) -> Generator[None]:
     """Tell where in the project an error of env.py, or of the models, comes from."""
     try:
         yield
-    except (EnterpriseError, CommandError, SQLAlchemyError):
+    except (EnterpriseError, CommandError, SQLAlchemyError, configparser.Error):
         raise
     except Exception as error:
         if error in failures:

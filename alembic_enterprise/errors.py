@@ -5,6 +5,7 @@
     ├── MismatchError           models and database differ in a way no migration can mend
     ├── OperationError          an operation was given arguments it cannot use
     ├── LockedError             a lock could not be had in the time allowed
+    ├── StepError               a step of a maintenance run failed
     ├── ConfigurationError      env.py, alembic.ini or the command line lack something
     └── ServerError             no private PostgreSQL server could be had
 
@@ -30,6 +31,10 @@ class OperationError(EnterpriseError):
 
 class LockedError(EnterpriseError):
     """A lock could not be had in the time and number of attempts allowed."""
+
+
+class StepError(EnterpriseError):
+    """A step of a maintenance run failed; the server's error is its cause."""
 
 
 class ConfigurationError(EnterpriseError):

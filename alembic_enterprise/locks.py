@@ -7,7 +7,7 @@ so it is the whole transaction that is tried again.
 
 import hashlib
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Event, Thread
@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from alembic_enterprise import sql
 from alembic_enterprise.errors import LockedError
@@ -55,11 +55,13 @@ class Patience:
         lock_timeout: milliseconds to wait for one lock.
         attempts: how often the transaction is tried in all.
         longest: seconds of the longest pause between two tries.
+        concurrently: seconds that a statement with CONCURRENTLY may take, which waits inside.
     """
 
     lock_timeout: int = 200
     attempts: int = 20
     longest: float = 30.0
+    concurrently: float = 600.0
 
     def pause(self, attempt: int, uniform: Callable[[float, float], float]) -> float:
         """Seconds to wait after try number `attempt` (from 1): full jitter, doubling."""
@@ -103,8 +105,9 @@ def watched(control: Connection, pid: int, period: float) -> Generator[set[Block
     done = Event()
 
     def watch() -> None:
-        while not done.wait(period):
-            seen.update(blockers(control, pid))
+        with suppress(SQLAlchemyError):  # without that connection nobody is named, no more
+            while not done.wait(period):
+                seen.update(blockers(control, pid))
 
     thread = Thread(target=watch, daemon=True)
     thread.start()
@@ -143,8 +146,9 @@ def advisory_lock(connection: Connection, name: str) -> Generator[bool]:
     try:
         yield taken
     finally:
-        if taken:
-            sql.rows(connection, SQL("SELECT pg_advisory_unlock({})").format(key))
+        if taken and not connection.invalidated:
+            with suppress(SQLAlchemyError):  # a session that was cut has let go of it
+                sql.rows(connection, SQL("SELECT pg_advisory_unlock({})").format(key))
 
 
 _HOLDER = SQL("""

@@ -29,12 +29,13 @@ def spare_partitions(connection: Connection, operations: list[MigrateOperation])
     operations[:] = [
         item
         for item in operations
-        if not isinstance(item, utils.DropOp) or _relation(item.target) not in partitions
+        if not isinstance(item, utils.DropOp) or _relation(item) not in partitions
     ]
 
 
-def _relation(entity: Any) -> str:
+def _relation(drop: Any) -> str:
     """Schema and table of a trigger or policy (`on_entity`) or of a grant (`table`)."""
+    entity = drop.target
     on_entity = getattr(entity, "on_entity", None)
     return _plain(on_entity or f"{entity.schema}.{getattr(entity, 'table', '')}")
 

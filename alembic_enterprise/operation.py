@@ -72,6 +72,15 @@ class Operation(MigrateOperation):
             if field.compare and getattr(self, field.name) != _default(field)
         }
 
+    def words(self) -> list[str]:
+        """The arguments as they are written in a call: the first by position."""
+        first, *rest = self.arguments().items()
+        return [repr(first[1]), *(f"{name}={value!r}" for name, value in rest)]
+
+    def __str__(self) -> str:
+        """The call on one line: `name('table', key=value)`."""
+        return f"{self.operation_name}({', '.join(self.words())})"
+
 
 def _default(field: Field[Any]) -> Any:
     return MISSING if field.default is MISSING else field.default
@@ -114,14 +123,12 @@ def _without_lock_timeout(context: MigrationContext) -> Generator[None]:
 
 
 def render(autogen_context: AutogenContext, operation: Operation) -> str:
-    """The call to write into the script: `op.name('table', key=value)`, one argument a line."""
-    arguments = operation.arguments()
+    """The call to write into the script; one argument a line when there are many."""
     prefix = autogen_context.opts["alembic_module_prefix"] or ""
-    first = next(iter(arguments))
-    lines = [repr(arguments.pop(first)), *(f"{name}={arguments[name]!r}" for name in arguments)]
-    inner = ", ".join(lines)
+    words = operation.words()
+    inner = ", ".join(words)
     if len(inner) > LINE:
-        inner = "\n    " + ",\n    ".join(lines) + ",\n"
+        inner = "\n    " + ",\n    ".join(words) + ",\n"
     return f"{prefix}{operation.operation_name}({inner})"
 
 
@@ -146,4 +153,6 @@ def sqlstate(error: DBAPIError) -> str | None:
 def message(error: DBAPIError) -> str:
     """What the server said, in one line."""
     diagnostics = getattr(error.orig, "diag", None)
-    return getattr(diagnostics, "message_primary", None) or str(error.orig)
+    told = getattr(diagnostics, "message_primary", None)
+    # SQLAlchemy 2.0 puts the name of a class before what asyncpg says.
+    return told or str((error.orig and error.orig.__cause__) or error.orig)

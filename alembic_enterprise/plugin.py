@@ -7,6 +7,7 @@ It is no entry point: before Alembic 1.20.1 a plugin's entry point made `import 
 (alembic ticket 1873).
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -25,6 +26,9 @@ from alembic_enterprise.partitions.catalog import Catalog
 from alembic_enterprise.partitions.model import INFO
 from alembic_enterprise.partitions.operations import OPERATIONS
 from alembic_enterprise.sql import Name
+
+log = logging.getLogger("alembic.autogenerate.partitions")
+"""Below Alembic's own logger, which alembic.ini shows on the terminal."""
 
 NAME = "alembic_enterprise.partitions"
 """What `autogenerate_plugins=["alembic_enterprise.*"]` matches."""
@@ -86,6 +90,8 @@ def _compare_partitions(
     for operation in upgrade.ops:
         if isinstance(operation, CreateTableOp) and operation.info:
             operation.info.pop(INFO, None)  # it would be rendered into the script
+    for item in found:
+        log.info("Detected %s", item)
     upgrade.ops.extend(found)
     return PriorityDispatchResult.CONTINUE
 

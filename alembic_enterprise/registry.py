@@ -55,12 +55,13 @@ def _create(registry: Composable) -> Composed:
 _REGISTRIES = SQL(
     "SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c\n"
     "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace\n"
-    "WHERE c.relname = {} AND c.relkind = 'r' ORDER BY 1"
+    "WHERE c.relname = {} AND c.relkind = 'r' AND has_schema_privilege(n.oid, 'USAGE')\n"
+    "AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1"
 )
 
 
 def read(connection: Connection) -> dict[int, Any]:
-    """Every policy in the database: oid of the table -> policy as parsed JSON."""
+    """Every policy in the database that may be read: oid of the table -> policy as parsed JSON."""
     registries = sql.rows(connection, _REGISTRIES.format(Literal(TABLE)))
     if not registries:
         return {}

@@ -45,15 +45,19 @@ def text_of(statement: Composable) -> str:
 
 
 def do_block(body: LiteralString, **values: Composable) -> Composed:
-    """An anonymous PL/pgSQL block; `values` fill the placeholders of `body`.
+    """An anonymous PL/pgSQL block; `values` fill the placeholders of `body`."""
+    return SQL("DO {}").format(dollar_quoted(SQL(body).format(**values), "block"))
 
-    The dollar quote grows until no value contains it: a table may be called `$block$`.
+
+def dollar_quoted(text: Composable, tag: LiteralString) -> Composed:
+    """Text as a string in dollar quotes, on lines of its own.
+
+    The quote grows until the text does not contain it: a table may be called `$block$`.
     """
-    composed = SQL(body).format(**values)
-    quote: LiteralString = "$block$"
-    while quote[:-1] in text_of(composed):
+    quote: LiteralString = "$" + tag + "$"
+    while quote[:-1] in text_of(text):
         quote = "$_" + quote[1:]
-    return SQL("DO {}\n{}\n{}").format(SQL(quote), composed, SQL(quote))
+    return SQL("{}\n{}\n{}").format(SQL(quote), text, SQL(quote))
 
 
 def run(context: MigrationContext, statement: Composable) -> None:

@@ -24,6 +24,7 @@ from sqlalchemy.dialects import postgresql
 
 import alembic_enterprise.plugin  # noqa: F401  # registers the operations
 from alembic_enterprise import RangePartitions, sql
+from alembic_enterprise.partitions.periods import Every
 
 PLUGINS = ["alembic.autogenerate.*", "alembic_enterprise.*"]
 """What env.py lists in `autogenerate_plugins`."""
@@ -74,6 +75,7 @@ def events(
     *items: Any,
     key: Any = DateTime(timezone=True),  # noqa: B008  # a type is a constant
     schema: str | None = None,
+    every: Every = "month",
     **policy: Any,
 ) -> Table:
     """A table that is partitioned by month, or as `policy` says."""
@@ -83,7 +85,7 @@ def events(
         Column("id", BigInteger, primary_key=True),
         Column("at", key, primary_key=True),
         *items,
-        RangePartitions("at", **{"every": "month", **policy}),
+        RangePartitions("at", every=every, **policy),
         schema=schema,
     )
 

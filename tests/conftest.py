@@ -47,12 +47,15 @@ def template_database(server_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def other_database(server_url: str, template_database: str) -> Iterator[Callable[[], str]]:
-    """A function that makes one more database, dropped after the test, and returns its URL."""
+def other_database(server_url: str, template_database: str) -> Iterator[Callable[..., str]]:
+    """A function that makes one more database, dropped after the test, and returns its URL.
+
+    It is empty, or a copy of the one given, to which nobody may be connected.
+    """
     names: list[str] = []
 
-    def make() -> str:
-        names.append(_create_database(server_url, template_database))
+    def make(template: str = template_database) -> str:
+        names.append(_create_database(server_url, template))
         return _url_of(server_url, names[-1])
 
     yield make

@@ -17,17 +17,9 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from alembic_enterprise.binaries import PROGRAMS, find_binaries, newest_first, server_account
 from alembic_enterprise.errors import ServerError
-from alembic_enterprise.server import (
-    PROGRAMS,
-    Server,
-    find_binaries,
-    newest_first,
-    server_account,
-    start_server,
-    stop_server,
-    temporary_server,
-)
+from alembic_enterprise.server import Server, start_server, stop_server, temporary_server
 
 KEEPER = """
 import sys, time

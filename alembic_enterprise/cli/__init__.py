@@ -18,22 +18,41 @@ INTERRUPTED = 130
 class Commands(click.Group):
     """A group that imports the module of a command when it is asked for."""
 
-    modules: Mapping[str, str] = {
-        "init": "alembic_enterprise.cli.init",
-        "doctor": "alembic_enterprise.cli.doctor",
-        "partitions": "alembic_enterprise.cli.partitions",
+    table: Mapping[str, tuple[str, str]] = {
+        "init": (
+            "alembic_enterprise.cli.init",
+            "Make an Alembic environment in the new folder DIR.",
+        ),
+        "doctor": (
+            "alembic_enterprise.cli.doctor",
+            "Say what is right, and what is missing.",
+        ),
+        "partitions": (
+            "alembic_enterprise.cli.partitions",
+            "See how partitioned tables stand.",
+        ),
+        "jobs": (
+            "alembic_enterprise.cli.jobs",
+            "Write the scheduled job down.",
+        ),
     }
+    """Module and summary of each command: the help of the whole imports none of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         """In the order in which a project needs them."""
-        return list(self.modules)
+        return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
         """The object named `command` in the module."""
-        if cmd_name not in self.modules:
+        if cmd_name not in self.table:
             return None
-        found: click.Command = import_module(self.modules[cmd_name]).command
+        found: click.Command = import_module(self.table[cmd_name][0]).command
         return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
+        """Write the summaries."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in self.table.items()])
 
 
 @click.command(

@@ -7,6 +7,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,6 +21,7 @@ from alembic_enterprise.errors import EnterpriseError
 from alembic_enterprise.operation import sqlstate
 
 NEXT_STEPS = {
+    "08P01": "Connect to PostgreSQL itself, or to a PgBouncer with pool_mode = session.",
     "28000": "Check the user in the URL, and pg_hba.conf on the server.",
     "28P01": "Check the password in the URL.",
     "3D000": "Create the database, or correct its name in the URL.",
@@ -37,7 +39,9 @@ HIDDEN = "***"
 
 _URL = SHAPE.replace("://", "+psycopg://")
 
-_IN_URL = re.compile(r"(://[^\s:/?#@]*:)(?!password@)\S+@")  # what SHAPE shows is none
+_IN_URL = re.compile(r"(://[^\s:/?#@]*:)(?!password@)(?:\S+|[^@\n]+)@")
+"""Up to the last @ of the word, or past spaces to the next one; what `SHAPE` shows is none."""
+
 _ASSIGNED = re.compile(r"""(password["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s&;,"']+)""", re.IGNORECASE)
 
 
@@ -95,17 +99,22 @@ _TOLD: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], str]], ...] = (
     ((EnterpriseError, CommandError), str),
     (
         (configparser.InterpolationError,),
-        lambda error: f"{_line(error)}. Write a % in alembic.ini as %%.",
+        # Its own text shows a part of the value.
+        lambda error: f"{error.option} in [{error.section}] has a single %. Write it as %%.",
     ),
     (
         (configparser.Error,),
         lambda error: f"{_line(error)}. Correct the file, or give -n SECTION for another section.",
     ),
-    ((NoSuchModuleError, ArgumentError), lambda error: f"{_line(error)}. Set sqlalchemy.url: {_URL}"),
+    (
+        (NoSuchModuleError, ArgumentError),
+        lambda error: f"{_line(error)}. Set sqlalchemy.url: {_URL}",
+    ),
     ((DBAPIError,), lambda error: f"{_said(error)}. {_next_step(error)}"),
     ((SQLAlchemyError,), lambda error: f"{_line(error)}. Look at the engine that env.py makes."),
 )
 """How each kind of error is told; the first that fits."""
+
 
 def redacted(text: str, sources: Iterable[str] = ()) -> str:
     """The text without passwords.
@@ -117,8 +126,14 @@ def redacted(text: str, sources: Iterable[str] = ()) -> str:
     text = _ASSIGNED.sub(rf"\1{HIDDEN}", text)
     found = {password for source in sources for password in passwords(source)}
     for password in sorted(found, key=len, reverse=True):
-        text = re.sub(rf"(?<!\w){re.escape(password)}(?!\w)", HIDDEN, text)
+        text = re.sub(_whole(password), HIDDEN, text)
     return text
+
+
+def _whole(password: str) -> str:
+    """A pattern that does not find it in the middle of a word."""
+    before, after = r"\b" * password[0].isalnum(), r"\b" * password[-1].isalnum()
+    return before + re.escape(password) + after
 
 
 def passwords(source: str) -> Iterator[str]:
@@ -128,8 +143,9 @@ def passwords(source: str) -> Iterator[str]:
     """
     for pattern in (r"://([^\s:/?#@]*):(\S+)@", r"://([^\s:/?#@]*):(.+)@"):
         for user, password in re.findall(pattern, source):
-            # With an @ of its own a password is cut there, its tail taken for the host's name.
-            tails = {f"{tail}@" for tail in password.split("@")[1:]} - {"@"}
+            # Not escaped, it is cut at such a mark, and the tail taken for the host or the port.
+            marks = re.finditer(r"[@:/?#]", password)
+            tails = {password[mark.end() :] + "@" for mark in marks} - {"@"}
             yield from {password, unquote(password), *tails} - {user, *_WORDS}
     for match in _ASSIGNED.finditer(source):
         value = match[2].strip("\"'")
@@ -142,8 +158,10 @@ def _sources(arguments: Sequence[str]) -> Iterator[str]:
     for argument in arguments:
         yield argument
         names += [argument, argument.partition("=")[2], argument.removeprefix("-c")]
+        names += [argument.rpartition("file:")[2]]
     for path in map(Path, filter(None, names)):
-        if len(str(path)) < os.pathconf("/", "PC_NAME_MAX") and path.is_file():
-            yield path.read_text(encoding="utf-8", errors="replace")
+        with suppress(OSError):  # what could not be read is in no error
+            if len(str(path)) < os.pathconf("/", "PC_NAME_MAX") and path.is_file():
+                yield path.read_text(encoding="utf-8", errors="replace")
     for name, value in os.environ.items():
         yield f"password={value}" if name == "PGPASSWORD" else value

@@ -30,7 +30,7 @@ _min_headroom = click.option(
     default=1,
     show_default=True,
     metavar="PERIODS",
-    help="Exit with 3 when partitions end in less than so many periods.",
+    help="Exit with 3 when fewer than so many periods after the current one have partitions.",
 )
 _format = click.option(
     "--format",
@@ -89,7 +89,7 @@ def maintain_command(
     metrics_file: Path | None,
     form: str,
 ) -> None:
-    """Create the partitions that are due and retire those that expired.
+    """Create what is due, retire what expired.
 
     Run it every day, as the owner of the tables. It needs no models: the policies stand in the
     database. It stops nobody: each step is one short transaction that gives up when it gets no
@@ -111,6 +111,8 @@ def maintain_command(
     from alembic_enterprise.locks import Patience  # noqa: PLC0415  # --help stays fast
     from alembic_enterprise.partitions.maintain import Job  # noqa: PLC0415  # as above
 
+    if metrics_file is not None:
+        _require_writable(metrics_file)
     with _progress() as progress:
         job = Job(
             only=frozenset(tables),
@@ -123,15 +125,15 @@ def maintain_command(
         report = target.connected(lambda connection: _maintain(connection, job))
     if metrics_file is not None and report.other is None and not dry_run:
         _write_metrics(metrics_file, report)
-    write(_json(report, min_headroom) if form == "json" else _text(report, dry_run=dry_run))
-    if not dry_run:
-        context.exit(report.exit_code(min_headroom))
+    write(_json(report, min_headroom) if form == "json" else _text(report))
+    context.exit(report.exit_code(min_headroom))
 
 
 def _maintain(connection: "Connection", job: "Job") -> "Report":
     from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
     from alembic_enterprise.partitions.maintain import maintain  # noqa: PLC0415  # as above
 
+    connection.rollback()  # env.py's transaction would be open for as long as the run
     if connection.engine.dialect.is_async:
         url = connection.engine.url.render_as_string(hide_password=False)
         with environment.connected(environment.parse(url)) as own:
@@ -154,6 +156,12 @@ def _progress() -> Generator[Callable[[int, int], None]]:
         yield show
 
 
+def _require_writable(file: Path) -> None:
+    """Find out before the run, not after it."""
+    if not os.access(file.parent, os.W_OK):
+        raise click.UsageError(f"--metrics-file: no file can be made in {file.parent}")
+
+
 def _write_metrics(file: Path, report: "Report") -> None:
     """Replace the file at once, so that its collector never reads half of it."""
     from alembic_enterprise.partitions.report import last_success, metrics  # noqa: PLC0415  # as above
@@ -173,13 +181,14 @@ def _json(report: "Report", min_headroom: int) -> str:
     return json.dumps(document(report, min_headroom), indent=2)
 
 
-def _text(report: "Report", *, dry_run: bool) -> str:
+def _text(report: "Report") -> str:
     if report.other is not None:
         return f"Another run is at work: {printable(str(report.other))}"
     if not report.tables:
         return "No table has a policy: declare RangePartitions and run `alembic upgrade head`."
-    if dry_run:
-        return "\n\n".join(report.statements) or "-- Nothing is due."
+    if report.statements is not None:
+        problems = [f"-- {printable(text)}" for item in report.tables for text in item.problems]
+        return "\n\n".join([*problems, *report.statements]) or "-- Nothing is due."
     return "\n".join(line for table in report.tables for line in _table_lines(table))
 
 

@@ -35,7 +35,8 @@ class Target:
 
         if self.url is None:
             return environment.visit(self.configuration(), lambda visit: function(visit.connection))
-        with environment.connected(environment.parse(self.url)) as connection:
+        url = environment.parse(environment.resolved(self.url))
+        with environment.connected(url) as connection:
             return function(connection)
 
 
@@ -66,8 +67,9 @@ _OPTIONS = (
     click.option(
         "--url",
         metavar="URL",
-        help="Database to use, without env.py: postgresql://user@host/database. No environment "
-        "variable gives it, but libpq's complete it (PGPASSWORD, PGPASSFILE).",
+        help="Database to use, without env.py: postgresql://user@host/database. To keep it off the "
+        "command line, env:NAME for a variable that holds it, or file:PATH. Those of libpq "
+        "complete it (PGPASSWORD, PGPASSFILE).",
     ),
 )
 

@@ -55,8 +55,8 @@ def list_command(tables: tuple[str, ...], target: Target, schema: str | None, fo
     1000. Headroom is the time from now to the end of the partitions that follow each other without
     a gap. It only reads; it gives up after 5 seconds when a table is locked.
 
-    The package has a schema of the JSON in schemas/partitions-list.schema.json. A change that breaks
-    readers changes its format_version.
+    The package has a schema of the JSON in schemas/partitions-list.schema.json. A change that
+    breaks readers changes its format_version.
     """  # noqa: D301  # click wants the character \b
     selection = target.connected(lambda connection: _read(connection, tables, schema))
     if form == "json":

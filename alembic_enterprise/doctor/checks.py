@@ -122,7 +122,7 @@ def pooling(facts: Facts) -> Row:
     if not facts.pooled:
         return Row("pooling", "ok", "sessions have a server process of their own")
     message = (
-        "sessions share server processes (PgBouncer, pool_mode = transaction or statement): "
+        "sessions share server processes (PgBouncer, pool_mode = transaction): "
         "lock_timeout and advisory locks do not hold"
     )
     fix = "migrate through a URL that leads to PostgreSQL itself, or to pool_mode = session"

@@ -172,10 +172,10 @@ def _pooled(connection: Connection, environment: Environment | None) -> bool | N
         return None
     connection.rollback()
     try:
-        with connection.engine.connect() as one, connection.engine.connect() as other:
-            if one.connection.dbapi_connection is other.connection.dbapi_connection:
+        with connection.engine.connect() as other:
+            if connection.connection.dbapi_connection is other.connection.dbapi_connection:
                 return None
-            return shared([(_process(one), _process(other)) for _ in range(3)])
+            return shared([(_process(connection), _process(other)) for _ in range(3)])
     except SQLAlchemyError:
         return None
 

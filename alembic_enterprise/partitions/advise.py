@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
-from alembic_enterprise.finding import Finding
+from alembic_enterprise.finding import Finding, Severity
 from alembic_enterprise.partitions.catalog import Partition
 from alembic_enterprise.partitions.due import bounds, due, headroom, is_short
 from alembic_enterprise.partitions.inspection import Attributes, Inspection
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.partitions.periods import floor, today
+from alembic_enterprise.sql import Name
 
 FIXED_DETACH = {14: 140014, 15: 150009, 16: 160005, 17: 170001}
 """First minor release, as `server_version_num`, in which DETACH keeps foreign keys enforced."""
@@ -32,7 +33,7 @@ def headroom_short(inspection: Inspection, min_headroom: int) -> Iterator[Findin
     if policy is None:
         return
     left = headroom(table, inspection.now, policy)
-    if is_short(left, policy, inspection.now, min_headroom) and left is not None:
+    if left is not None and is_short(table, inspection.now, policy, min_headroom):
         days = left / timedelta(days=1)
         yield Finding(
             "headroom-short",
@@ -80,8 +81,8 @@ def bounds_misaligned(inspection: Inspection) -> Iterator[Finding]:
             "bounds-misaligned",
             "note",
             str(inspection.table.name),
-            f"{len(crooked)} partition(s), {crooked[0].name} first, begin or end inside a period of the policy; what is missing "
-            "of the period gets a partition of its own",
+            f"{len(crooked)} partition(s), {crooked[0].name} first, begin or end inside a period "
+            "of the policy; what is missing of the period gets a partition of its own",
             {"partitions": [str(item.name) for item in crooked]},
         )
 
@@ -142,23 +143,33 @@ def orphan(inspection: Inspection) -> Iterator[Finding]:
 
 def attributes_differ(inspection: Inspection) -> Iterator[Finding]:
     """A partition has not the owner, grants, row security or replica identity of its table."""
-    parent = inspection.parent
-    if parent is None:
+    if inspection.parent is None:
         return
-    options = _usual_options(inspection)
     for name, leaf in inspection.leaves.items():
-        words = [
-            *_differences(parent, leaf),
-            *(["storage options"] if leaf.options != options else []),
-        ]
+        words = _differences(inspection.parent, leaf)
         if words:
-            yield Finding(
-                "attributes-differ",
-                "warning",
-                str(inspection.table.name),
-                f"{name} differs in {', '.join(words)}: ALTER it, or tell why in a comment",
-                {"partition": str(name), "differs": words},
-            )
+            yield _different(inspection, name, words, "warning")
+
+
+def options_differ(inspection: Inspection) -> Iterator[Finding]:
+    """A partition has other storage options than the newest: a table by partitions has none."""
+    names = [item.name for item in inspection.partitions if item.range is not None]
+    newest = next(
+        (inspection.leaves[name] for name in names[::-1] if name in inspection.leaves), None
+    )
+    for name, leaf in inspection.leaves.items():
+        if newest is not None and leaf.options != newest.options:
+            yield _different(inspection, name, ["storage options"], "note")
+
+
+def _different(inspection: Inspection, name: Name, words: list[str], severity: Severity) -> Finding:
+    return Finding(
+        "attributes-differ",
+        severity,
+        str(inspection.table.name),
+        f"{name} differs in {', '.join(words)}: ALTER the one that is wrong",
+        {"partition": str(name), "differs": words},
+    )
 
 
 def _differences(parent: Attributes, leaf: Attributes) -> list[str]:
@@ -169,12 +180,6 @@ def _differences(parent: Attributes, leaf: Attributes) -> list[str]:
         "replica identity": (parent.replica_identity, leaf.replica_identity),
     }
     return [word for word, (wanted, found) in pairs.items() if wanted != found]
-
-
-def _usual_options(inspection: Inspection) -> tuple[str, ...]:
-    """Options of the newest partition: a partitioned table itself has none."""
-    names = [item.name for item in inspection.partitions if item.name in inspection.leaves]
-    return inspection.leaves[names[-1]].options if names else ()
 
 
 def index_invalid(inspection: Inspection) -> Iterator[Finding]:
@@ -220,7 +225,7 @@ def minor_release(inspection: Inspection) -> Iterator[Finding]:
     """This minor release leaves foreign keys of detached partitions unenforced."""
     version = inspection.server.version
     fixed = FIXED_DETACH.get(version // 10000, 0)
-    if version < fixed and inspection.foreign_keys:
+    if version < fixed and inspection.refers:
         yield Finding(
             "minor-release",
             "warning",
@@ -238,9 +243,10 @@ RULES: Sequence[Callable[[Inspection], Iterator[Finding]]] = (
     detach_pending,
     orphan,
     attributes_differ,
+    options_differ,
     index_invalid,
     statistics_missing,
     lock_budget,
     minor_release,
 )
-"""Every rule but the one with a threshold of its own; its id is its name with hyphens."""
+"""Every rule but the one with a threshold of its own."""

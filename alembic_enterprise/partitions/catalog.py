@@ -84,14 +84,21 @@ class Partition:
 
 @dataclass(frozen=True)
 class Catalog:
-    """What the comparison needs to know of the database, read at the moment `now` (aware)."""
+    """What the comparison needs to know of the database, read at the moment `now` (aware).
+
+    Attributes:
+        visible: the tables that a name without a schema finds along the search_path.
+    """
 
     now: datetime
     default_schema: str
     tables: Mapping[Name, PartitionedTable]
+    visible: Mapping[str, Name] = field(default_factory=dict[str, Name])
 
     def resolve(self, name: Name) -> Name:
         """The name with its schema filled in."""
+        if name.schema is None and name.name in self.visible:
+            return self.visible[name.name]
         return Name(name.schema or self.default_schema, name.name)
 
 
@@ -153,7 +160,7 @@ SELECT c.oid, n.nspname, c.relname, p.partstrat::text,
              ORDER BY k.pos),
        (SELECT format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = c.oid AND a.attnum = p.partattrs[0] AND p.partnatts = 1),
-       p.partdefid <> 0
+       p.partdefid <> 0, pg_table_is_visible(c.oid)
 FROM pg_catalog.pg_partitioned_table AS p
 JOIN pg_catalog.pg_class AS c ON c.oid = p.partrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -208,7 +215,10 @@ def read(connection: Connection) -> Catalog:
             connection, [row for row in rows if row[3] == "r" and row[5] in TIMES], policies
         )
     tables = [_table(row, policies.get(row[0]), covered.get(row[0], ())) for row in rows]
-    return Catalog(now, schema or "public", {table.name: table for table in tables})
+    visible = {
+        table.name.name: table.name for table, row in zip(tables, rows, strict=True) if row[7]
+    }
+    return Catalog(now, schema or "public", {table.name: table for table in tables}, visible)
 
 
 def _policies(connection: Connection) -> dict[int, Policy]:
@@ -222,7 +232,7 @@ def _policies(connection: Connection) -> dict[int, Policy]:
 def _table(
     row: tuple[Any, ...], policy: Policy | None, covered: tuple[Range, ...]
 ) -> PartitionedTable:
-    oid, schema, name, strategy, columns, key_type, has_default = row
+    oid, schema, name, strategy, columns, key_type, has_default, _ = row
     key = Key(STRATEGIES[strategy], tuple(columns))
     naive = key_type != TIMES[2]
     timed = strategy == "r" and key_type in TIMES

@@ -131,6 +131,7 @@ def _missing(
             default and stop is None,
             declared.name.schema,
             new_table,
+            None if live.policy is None or new_table or stop else live.policy.ahead,
         )
         default = default and stop is not None
     if default:

@@ -7,41 +7,60 @@ from zoneinfo import ZoneInfo
 
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.model import Policy
-from alembic_enterprise.partitions.periods import Range, floor, moment, shift, subtract, today
+from alembic_enterprise.partitions.periods import (
+    Range,
+    floor,
+    merged,
+    moment,
+    shift,
+    subtract,
+    today,
+)
 
 
 def window(policy: Policy, live: PartitionedTable, now: datetime) -> tuple[date, date]:
     """First days of the first and of the last period that must exist at the moment `now`."""
-    current = floor(today(now, ZoneInfo(policy.timezone)), policy.every)
+    current = _current(policy, now)
     first = current
     if policy.start is not None:
         first = date.fromisoformat(policy.start)
     elif live.covered:
         begin = live.covered[0].lower or live.covered[0].upper
-        first = current if begin is None else floor(_day(begin, policy, live), policy.every)
+        begun = current if begin is None else floor(_day(begin, policy, live), policy.every)
+        first = min(begun, current)  # a table that begins in the future lacks the present
     if policy.retain is not None:
         first = max(first, shift(current, policy.every, -policy.retain))
     return first, shift(current, policy.every, policy.ahead)
+
+
+def missing(policy: Policy, live: PartitionedTable, now: datetime) -> list[Range]:
+    """The parts of the window that no range partition holds, in order."""
+    first, last = window(policy, live, now)
+    if first > last:
+        return []
+    start, stop = bounds(live, policy, first, shift(last, policy.every, 1))
+    return subtract(Range(start, stop), live.covered)
 
 
 def missing_days(
     policy: Policy, live: PartitionedTable, now: datetime
 ) -> list[tuple[date, date | None]]:
     """The whole periods that hold what is missing: first day, first day after (None: the end)."""
-    first, last = window(policy, live, now)
-    if first > last:
-        return []
-    local = None if live.naive else ZoneInfo(policy.timezone)
-    stop = moment(shift(last, policy.every, 1), local)
+    end = shift(window(policy, live, now)[1], policy.every, 1)
     found: dict[tuple[date, date | None], None] = {}
-    for part in subtract(Range(moment(first, local), stop), live.covered):
+    for part in missing(policy, live, now):
         if part.lower is None or part.upper is None:  # subtract() gives bounded parts only
             continue
         begin = floor(_day(part.lower, policy, live), policy.every)
         final = floor(_day(part.upper - timedelta(microseconds=1), policy, live), policy.every)
-        end = None if part.upper == stop else shift(final, policy.every, 1)
-        found[begin, end] = None
+        stop = shift(final, policy.every, 1)
+        found[begin, None if stop == end else stop] = None
     return list(found)
+
+
+def _current(policy: Policy, now: datetime) -> date:
+    """First day of the current period."""
+    return floor(today(now, ZoneInfo(policy.timezone)), policy.every)
 
 
 def _day(value: datetime, policy: Policy, live: PartitionedTable) -> date:
@@ -55,26 +74,32 @@ class Due:
     Attributes:
         create: the periods to create, first day and first day after, in order.
         retire: the partitions to retire, in order.
+        default: whether the default partition is missing.
     """
 
     create: tuple[tuple[date, date], ...] = ()
     retire: tuple[Partition, ...] = ()
+    default: bool = False
 
 
 def due(
     table: PartitionedTable, partitions: Sequence[Partition], policy: Policy, now: datetime
 ) -> Due:
-    """What the policy of a live table asks for at the moment `now` (aware).
+    """What the policy of a table that is partitioned by time asks for at the moment `now` (aware).
 
-    Only partitions that alembic-enterprise made are ever retired, and never the last one.
+    Only partitions that alembic-enterprise made are ever retired, and never all there are: the last
+    one stays until others have been created. `table.covered` needs to be that of `partitions`.
     """
     _, last = window(policy, table, now)
-    create = [
-        period
+    create = {
+        period: None
         for start, stop in missing_days(policy, table, now)
         for period in _split(start, stop or shift(last, policy.every, 1), policy)
-    ]
-    return Due(tuple(create), tuple(expired(table, partitions, policy, now)))
+    }
+    retire = expired(table, partitions, policy, now)
+    if not create:
+        retire = but_the_last(retire, partitions)
+    return Due(tuple(create), tuple(retire), policy.default and not table.has_default)
 
 
 def _split(start: date, stop: date, policy: Policy) -> Iterator[tuple[date, date]]:
@@ -87,42 +112,68 @@ def _split(start: date, stop: date, policy: Policy) -> Iterator[tuple[date, date
 def expired(
     table: PartitionedTable, partitions: Sequence[Partition], policy: Policy, now: datetime
 ) -> list[Partition]:
-    """The partitions that lie wholly before what the policy retains, oldest first."""
+    """The partitions we made that lie wholly before what the policy retains, oldest first."""
     if policy.retain is None:
         return []
-    current = floor(today(now, ZoneInfo(policy.timezone)), policy.every)
-    local = None if table.naive else ZoneInfo(policy.timezone)
-    cut = moment(shift(current, policy.every, -policy.retain), local)
-    ranged = [item for item in partitions if item.range is not None and not item.pending]
+    first = shift(_current(policy, now), policy.every, -policy.retain)
+    cut, _ = bounds(table, policy, first, first)
     return [
         item
-        for item in ranged[:-1]
+        for item in _ranged(partitions)
         if item.owned and item.range and item.range.upper and item.range.upper <= cut
     ]
 
 
-def headroom(table: PartitionedTable, now: datetime, policy: Policy | None) -> timedelta | None:
+def but_the_last(expired: Sequence[Partition], partitions: Sequence[Partition]) -> list[Partition]:
+    """Those of the expired partitions that are not the last one there is."""
+    last = _ranged(partitions)[-1:]
+    return [item for item in expired if item not in last]
+
+
+def _ranged(partitions: Sequence[Partition]) -> list[Partition]:
+    return [item for item in partitions if item.range is not None and not item.pending]
+
+
+def covered(partitions: Sequence[Partition]) -> tuple[Range, ...]:
+    """The moments that range partitions take rows of; a half detached one takes none."""
+    return tuple(merged(item.range for item in _ranged(partitions) if item.range is not None))
+
+
+def held(covered: Sequence[Range], here: datetime) -> Range | None:
+    """The covered range that holds the moment `here`, on the table's line of time."""
+    return next((item for item in covered if _holds(item, here)), None)
+
+
+def _holds(item: Range, here: datetime) -> bool:
+    begun = item.lower is None or item.lower <= here
+    return begun and (item.upper is None or here < item.upper)
+
+
+def clock(table: PartitionedTable, now: datetime, policy: Policy) -> datetime:
+    """The aware moment `now` on the table's line of time: naive for naive keys."""
+    if not table.naive:
+        return now
+    return now.astimezone(ZoneInfo(policy.timezone)).replace(tzinfo=None)
+
+
+def headroom(table: PartitionedTable, now: datetime, policy: Policy) -> timedelta | None:
     """Time from `now` to the end of what is covered without a gap; zero when `now` is not covered.
 
     None when there is no end.
     """
-    here = now
-    if table.naive:
-        here = now.astimezone(ZoneInfo(policy.timezone if policy else "UTC")).replace(tzinfo=None)
-    for item in table.covered:
-        if (item.lower is None or item.lower <= here) and item.upper is None:
-            return None
-        if item.upper and (item.lower is None or item.lower <= here) and here < item.upper:
-            return item.upper - here
-    return timedelta(0)
+    here = clock(table, now, policy)
+    holding = held(table.covered, here)
+    if holding is None:
+        return timedelta(0)
+    return None if holding.upper is None else holding.upper - here
 
 
-def is_short(left: timedelta | None, policy: Policy, now: datetime, periods: int) -> bool:
-    """Whether a headroom is less than so many periods, as long as the current one, last."""
-    if left is None:
-        return False
-    first = floor(today(now, ZoneInfo(policy.timezone)), policy.every)
-    return left < shift(first, policy.every, periods) - first
+def is_short(table: PartitionedTable, now: datetime, policy: Policy, periods: int) -> bool:
+    """Whether fewer than so many whole periods after the current one are covered without a gap."""
+    current = _current(policy, now)
+    _, end = bounds(table, policy, current, shift(current, policy.every, periods + 1))
+    holding = held(table.covered, clock(table, now, policy))
+    return holding is None or (holding.upper is not None and holding.upper < end)
 
 
 def bounds(

@@ -1,16 +1,18 @@
 """What `partitions check` looks at, read in a constant number of round trips."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
-from alembic_enterprise.partitions import catalog, surroundings
+from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
-from alembic_enterprise.partitions.surroundings import ForeignKey
+from alembic_enterprise.partitions.due import covered
+from alembic_enterprise.partitions.status import COUNTED
+from alembic_enterprise.partitions.surroundings import with_policy
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import Name
 
@@ -39,12 +41,14 @@ class Inspection:
     """One table with a policy, and all that stands around it.
 
     Attributes:
-        default_rows: rows in the default partition; None without one.
+        default_rows: rows in the default partition, up to `COUNTED`; None without one, or when
+            they may not be read.
         relations: relations that a statement without pruning locks: tables and indexes.
         invalid_indexes: on the table or a partition.
         analyzed: when the statistics of the whole table were last made; None for never.
         parent: the attributes of the table itself.
         leaves: the attributes of its partitions.
+        refers: whether the table has a foreign key to a partitioned table.
         orphans: tables we made for it that are neither attached nor marked as retired.
     """
 
@@ -58,34 +62,37 @@ class Inspection:
     analyzed: datetime | None = None
     parent: Attributes | None = None
     leaves: Mapping[Name, Attributes] = field(default_factory=dict[Name, Attributes])
-    foreign_keys: Sequence[ForeignKey] = ()
+    refers: bool = False
     orphans: tuple[Name, ...] = ()
 
 
 def inspect(
-    connection: Connection, only: frozenset[str], now: datetime | None = None
+    connection: Connection, only: Collection[str] = (), now: datetime | None = None
 ) -> list[Inspection]:
-    """Look at every table with a policy, or at those named."""
+    """Look at every table with a policy, or at those named, in a constant number of round trips.
+
+    Raises `ConfigurationError` for a name that no table with a policy has.
+    """
     live = catalog.read(connection)
-    tables = [
-        table
-        for table in live.tables.values()
-        if table.policy and (not only or only & {str(table.name), table.name.name})
-    ]
+    tables = with_policy(live, only)
     partitions = catalog.partitions(connection, tables)
     attributes = _attributes(connection, tables)
     counts, invalid = _indexes(connection, tables)
     analyzed = _analyzed(connection, tables)
-    foreign_keys = surroundings.foreign_keys(connection, tables)
+    refers = _refers(connection, tables)
     orphans = _orphans(connection)
+    defaults = [item.name for found in partitions.values() for item in found if item.is_default]
+    rows = catalog.counted(connection, defaults, COUNTED)
     server = _server(connection)
     return [
         Inspection(
-            table=table,
+            table=replace(table, covered=covered(partitions[table.name])),
             partitions=partitions[table.name],
             server=server,
             now=now or live.now,
-            default_rows=_default_rows(connection, partitions[table.name]),
+            default_rows=next(
+                (rows.get(item.name) for item in partitions[table.name] if item.is_default), None
+            ),
             relations=counts.get(table.oid, 0),
             invalid_indexes=tuple(invalid.get(table.oid, ())),
             analyzed=analyzed.get(table.oid),
@@ -95,16 +102,21 @@ def inspect(
                 for item in partitions[table.name]
                 if item.name in attributes and item.kind != "foreign table"
             },
-            foreign_keys=foreign_keys[table.name],
+            refers=table.oid in refers,
             orphans=tuple(orphans.get(str(table.name), ())),
         )
         for table in tables
     ]
 
 
-def _default_rows(connection: Connection, partitions: Sequence[Partition]) -> int | None:
-    default = next((item for item in partitions if item.is_default), None)
-    return None if default is None else surroundings.row_count(connection, default.name)
+_REFERS = SQL("""
+SELECT DISTINCT k.conrelid FROM pg_catalog.pg_constraint AS k
+JOIN pg_catalog.pg_partitioned_table AS p ON p.partrelid = k.confrelid
+WHERE k.contype = 'f' AND k.conrelid = ANY ({parents}::oid[])""")
+
+
+def _refers(connection: Connection, tables: Sequence[PartitionedTable]) -> set[int]:
+    return {oid for (oid,) in sql.rows(connection, _REFERS.format(parents=_oids(tables)))}
 
 
 _SERVER = SQL("""
@@ -198,4 +210,4 @@ def _orphans(connection: Connection) -> dict[str, list[Name]]:
 
 
 def _oids(tables: Sequence[PartitionedTable]) -> Literal:
-    return Literal([table.oid for table in tables])
+    return Literal(sorted(table.oid for table in tables))

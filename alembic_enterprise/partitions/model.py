@@ -208,6 +208,8 @@ class RangePartitions(SchemaItem):
 
     def _check(self, table: Table, _metadata: object) -> None:
         check(table, self)
+        name = _key_column(table, self).name  # `key` may be what Python calls the column
+        table.kwargs["postgresql_partition_by"] = f"RANGE ({quoted(name)})"
 
 
 def quoted(name: str) -> str:
@@ -223,6 +225,14 @@ def declared_on(table: Table) -> RangePartitions | None:
 
 def check(table: Table, spec: RangePartitions) -> None:
     """Raise `DeclarationError` unless PostgreSQL can partition `table` as `spec` says."""
+    column = _key_column(table, spec)
+    _check_column(table, column)
+    for constraint in _unique_keys(table):
+        _check_unique(table, column, constraint)
+    _check_length(table, spec.policy)
+
+
+def _key_column(table: Table, spec: RangePartitions) -> Column[Any]:
     column = table.columns.get(spec.key)
     if column is None:
         column = next((item for item in table.columns if item.name == spec.key), None)
@@ -231,10 +241,7 @@ def check(table: Table, spec: RangePartitions) -> None:
         raise DeclarationError(
             f'{table.fullname}: RangePartitions("{spec.key}"): no such column; it has {names}'
         )
-    _check_column(table, column)
-    for constraint in _unique_keys(table):
-        _check_unique(table, column, constraint)
-    _check_length(table, spec.policy)
+    return column
 
 
 def _check_column(table: Table, column: Column[Any]) -> None:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from alembic_enterprise.locks import Blocker
-from alembic_enterprise.partitions.due import is_short
+from alembic_enterprise.partitions.catalog import PartitionedTable
+from alembic_enterprise.partitions.due import headroom, is_short
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.sql import Name
 
@@ -27,35 +28,59 @@ class TableReport:
     """What a run did for one table.
 
     Attributes:
+        table: the table as it was seen last, with what its partitions cover.
+        now: the moment that the run worked for.
         done: the steps that succeeded, as (kind, partition or period).
         problems: what was left undone, each ending in the next step.
-        headroom: time from now to the end of the partitions; None when they have no end.
+        default_rows: rows in the default partition; None without one, or when it is unknown.
     """
 
-    name: Name
+    table: PartitionedTable
     policy: Policy
+    now: datetime
     done: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     problems: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
     retries: int = 0
     blockers: set[Blocker] = field(default_factory=set[Blocker])
-    headroom: timedelta | None = timedelta(0)
     partitions: int = 0
     default_rows: int | None = None
+
+    @property
+    def name(self) -> Name:
+        """The table's name."""
+        return self.table.name
+
+    @property
+    def headroom(self) -> timedelta | None:
+        """Time from `now` to the end of the partitions; None when they have no end."""
+        return headroom(self.table, self.now, self.policy)
+
+    def is_short(self, periods: int) -> bool:
+        """Whether fewer than so many periods after the current one have partitions."""
+        return is_short(self.table, self.now, self.policy, periods)
 
 
 @dataclass
 class Report:
-    """What a run did. `other` is the session that holds the lock when another run is at work."""
+    """What a run did, or in a dry run would do.
+
+    Attributes:
+        other: the session that holds the lock, when another run is at work.
+        statements: those of a dry run; None when it was none.
+    """
 
     now: datetime
     tables: list[TableReport]
     other: Blocker | None = None
-    statements: list[str] = field(default_factory=list[str])
+    statements: list[str] | None = None
 
     def exit_code(self, min_headroom: int) -> int:
-        """What the job's process ends with: `EXIT_CODES` tells the meaning."""
-        if any(self.short(min_headroom)):
+        """What the job's process ends with: `EXIT_CODES` tells the meaning.
+
+        A dry run has changed nothing, so its headroom is none to judge.
+        """
+        if self.statements is None and any(table.is_short(min_headroom) for table in self.tables):
             return 3
         return 2 if self.undone else 0
 
@@ -64,14 +89,6 @@ class Report:
         """Whether some table was left undone."""
         return any(table.problems for table in self.tables)
 
-    def short(self, periods: int) -> list[TableReport]:
-        """The tables whose partitions end in less than so many of their periods."""
-        return [
-            table
-            for table in self.tables
-            if is_short(table.headroom, table.policy, self.now, periods)
-        ]
-
 
 def document(report: Report, min_headroom: int) -> dict[str, Any]:
     """What `partitions maintain --format json` prints, as schemas/partitions-maintain... says."""
@@ -79,9 +96,10 @@ def document(report: Report, min_headroom: int) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "now": report.now.astimezone(UTC).isoformat(),
         "exit_code": report.exit_code(min_headroom),
+        "dry_run": report.statements is not None,
         "other_run": None if report.other is None else str(report.other),
         "tables": [_table(table) for table in report.tables],
-        "statements": report.statements,
+        "statements": report.statements or [],
     }
 
 

@@ -8,14 +8,13 @@ from itertools import pairwise
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
+from alembic_enterprise.partitions import due
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
-from alembic_enterprise.partitions.due import window
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.periods import (
     Every,
     Range,
     floor,
-    merged,
     moment,
     shift,
     subtract,
@@ -106,7 +105,7 @@ def status(
     known = replace(known, default_rows=rows, default_exact=exact)
     if not table.timed:
         return known
-    table = replace(table, covered=covered(partitions))
+    table = replace(table, covered=due.covered(partitions))
     return replace(
         known,
         table=table,
@@ -128,26 +127,15 @@ def zone_of(table: PartitionedTable) -> ZoneInfo:
     return ZoneInfo(table.policy.timezone if table.policy else "UTC")
 
 
-def covered(partitions: Sequence[Partition]) -> tuple[Range, ...]:
-    """The moments that range partitions take rows of; a half detached one takes none."""
-    ranges = (item.range for item in partitions if not item.pending)
-    return tuple(merged(held for held in ranges if held is not None))
-
-
 def headroom(covered: Sequence[Range], now: datetime) -> Headroom:
     """How long coverage without a hole lasts from `now` on."""
-    held = next((item for item in covered if _holds(item, now)), None)
-    if held is None:
+    holding = due.held(covered, now)
+    if holding is None:
         return Headroom(covers_now=False, until=None, days=0.0)
-    if held.upper is None:
+    if holding.upper is None:
         return Headroom(covers_now=True, until=None, days=None)
-    days = (held.upper - now) / timedelta(days=1)
-    return Headroom(covers_now=True, until=held.upper, days=round(days, 2))
-
-
-def _holds(held: Range, now: datetime) -> bool:
-    begun = held.lower is None or held.lower <= now
-    return begun and (held.upper is None or now < held.upper)
+    days = (holding.upper - now) / timedelta(days=1)
+    return Headroom(covers_now=True, until=holding.upper, days=round(days, 2))
 
 
 def gaps(covered: Sequence[Range]) -> tuple[Range, ...]:
@@ -157,14 +145,7 @@ def gaps(covered: Sequence[Range]) -> tuple[Range, ...]:
 
 def missing(table: PartitionedTable, now: datetime) -> tuple[Range, ...]:
     """What the table's policy asks for at the aware moment `now` and no partition holds."""
-    if table.policy is None:
-        return ()
-    first, last = window(table.policy, table, now)
-    if first > last:
-        return ()
-    local = None if table.naive else zone_of(table)
-    stop = moment(shift(last, table.policy.every, 1), local)
-    return tuple(subtract(Range(moment(first, local), stop), table.covered))
+    return () if table.policy is None else tuple(due.missing(table.policy, table, now))
 
 
 def default_rows(default: Partition | None, counted: Mapping[Name, int]) -> tuple[int | None, bool]:

@@ -1,4 +1,4 @@
-"""What one run of maintenance does, as steps: each is one transaction, or one statement outside.
+"""What one run of maintenance does, as steps: each is one statement, and so one transaction.
 
 Pure: the statements follow from the catalog, the policy and the clock.
 """
@@ -17,11 +17,22 @@ from alembic_enterprise.partitions.operations import CreateRangePartitions, Deta
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import Name
 
-Kind = Word["finalize", "guard", "create", "mark", "detach", "archive", "drop", "analyze"]
+Kind = Word[
+    "finalize",
+    "guard",
+    "validate",
+    "create",
+    "unguard",
+    "mark",
+    "detach",
+    "release",
+    "archive",
+    "drop",
+    "analyze",
+]
 
 GUARD = "alembic_enterprise_guard"
 """The CHECK that spares a default partition the scan when a partition is attached."""
-
 
 ANALYZE_ONLY = 180000
 """First `server_version_num` that can analyze a parent without its partitions."""
@@ -29,17 +40,18 @@ ANALYZE_ONLY = 180000
 
 @dataclass(frozen=True)
 class Step:
-    """One transaction of a run, or one statement that is refused inside a transaction.
+    """One statement of a run.
 
     Attributes:
         subject: the partition or period concerned, as a person reads it.
-        transactional: whether it runs in a transaction, under a lock_timeout, and is retried.
+        concurrently: whether the statement waits inside for other transactions: cut short, it
+            leaves half done work behind.
     """
 
     kind: Kind
     subject: str
-    statements: tuple[Composable, ...]
-    transactional: bool = True
+    statement: Composable
+    concurrently: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,29 +61,36 @@ class Retired:
     Attributes:
         table: the table it belonged to, as the comment names it.
         since: when it was retired, aware.
+        keys: its foreign keys to tables with a policy.
     """
 
     name: Name
     table: str
     since: datetime
+    keys: tuple[str, ...] = ()
+
+    def belonged_to(self, table: PartitionedTable) -> bool:
+        """Whether it was a partition of the table."""
+        return self.table == table.name.text
 
 
 _RETIRED = re.compile(rf"{re.escape(OWNERSHIP)}partition of (.+); retired (\S+)", re.DOTALL)
 
 
-def retired(name: Name, comment: str) -> Retired | None:
+def retired(name: Name, comment: str, keys: Sequence[str]) -> Retired | None:
     """Read the comment of a table that is no partition any more."""
     match = _RETIRED.fullmatch(comment)
-    return None if match is None else Retired(name, match[1], datetime.fromisoformat(match[2]))
+    if match is None:
+        return None
+    return Retired(name, match[1], datetime.fromisoformat(match[2]), tuple(keys))
 
 
-def finalize(table: PartitionedTable, partitions: Sequence[Partition]) -> Iterator[Step]:
-    """Finish each concurrent detach that was interrupted: until then its rows are in limbo."""
+def finalize(table: PartitionedTable, partition: Partition) -> Step:
+    """Finish a concurrent detach that was interrupted: until then its rows are in limbo."""
     statement = SQL("ALTER TABLE {} DETACH PARTITION {} FINALIZE")
-    for partition in partitions:
-        if partition.pending:
-            done = statement.format(table.name.sql, partition.name.sql)
-            yield Step("finalize", str(partition.name), (done,))
+    return Step(
+        "finalize", str(partition.name), statement.format(table.name.sql, partition.name.sql)
+    )
 
 
 def create(table: PartitionedTable, policy: Policy, start: date, stop: date) -> Step:
@@ -84,7 +103,17 @@ def create(table: PartitionedTable, policy: Policy, start: date, stop: date) -> 
         timezone=policy.timezone,
         schema=table.name.schema,
     )
-    return Step("create", f"{start} to {stop}", tuple(operation.statements()))
+    (statement,) = operation.statements()
+    return Step("create", f"{start} to {stop}", statement)
+
+
+def create_default(table: PartitionedTable, policy: Policy) -> Step:
+    """Create the default partition."""
+    operation = CreateRangePartitions(
+        table.name.name, policy.every, default=True, schema=table.name.schema
+    )
+    (statement,) = operation.statements()
+    return Step("create", "default", statement)
 
 
 def guarded(
@@ -95,42 +124,46 @@ def guarded(
     The validated CHECK tells the server that no row of the default partition is in the range
     (PostgreSQL docs, "ALTER TABLE ... ATTACH PARTITION").
     """
-    target, column = default.name.sql, Identifier(key)
-    drop = unguard(default)
     condition = SQL("NOT ({c} IS NOT NULL AND {c} >= {lower} AND {c} < {upper})").format(
-        c=column, lower=Literal(held[0].isoformat(" ")), upper=Literal(held[1].isoformat(" "))
+        c=Identifier(key),
+        lower=Literal(held[0].isoformat(" ")),
+        upper=Literal(held[1].isoformat(" ")),
     )
-    add = SQL("ALTER TABLE {} ADD CONSTRAINT {} CHECK ({}) NOT VALID")
-    validate = SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(target, Identifier(GUARD))
-    yield Step(
-        "guard",
-        create.subject,
-        (*drop.statements, add.format(target, Identifier(GUARD), condition)),
-    )
-    yield Step("guard", create.subject, (validate,))
+    names = {"table": default.name.sql, "guard": Identifier(GUARD)}
+    add = SQL(
+        "ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {guard},"
+        " ADD CONSTRAINT {guard} CHECK ({condition}) NOT VALID"
+    ).format(**names, condition=condition)
+    validate = SQL("ALTER TABLE {table} VALIDATE CONSTRAINT {guard}").format(**names)
+    yield Step("guard", create.subject, add)
+    yield Step("validate", create.subject, validate)
     yield create
-    yield drop
+    yield unguard(default.name)
 
 
-def unguard(default: Partition) -> Step:
+def unguard(default: Name) -> Step:
     """Take the CHECK away again: it refuses rows that the default partition should take."""
-    drop = SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(
-        default.name.sql, Identifier(GUARD)
-    )
-    return Step("guard", str(default.name), (drop,))
+    drop = SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}")
+    return Step("unguard", str(default), drop.format(default.sql, Identifier(GUARD)))
 
 
 def retire(
-    table: PartitionedTable, partition: Partition, policy: Policy, now: datetime
+    table: PartitionedTable,
+    partition: Partition,
+    policy: Policy,
+    now: datetime,
+    keys: Sequence[str],
 ) -> Iterator[Step]:
-    """Detach a partition, and move it away when the policy archives.
+    """Detach a partition, and do with it what the policy says.
 
     It is marked first: killed in between, the next run still knows what it was about to do.
+    `keys` are its foreign keys to tables with a policy.
     """
-    name = str(partition.name)
-    comment = f"{OWNERSHIP}partition of {table.name}; retired {now.astimezone(UTC).isoformat()}"
+    comment = (
+        f"{OWNERSHIP}partition of {table.name.text}; retired {now.astimezone(UTC).isoformat()}"
+    )
     mark = SQL("COMMENT ON TABLE {} IS {}").format(partition.name.sql, Literal(comment))
-    yield Step("mark", name, (mark,))
+    yield Step("mark", str(partition.name), mark)
     detach = DetachPartition(
         table.name.name,
         partition.name.name,
@@ -138,30 +171,42 @@ def retire(
         partition_schema=partition.name.schema,
         concurrently=not table.has_default,
     )
-    yield Step("detach", name, tuple(detach.statements()), transactional=table.has_default)
-    if policy.archive is not None:
-        yield archive(partition.name, policy.archive)
+    (statement,) = detach.statements()
+    yield Step("detach", str(partition.name), statement, detach.concurrently)
+    yield from settle(partition.name, policy, keys)
+
+
+def settle(name: Name, policy: Policy, keys: Sequence[str]) -> Iterator[Step]:
+    """What follows the detach: the partition refers to no table of policies, and is archived."""
+    if keys:
+        yield release(name, keys)
+    if policy.archive is not None and name.schema != policy.archive:
+        yield archive(name, policy.archive)
+
+
+def release(name: Name, keys: Sequence[str]) -> Step:
+    """Drop foreign keys of a retired partition: they would keep the partitions they refer to."""
+    drops = SQL(", ").join(
+        SQL("DROP CONSTRAINT IF EXISTS {}").format(Identifier(key)) for key in keys
+    )
+    return Step("release", str(name), SQL("ALTER TABLE {} {}").format(name.sql, drops))
 
 
 def archive(name: Name, schema: str) -> Step:
     """Move a retired partition to the archive's schema."""
     move = SQL("ALTER TABLE {} SET SCHEMA {}").format(name.sql, Identifier(schema))
-    return Step("archive", str(name), (move,))
+    return Step("archive", str(name), move)
 
 
 def drop(found: Retired) -> Step:
     """Drop a partition that was detached long enough ago."""
-    return Step("drop", str(found.name), (SQL("DROP TABLE {}").format(found.name.sql),))
+    return Step("drop", str(found.name), SQL("DROP TABLE {}").format(found.name.sql))
 
 
-def droppable(
-    found: Sequence[Retired], table: PartitionedTable, policy: Policy, now: datetime, *, yes: bool
-) -> list[Retired]:
-    """Which retired partitions of a table may be dropped: held long enough, and with consent."""
-    if policy.on_expire != "drop" and not (yes and policy.on_expire == "detach"):
-        return []
-    hold = timedelta(days=policy.hold)
-    return [item for item in found if item.table == str(table.name) and item.since + hold <= now]
+def droppable(found: Retired, policy: Policy, now: datetime, *, yes: bool) -> bool:
+    """Whether a retired partition may be dropped: held long enough, and with consent."""
+    consent = policy.on_expire == "drop" or (yes and policy.on_expire == "detach")
+    return consent and found.since + timedelta(days=policy.hold) <= now
 
 
 def analyze(table: PartitionedTable, server_version: int) -> Step:
@@ -170,4 +215,4 @@ def analyze(table: PartitionedTable, server_version: int) -> Step:
     From 18 on only the parent is sampled (PostgreSQL docs, "ANALYZE").
     """
     words = SQL("ANALYZE ONLY {}" if server_version >= ANALYZE_ONLY else "ANALYZE {}")
-    return Step("analyze", str(table.name), (words.format(table.name.sql),))
+    return Step("analyze", str(table.name), words.format(table.name.sql))

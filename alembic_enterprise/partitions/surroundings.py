@@ -1,17 +1,96 @@
 """What stands around partitions: foreign keys, retired partitions, rows in a default one."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from psycopg.sql import SQL, Identifier, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
-from alembic_enterprise.partitions.catalog import PartitionedTable
+from alembic_enterprise.errors import ConfigurationError
+from alembic_enterprise.partitions import catalog
+from alembic_enterprise.partitions.catalog import Catalog, Partition, PartitionedTable
+from alembic_enterprise.partitions.due import covered
+from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.steps import GUARD, Retired, retired
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import Name
+
+
+@dataclass(frozen=True)
+class View:
+    """The tables with a policy, or those of them that were named, and what stands around them.
+
+    Attributes:
+        now: the server's clock (aware).
+        retaining: all tables of whose partitions some will be retired.
+        guards: the default partitions that still carry the guard of a run that was killed.
+        schemas: those in which the role may create.
+        owners: of the tables that the role does not own, by oid: the owner, and the role.
+    """
+
+    now: datetime
+    tables: Sequence[PartitionedTable]
+    retaining: Sequence[PartitionedTable]
+    partitions: Mapping[Name, Sequence[Partition]]
+    foreign_keys: Mapping[Name, Sequence["ForeignKey"]]
+    retired: Sequence[Retired]
+    guards: Collection[Name]
+    schemas: Collection[str]
+    owners: Mapping[int, tuple[str, str]]
+
+    def of(self, table: PartitionedTable) -> Sequence[Partition]:
+        """The partitions of a table."""
+        return self.partitions.get(table.name, ())
+
+    def default(self, table: PartitionedTable) -> Partition | None:
+        """The default partition of a table."""
+        return next((item for item in self.of(table) if item.is_default), None)
+
+    def policies(self) -> list[tuple[PartitionedTable, Policy]]:
+        """Each table with its policy."""
+        return [(table, table.policy) for table in self.tables if table.policy is not None]
+
+
+def look(connection: Connection, names: Collection[str] = ()) -> View:
+    """Look at everything, in a constant number of round trips.
+
+    Raises `ConfigurationError` for a name that no table with a policy has.
+    """
+    live = catalog.read(connection)
+    tables = with_policy(live, names)
+    retaining = [table for table in with_policy(live) if table.policy and table.policy.retain]
+    referred = {table.oid: table for table in (*tables, *retaining)}.values()
+    partitions = catalog.partitions(connection, tables)
+    return View(
+        now=live.now,
+        tables=[replace(table, covered=covered(partitions[table.name])) for table in tables],
+        retaining=retaining,
+        partitions=partitions,
+        foreign_keys=foreign_keys(connection, referred),
+        retired=retired_partitions(connection, retaining),
+        guards=guarded_partitions(connection),
+        schemas=open_schemas(connection),
+        owners=foreign_owners(connection, tables),
+    )
+
+
+def with_policy(live: Catalog, names: Collection[str] = ()) -> list[PartitionedTable]:
+    """The tables with a policy, or those named, with or without their schema.
+
+    Raises `ConfigurationError` for a name that no table with a policy has.
+    """
+    tables = [table for table in live.tables.values() if table.policy is not None]
+    known = {name for table in tables for name in (table.name.name, str(table.name))}
+    if unknown := sorted(set(names) - known):
+        there = ", ".join(str(table.name) for table in tables[:10]) or "none"
+        raise ConfigurationError(
+            f"no table with a policy is called {', '.join(unknown)}: there are {there}"
+        )
+    return [
+        table for table in tables if not names or {table.name.name, str(table.name)} & set(names)
+    ]
 
 
 @dataclass(frozen=True)
@@ -67,8 +146,23 @@ def referring_rows(connection: Connection, key: ForeignKey, partition: Name) -> 
     return int(count)
 
 
+_KEYS = SQL("""
+SELECT k.conname::text FROM pg_catalog.pg_constraint AS k
+WHERE k.contype = 'f' AND k.conrelid = {relation} AND k.confrelid = ANY ({parents}::oid[])
+ORDER BY 1""")
+
+
+def keys_of(
+    connection: Connection, partition: Name, tables: Iterable[PartitionedTable]
+) -> list[str]:
+    """The names of a partition's own foreign keys to some tables."""
+    relation = SQL("{}::regclass").format(partition.regclass)
+    query = _KEYS.format(relation=relation, parents=_oids(tables))
+    return [name for (name,) in sql.rows(connection, query)]
+
+
 _RETIRED = SQL("""
-SELECT n.nspname, c.relname, d.description
+SELECT n.nspname, c.relname, d.description, ARRAY({keys})
 FROM pg_catalog.pg_description AS d
 JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -77,11 +171,39 @@ WHERE d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0
 ORDER BY 1, 2""")
 
 
-def retired_partitions(connection: Connection) -> list[Retired]:
-    """The tables that an earlier run detached and marked."""
-    rows = sql.rows(connection, _RETIRED.format(ownership=Literal(OWNERSHIP)))
-    found = (retired(Name(schema, name), comment) for schema, name, comment in rows)
+def retired_partitions(connection: Connection, tables: Iterable[PartitionedTable]) -> list[Retired]:
+    """The tables that an earlier run detached and marked, with their foreign keys to `tables`."""
+    keys = _KEYS.format(relation=SQL("c.oid"), parents=_oids(tables))
+    rows = sql.rows(connection, _RETIRED.format(ownership=Literal(OWNERSHIP), keys=keys))
+    found = (retired(Name(schema, name), comment, keys) for schema, name, comment, keys in rows)
     return [item for item in found if item is not None]
+
+
+def _oids(tables: Iterable[PartitionedTable]) -> Literal:
+    return Literal(sorted(table.oid for table in tables))
+
+
+_SCHEMAS = SQL(
+    "SELECT nspname FROM pg_catalog.pg_namespace WHERE has_schema_privilege(oid, 'CREATE')"
+)
+
+
+def open_schemas(connection: Connection) -> set[str]:
+    """The schemas in which the role may create."""
+    return {name for (name,) in sql.rows(connection, _SCHEMAS)}
+
+
+_OWNERS = SQL("""
+SELECT c.oid, pg_get_userbyid(c.relowner), pg_has_role(c.relowner, 'USAGE'), current_user
+FROM pg_catalog.pg_class AS c WHERE c.oid = ANY ({parents}::oid[])""")
+
+
+def foreign_owners(
+    connection: Connection, tables: Iterable[PartitionedTable]
+) -> dict[int, tuple[str, str]]:
+    """Of the tables that the role does not own: oid -> owner, and the role."""
+    rows = sql.rows(connection, _OWNERS.format(parents=_oids(tables)))
+    return {oid: (owner, role) for oid, owner, ours, role in rows if not ours}
 
 
 _GUARDED = SQL("""
@@ -112,9 +234,3 @@ def rows_between(
     )
     [(count, first, last)] = sql.rows(connection, query)
     return count, first, last
-
-
-def row_count(connection: Connection, table: Name) -> int:
-    """How many rows a table holds."""
-    [(count,)] = sql.rows(connection, SQL("SELECT count(*) FROM {}").format(table.sql))
-    return int(count)

@@ -1,6 +1,7 @@
 """Ways to run the command: in this process, or as the installed program."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,18 @@ import pytest
 from console import PROGRAM, Outcome
 
 from alembic_enterprise.cli import main
+
+SYSTEM = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+WITHOUT_PGBOUNCER = not (
+    "REQUIRE_PGBOUNCER" in os.environ or shutil.which("pgbouncer", path=SYSTEM)
+)
+
+collect_ignore = ["test_pooling.py"] if WITHOUT_PGBOUNCER else []
+
+
+def pytest_report_header() -> str | None:
+    left_out = "test_pooling.py is left out: it needs pgbouncer (apt-get install pgbouncer)"
+    return left_out if WITHOUT_PGBOUNCER else None
 
 
 @pytest.fixture

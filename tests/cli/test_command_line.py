@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 
+import click
 import pytest
-from console import Outcome
+from console import PROGRAM, Outcome
 from samples import monthly
 from sqlalchemy import Engine
+
+from alembic_enterprise.cli import Commands, commands
 
 HEAVY = ("alembic", "sqlalchemy", "psycopg")
 
@@ -46,6 +48,20 @@ def test_help_fits_80_columns_and_shows_an_example(
     assert max(map(len, outcome.output.splitlines())) <= 80
     assert f"\n    alembic-enterprise {arguments or 'init'}" in outcome.output
     assert "..." not in outcome.output.partition("\nCommands:")[2]  # no summary is cut short
+
+
+def test_the_summaries_are_those_of_the_commands() -> None:
+    for name in commands.list_commands(click.Context(commands)):
+        command = commands.get_command(click.Context(commands), name)
+        assert command is not None
+        assert Commands.table[name][1] == command.get_short_help_str(limit=80)
+
+
+def test_help_imports_no_command() -> None:
+    code = LOADED.replace("{HEAVY}", "{name for name in sys.modules if '_enterprise.' in name}")
+    command = [sys.executable, "-c", code, "--help"]
+    ended = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    assert ended.stdout.splitlines()[-1] == "loaded: alembic_enterprise.cli"
 
 
 def test_help_tells_the_exit_codes(run: Callable[..., Outcome]) -> None:
@@ -151,7 +167,7 @@ def in_terminal(arguments: list[str], **environment: str) -> str:
     """What the program writes to a terminal."""
     main_end, program_end = pty.openpty()
     variables = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    program = [Path(sys.executable).with_name("alembic-enterprise"), *arguments]
+    program = [str(PROGRAM), *arguments]
     with closing(os.fdopen(main_end, "rb", buffering=0)) as terminal:
         ended = subprocess.run(
             program,
@@ -199,7 +215,7 @@ def test_ctrl_c_ends_it_without_a_traceback() -> None:
     """The server accepts, and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"postgresql://somebody@127.0.0.1:{server.getsockname()[1]}/d"
-        program = [Path(sys.executable).with_name("alembic-enterprise"), "doctor", "--url", url]
+        program = [str(PROGRAM), "doctor", "--url", url]
         with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
             client, _ = server.accept()
             running.send_signal(signal.SIGINT)

@@ -1,6 +1,7 @@
 """`doctor` on real projects, each with one thing wrong."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,20 @@ def env(tmp_path: Path, database_url: str) -> Path:
     return file
 
 
+@pytest.fixture
+def doctor(
+    run: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    """A function that runs doctor in the folder of the project, as a process of its own would."""
+    monkeypatch.chdir(tmp_path)
+
+    def doctor(*arguments: str) -> Outcome:
+        monkeypatch.delitem(sys.modules, "alembic_enterprise.plugin", raising=False)
+        return run("doctor", *arguments)
+
+    return doctor
+
+
 def change(env: Path, old: str, new: str = "") -> None:
     assert old in ENV
     env.write_text(ENV.replace(old, new))
@@ -53,9 +68,9 @@ def missing(outcome: Outcome) -> dict[str, str]:
     return {row["check"]: row["fix"] for row in rows}
 
 
-def test_nothing_is_missing(program: Callable[..., Outcome], env: Path) -> None:
+def test_nothing_is_missing(doctor: Callable[..., Outcome], env: Path) -> None:
     assert env.exists()
-    outcome = program("doctor")
+    outcome = doctor()
     assert (outcome.code, outcome.error) == (0, "")
     assert max(map(len, outcome.output.splitlines())) <= 80
     assert outcome.output.endswith("\nNothing is missing.\n")
@@ -74,7 +89,7 @@ def test_nothing_is_missing(program: Callable[..., Outcome], env: Path) -> None:
         ),
         ('"alembic.autogenerate.*", ', "", "autogenerate", "write autogenerate_plugins="),
         ("target_metadata=MetaData(),", "", "metadata", "write target_metadata = "),
-        ("transaction_per_migration=True", "", "per_migration", "transaction_per_migration=True"),
+        ("transaction_per_migration=True,", "", "per_migration", "transaction_per_migration=True"),
         ("engine.connect()", "engine.begin()", "transaction", "connect() instead of begin()"),
         (
             "    context.configure(\n",
@@ -86,26 +101,26 @@ def test_nothing_is_missing(program: Callable[..., Outcome], env: Path) -> None:
     ],
 )
 def test_what_env_lacks_is_told_with_its_fix(
-    program: Callable[..., Outcome], env: Path, old: str, new: str, check: str, fix: str
+    doctor: Callable[..., Outcome], env: Path, old: str, new: str, check: str, fix: str
 ) -> None:
     change(env, old, new)
-    found = missing(program("doctor", "--format", "json"))
+    found = missing(doctor("--format", "json"))
     assert list(found) == [check]
     assert fix in found[check]
 
 
 def test_a_session_setting_is_no_open_transaction(
-    program: Callable[..., Outcome], env: Path
+    doctor: Callable[..., Outcome], env: Path
 ) -> None:
     before = "    context.configure(\n"
     committed = '    connection.exec_driver_sql("SELECT 1")\n    connection.commit()\n'
     change(env, before, committed + before)
-    assert missing(program("doctor", "--format", "json")) == {}
+    assert missing(doctor("--format", "json")) == {}
 
 
-def test_text_tells_the_fix_and_exits_with_1(program: Callable[..., Outcome], env: Path) -> None:
+def test_text_tells_the_fix_and_exits_with_1(doctor: Callable[..., Outcome], env: Path) -> None:
     change(env, "import alembic_enterprise.plugin")
-    outcome = program("doctor")
+    outcome = doctor()
     assert outcome.code == 1
     assert (
         "missing      env.py does not import alembic_enterprise.plugin\n"
@@ -115,9 +130,9 @@ def test_text_tells_the_fix_and_exits_with_1(program: Callable[..., Outcome], en
 
 
 def test_with_a_url_it_says_what_was_not_checked(
-    program: Callable[..., Outcome], database_url: str
+    doctor: Callable[..., Outcome], database_url: str
 ) -> None:
-    outcome = program("doctor", "--url", database_url)
+    outcome = doctor("--url", database_url)
     assert outcome.code == 0
     assert (
         "not checked  env.py: plugin, autogenerate_plugins, target_metadata, transactions\n"
@@ -126,36 +141,36 @@ def test_with_a_url_it_says_what_was_not_checked(
 
 
 def test_a_lock_timeout_of_the_role_counts(
-    program: Callable[..., Outcome], database_url: str
+    doctor: Callable[..., Outcome], database_url: str
 ) -> None:
     url = f"{database_url}&options=-c%20lock_timeout%3D7s"
-    assert "lock_timeout is 7s" in program("doctor", "--url", url).output
+    assert "lock_timeout is 7s" in doctor("--url", url).output
 
 
 def test_a_role_that_may_not_create_is_told(
-    program: Callable[..., Outcome], engine: Engine, database_url: str, new_role: Callable[..., str]
+    doctor: Callable[..., Outcome], engine: Engine, database_url: str, new_role: Callable[..., str]
 ) -> None:
     role = new_role()
     execute(engine, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     url = f"{database_url}&options=-c%20role%3D{role}"
-    found = missing(program("doctor", "--format", "json", "--url", url))
+    found = missing(doctor("--format", "json", "--url", url))
     assert found == {"schemas": f'GRANT CREATE ON SCHEMA "public" TO "{role}"'}
 
 
 def test_a_role_that_does_not_own_a_table_is_told(
-    program: Callable[..., Outcome], engine: Engine, database_url: str, role: str
+    doctor: Callable[..., Outcome], engine: Engine, database_url: str, role: str
 ) -> None:
     managed(engine)
     url = f"{database_url}&options=-c%20role%3D{role}"
-    found = missing(program("doctor", "--format", "json", "--url", url))
+    found = missing(doctor("--format", "json", "--url", url))
     assert found == {"owners": "connect as the role that owns the tables, or GRANT SELECT on it"}
     execute(engine, f"GRANT SELECT ON alembic_enterprise_policy TO {role}")
-    found = missing(program("doctor", "--format", "json", "--url", url))
+    found = missing(doctor("--format", "json", "--url", url))
     assert found == {"owners": f'connect as the owner, or GRANT "postgres" TO "{role}"'}
 
 
 def test_a_declared_table_has_to_be_owned_before_it_has_a_policy(
-    program: Callable[..., Outcome], env: Path, engine: Engine, role: str
+    doctor: Callable[..., Outcome], env: Path, engine: Engine, role: str
 ) -> None:
     execute(engine, "CREATE TABLE events (at timestamptz NOT NULL) PARTITION BY RANGE (at)")
     models = (
@@ -172,15 +187,15 @@ def test_a_declared_table_has_to_be_owned_before_it_has_a_policy(
     env.write_text(
         text.replace("poolclass", f"connect_args={{'options': '-c role={role}'}}, poolclass")
     )
-    found = missing(program("doctor", "--format", "json"))
+    found = missing(doctor("--format", "json"))
     assert found == {"owners": f'connect as the owner, or GRANT "postgres" TO "{role}"'}
 
 
-def test_nothing_is_changed(program: Callable[..., Outcome], env: Path, engine: Engine) -> None:
+def test_nothing_is_changed(doctor: Callable[..., Outcome], env: Path, engine: Engine) -> None:
     """Not even what env.py itself would commit."""
     before = "    context.configure(\n"
     change(env, before, '    connection.exec_driver_sql("CREATE TABLE t ()")\n' + before)
-    program("doctor")
+    doctor()
     with engine.connect() as connection:
         tables = connection.exec_driver_sql(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
@@ -189,42 +204,42 @@ def test_nothing_is_changed(program: Callable[..., Outcome], env: Path, engine: 
 
 
 def test_output_of_env_does_not_get_into_the_json(
-    program: Callable[..., Outcome], env: Path
+    doctor: Callable[..., Outcome], env: Path
 ) -> None:
     change(env, "engine =", "print('hello from env.py')\nengine =")
-    outcome = program("doctor", "--format", "json")
+    outcome = doctor("--format", "json")
     assert missing(outcome) == {}
     assert outcome.error == "hello from env.py\n"
 
 
-def test_an_error_of_env_is_told_with_its_place(program: Callable[..., Outcome], env: Path) -> None:
+def test_an_error_of_env_is_told_with_its_place(doctor: Callable[..., Outcome], env: Path) -> None:
     change(env, "import alembic_enterprise.plugin", "import nowhere")
-    outcome = program("doctor")
+    outcome = doctor()
     assert outcome.code == 1
     assert outcome.error.startswith("Error: ")
     assert "env.py, line 2: ModuleNotFoundError: No module named 'nowhere'" in outcome.error
     assert len(outcome.error.splitlines()) == 1
 
 
-def test_an_x_argument_reaches_env(program: Callable[..., Outcome], env: Path) -> None:
+def test_an_x_argument_reaches_env(doctor: Callable[..., Outcome], env: Path) -> None:
     change(env, "engine =", "assert context.get_x_argument() == ['a=b', 'c']\nengine =")
-    assert program("doctor", "-x", "a=b", "-x", "c").code == 0
+    assert doctor("-x", "a=b", "-x", "c").code == 0
 
 
 def test_a_section_of_the_ini_can_be_named(
-    program: Callable[..., Outcome], env: Path, tmp_path: Path
+    doctor: Callable[..., Outcome], env: Path, tmp_path: Path
 ) -> None:
     assert env.exists()
     ini = tmp_path / "alembic.ini"
     ini.write_text(ini.read_text().replace("[alembic]", "[production]"))
-    assert program("doctor", "-n", "production").code == 0
-    outcome = program("doctor")
+    assert doctor("-n", "production").code == 0
+    outcome = doctor()
     assert outcome.code == 1
     assert "No 'script_location' key found" in outcome.error
 
 
 def test_a_password_in_the_ini_is_never_shown(
-    program: Callable[..., Outcome], env: Path, tmp_path: Path
+    doctor: Callable[..., Outcome], env: Path, tmp_path: Path
 ) -> None:
     assert env.exists()
     ini = tmp_path / "alembic.ini"
@@ -237,7 +252,7 @@ def test_a_password_in_the_ini_is_never_shown(
         "driver://somebody:s3cret@127.0.0.1:1/d",
     ):
         ini.write_text(template.format(url))
-        outcome = program("doctor")
+        outcome = doctor()
         assert outcome.code == 1
         assert "s3cret" not in outcome.output + outcome.error
         assert len(outcome.error.splitlines()) == 1
@@ -245,12 +260,12 @@ def test_a_password_in_the_ini_is_never_shown(
 
 
 def test_a_driver_that_is_not_installed_is_told(program: Callable[..., Outcome], env: Path) -> None:
-    change(env, "engine =", "import psycopg2\nengine =")
+    change(env, "engine =", "import sys\nsys.modules['psycopg2'] = None\nimport psycopg2\nengine =")
     assert "write the URL as postgresql+psycopg://" in program("doctor").error
 
 
-def test_two_databases_in_one_env_are_refused(program: Callable[..., Outcome], env: Path) -> None:
+def test_two_databases_in_one_env_are_refused(doctor: Callable[..., Outcome], env: Path) -> None:
     change(
         env, "        context.run_migrations()", "        for _ in '12': context.run_migrations()"
     )
-    assert "ran context.run_migrations() 2 times" in program("doctor").error
+    assert "ran context.run_migrations() 2 times" in doctor().error

@@ -1,9 +1,10 @@
 """Passwords are hidden wherever they stand."""
 
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from sqlalchemy import URL
 
 from alembic_enterprise.cli.failures import redacted
 
@@ -52,10 +53,9 @@ def test_a_password_of_the_configuration_is_hidden_anywhere(
     assert redacted(text, [source]) == expected
 
 
-@given(some.text(min_size=8).filter(str.isprintable), some.sampled_from("?#/@:% "))
+@given(some.text("aZ9é字@:/?#%&+'\" ", min_size=8), some.sampled_from("?#/@:% "))
 def test_no_url_that_is_well_formed_gives_its_password_away(password: str, mark: str) -> None:
     secret = f"{password}{mark}7-x"
-    url = URL.create("postgresql", "me", secret, "h", 1, "d")
-    text = url.render_as_string(hide_password=False)
+    text = f"postgresql://me:{quote(secret, safe='')}@h:1/d"
     assert redacted(f"cannot open {text}") == "cannot open postgresql://me:***@h:1/d"
     assert secret not in redacted(f"bad word {secret}!", [text])

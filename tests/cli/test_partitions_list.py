@@ -30,9 +30,8 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     assert (outcome.code, outcome.error) == (0, "")
     document: dict[str, Any] = json.loads(outcome.output)
     schema = files("alembic_enterprise").joinpath("schemas/partitions-list.schema.json")
-    jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8"))).validate(
-        document
-    )
+    checked: Any = jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
+    checked.validate(document)
     return document
 
 

@@ -1,6 +1,6 @@
 """The stories of test_neighbours, each in a process of its own: plugins register for all of it.
 
-    python neighbours.py STORY URL FOLDER
+python neighbours.py STORY URL FOLDER
 """
 
 import enum

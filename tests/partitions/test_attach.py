@@ -84,7 +84,9 @@ def test_bounds_are_in_the_zone_of_the_operation(
 
 
 def test_a_missing_bound_is_unbounded(connection: Connection) -> None:
-    run_sql(connection, PARENT.format("date"), PART.format("old", "date"), PART.format("new", "date"))
+    run_sql(
+        connection, PARENT.format("date"), PART.format("old", "date"), PART.format("new", "date")
+    )
     operations = [
         AttachPartition("events", "old", stop="2026-01-01"),
         AttachPartition("events", "new", start="2026-01-01"),
@@ -104,7 +106,9 @@ def test_names_of_zones_may_look_like_offsets(connection: Connection, zone: str)
     run_sql(connection, PARENT.format("timestamptz"), PART.format("part", "timestamptz"))
     laws.apply(connection, [AttachPartition("events", "part", "2026-01-01", "2026-02-01", zone)])
     [bound] = partitions(connection, "events").values()
-    query = f"SELECT ('2026-01-01'::timestamp AT TIME ZONE '{zone}')::timestamptz AT TIME ZONE 'UTC'"
+    query = (
+        f"SELECT ('2026-01-01'::timestamp AT TIME ZONE '{zone}')::timestamptz AT TIME ZONE 'UTC'"
+    )
     expected = connection.exec_driver_sql(query).scalar_one()
     assert bound.startswith(f"FROM ('{expected}")
 
@@ -126,7 +130,9 @@ def test_a_partition_may_live_in_another_schema(connection: Connection) -> None:
 
 
 def test_rows_outside_the_bounds_are_refused_and_kept(january: Connection) -> None:
-    run_sql(january, PART.format("part", "timestamptz"), "INSERT INTO part VALUES (1, '2000-01-01')")
+    run_sql(
+        january, PART.format("part", "timestamptz"), "INSERT INTO part VALUES (1, '2000-01-01')"
+    )
     with pytest.raises(DBAPIError, match='partition constraint of relation "part" is violated'):
         laws.apply(january, [AttachPartition("events", "part", "2026-02-01", "2026-03-01")])
     january.rollback()
@@ -183,7 +189,9 @@ def wait_until_blocked(engine: Engine, future: Future[Any]) -> None:
         " AND clock_timestamp() - query_start > '300ms'"
     )
     with engine.connect() as observer:
-        while not observer.exec_driver_sql(query, execution_options={"no_parameters": True}).scalar():
+        while not observer.exec_driver_sql(
+            query, execution_options={"no_parameters": True}
+        ).scalar():
             assert not future.done(), future.exception()
             observer.rollback()
 

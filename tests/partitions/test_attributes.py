@@ -33,7 +33,9 @@ def column(connection: Connection, query: str) -> list[Any]:
 
 def of_class(connection: Connection, expression: str, table: str = CHILD) -> Any:
     """A value from pg_class of one table."""
-    [value] = column(connection, f"SELECT {expression} FROM pg_class WHERE oid = '{table}'::regclass")
+    [value] = column(
+        connection, f"SELECT {expression} FROM pg_class WHERE oid = '{table}'::regclass"
+    )
     return value
 
 
@@ -70,7 +72,7 @@ def test_columns_keep_defaults_generation_storage_compression_and_comments(
 
 @pytest.mark.parametrize("always", ["ALWAYS", "BY DEFAULT"])
 def test_identity_columns_count_on_through_the_table(connection: Connection, always: str) -> None:
-    """Up to 16 partitions have no identity of their own; from 17 on ATTACH gives them the table's."""
+    """Up to 16 partitions have no identity of their own; from 17 on they get the table's."""
     run_sql(
         connection,
         f"CREATE TABLE events (id bigint GENERATED {always} AS IDENTITY, at date NOT NULL)"
@@ -89,7 +91,9 @@ def test_identity_columns_count_on_through_the_table(connection: Connection, alw
 
 
 def test_a_serial_column_shares_the_sequence(connection: Connection) -> None:
-    run_sql(connection, "CREATE TABLE events (id bigserial, at date NOT NULL) PARTITION BY RANGE (at)")
+    run_sql(
+        connection, "CREATE TABLE events (id bigserial, at date NOT NULL) PARTITION BY RANGE (at)"
+    )
     create(connection)
     run_sql(connection, "INSERT INTO events (at) VALUES ('2026-01-05')")
     run_sql(connection, f"INSERT INTO {CHILD} (at) VALUES ('2026-01-06')")
@@ -120,7 +124,9 @@ def test_keys_checks_and_triggers_hold(connection: Connection) -> None:
     indexes = "SELECT count(*) FROM pg_index WHERE indisvalid AND indrelid = '{}'::regclass"
     assert column(connection, indexes.format(CHILD)) == column(connection, indexes.format("events"))
     run_sql(connection, "INSERT INTO events VALUES (5, '2026-01-05')")
-    assert column(connection, f"SELECT n FROM {CHILD}") == [10], "the trigger fired, hope is not enforced"
+    assert column(connection, f"SELECT n FROM {CHILD}") == [10], (
+        "the trigger fired, hope is not enforced"
+    )
     for wrong in (
         "INSERT INTO events VALUES (-1, '2026-01-05')",
         "INSERT INTO events VALUES (1, '2026-01-05', 99)",
@@ -132,9 +138,15 @@ def test_keys_checks_and_triggers_hold(connection: Connection) -> None:
         connection.rollback()
 
 
-def test_a_key_that_is_not_null_but_not_validated_can_be_created_for(connection: Connection) -> None:
+def test_a_key_that_is_not_null_but_not_validated_can_be_created_for(
+    connection: Connection,
+) -> None:
     """NOT NULL NOT VALID exists from 18 on; before, a CHECK constraint does the same."""
-    clause = "CONSTRAINT filled NOT NULL note" if version(connection) >= 18 else "CHECK (note IS NOT NULL)"
+    clause = (
+        "CONSTRAINT filled NOT NULL note"
+        if version(connection) >= 18
+        else "CHECK (note IS NOT NULL)"
+    )
     run_sql(
         connection,
         "CREATE TABLE events (note text, at date NOT NULL) PARTITION BY RANGE (at)",
@@ -283,7 +295,7 @@ def test_an_unlogged_table_has_unlogged_partitions(connection: Connection) -> No
 
 def test_the_access_method_is_the_tables(connection: Connection) -> None:
     """From 17 on a partitioned table may have one."""
-    run_sql(connection, "CREATE ACCESS METHOD \"Heap 2\" TYPE TABLE HANDLER heap_tableam_handler")
+    run_sql(connection, 'CREATE ACCESS METHOD "Heap 2" TYPE TABLE HANDLER heap_tableam_handler')
     method = ' USING "Heap 2"' if version(connection) >= 17 else ""
     run_sql(connection, PLAIN + method)
     create(connection)

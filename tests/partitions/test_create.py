@@ -78,9 +78,7 @@ def test_the_rest_of_a_partly_covered_period_is_created(connection: Connection) 
     ("first", "last"),
     [("MINVALUE", "MAXVALUE"), ("'-infinity'", "'infinity'"), ("'0044-03-15 BC'", "MAXVALUE")],
 )
-def test_unbounded_partitions_are_respected(
-    connection: Connection, first: str, last: str
-) -> None:
+def test_unbounded_partitions_are_respected(connection: Connection, first: str, last: str) -> None:
     run_sql(connection, PARENT)
     by_hand(connection, "history", first, "'2026-03-01Z'")
     by_hand(connection, "future", "'2026-05-01Z'", last)
@@ -130,8 +128,8 @@ def test_partitions_that_are_partitioned_themselves_count(connection: Connection
     by_hand(connection, "january", "'2026-01-01Z'", "'2026-02-01Z'")
     run_sql(
         connection,
-        "CREATE TABLE february PARTITION OF events FOR VALUES FROM ('2026-02-01Z') TO ('2026-03-01Z')"
-        " PARTITION BY HASH (id)",
+        "CREATE TABLE february PARTITION OF events"
+        " FOR VALUES FROM ('2026-02-01Z') TO ('2026-03-01Z') PARTITION BY HASH (id)",
         "CREATE TABLE leaf PARTITION OF february FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
     )
     create(connection, "month", "2026-01-01", "2026-04-01")
@@ -172,7 +170,9 @@ def test_creating_twice_changes_nothing(connection: Connection) -> None:
     ],
 )
 def test_a_taken_name_gets_a_number(connection: Connection, taken: str) -> None:
-    run_sql(connection, PARENT, taken.format("events_y2026_m01"), "CREATE TABLE events_y2026_m01_2 ()")
+    run_sql(
+        connection, PARENT, taken.format("events_y2026_m01"), "CREATE TABLE events_y2026_m01_2 ()"
+    )
     create(connection, "month", "2026-01-01", "2026-02-01")
     assert list(partitions(connection, "events")) == ["events_y2026_m01_3"]
 
@@ -292,7 +292,8 @@ def test_settings_of_the_session_are_put_back(connection: Connection) -> None:
     )
     create(connection, "month", "2026-01-01", "2026-02-01")
     shown = [
-        connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in ("DateStyle", "TimeZone")
+        connection.exec_driver_sql(f"SHOW {name}").scalar_one()
+        for name in ("DateStyle", "TimeZone")
     ]
     assert shown == ["SQL, DMY", "Asia/Tokyo"]
 
@@ -306,7 +307,9 @@ def attempts(engine: Engine, *statements: str) -> None:
         run_sql(impatient, "SET lock_timeout = '100ms'", *statements)
 
 
-def test_readers_and_writers_do_not_hold_up_creation(connection: Connection, engine: Engine) -> None:
+def test_readers_and_writers_do_not_hold_up_creation(
+    connection: Connection, engine: Engine
+) -> None:
     run_sql(
         connection,
         "CREATE TABLE accounts (id bigint PRIMARY KEY)",
@@ -320,9 +323,9 @@ def test_readers_and_writers_do_not_hold_up_creation(connection: Connection, eng
         for table in ("events", "accounts", "notes"):
             reader.exec_driver_sql(f"SELECT * FROM {table}")
         writer.exec_driver_sql("DELETE FROM events")
-        naive = "CREATE TABLE naive PARTITION OF events FOR VALUES FROM ('2020-01-01') TO ('2020-02-01')"
+        bounds = "FOR VALUES FROM ('2020-01-01') TO ('2020-02-01')"
         with pytest.raises(OperationalError) as raised:
-            attempts(engine, naive)
+            attempts(engine, f"CREATE TABLE naive PARTITION OF events {bounds}")
         assert isinstance(raised.value.orig, LockNotAvailable)
         operation = CreateRangePartitions("events", "month", "2026-01-01", "2026-06-01")
         attempts(engine, *map(text_of, operation.statements()))
@@ -348,7 +351,9 @@ def test_identifiers_need_no_care(connection: Connection) -> None:
         run_sql(
             connection,
             'CREATE SCHEMA IF NOT EXISTS "Odd %s {}"',
-            text_of(SQL("CREATE TABLE {} (at date NOT NULL) PARTITION BY RANGE (at)").format(table)),
+            text_of(
+                SQL("CREATE TABLE {} (at date NOT NULL) PARTITION BY RANGE (at)").format(table)
+            ),
         )
         create(connection, "month", "2026-01-01", "2026-02-01", table=name, schema="Odd %s {}")
         assert len(partitions(connection, text_of(table))) == 1

@@ -1,33 +1,39 @@
 """Dropping partitions: never rows by accident, never what others made."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event
 from typing import Any
 
+import autogenerate
 import laws
 import pytest
 from alembic.util import CommandError
 from autogenerate import partitions, pretend, run_sql
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, MetaData, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from alembic_enterprise.partitions.operations import CreateRangePartitions, DropRangePartitions
 
-PARENT = "CREATE TABLE events (id bigint, at timestamptz, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)"
-YEAR = ("events", "month", "2026-01-01", "2027-01-01")
+PARENT = (
+    "CREATE TABLE events (id bigint, at timestamptz, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)"
+)
+YEAR = CreateRangePartitions("events", "month", "2026-01-01", "2027-01-01")
 
 
 @pytest.fixture
 def events(connection: Connection) -> Connection:
     """A connection to a database with a table of twelve months."""
     run_sql(connection, PARENT)
-    laws.apply(connection, [CreateRangePartitions(*YEAR)])
+    laws.apply(connection, [YEAR])
     return connection
 
 
 def drop(connection: Connection, *arguments: Any, **more: Any) -> None:
-    laws.apply(connection, [DropRangePartitions(*(arguments or YEAR), **more)])
+    """Drop what the arguments say, the year without any."""
+    operation = DropRangePartitions(*arguments) if arguments else YEAR.reverse()
+    laws.apply(connection, [replace(operation, **more)])
 
 
 def count(connection: Connection, table: str = "events") -> int:
@@ -64,6 +70,21 @@ def test_without_a_stop_all_that_follows_is_dropped(events: Connection) -> None:
     pretend(events, "2026-05-05")
     drop(events, "events", "month", "2026-03-01", ahead=1)
     assert list(partitions(events, "events")) == ["events_y2026_m01", "events_y2026_m02"]
+
+
+def test_what_the_previous_policy_asks_for_stays(connection: Connection) -> None:
+    """A raised `ahead` goes back half a year later, when its partitions hold rows."""
+    pretend(connection, "2026-01-15")
+    three, six = MetaData(), MetaData()
+    autogenerate.events(three, ahead=3)
+    autogenerate.events(six, ahead=6)
+    autogenerate.upgrade(connection, three)
+    script = autogenerate.upgrade(connection, six)
+    pretend(connection, "2026-06-15")
+    run_sql(connection, "INSERT INTO events VALUES (1, '2026-06-01'), (2, '2026-07-01')")
+    autogenerate.run(connection, script.downgrade)
+    assert list(partitions(connection, "events"))[-1] == "events_y2026_m07"
+    assert count(connection) == 2
 
 
 def test_only_what_we_made_is_dropped(events: Connection) -> None:
@@ -186,8 +207,7 @@ def test_a_snapshot_that_could_miss_rows_is_refused(
         own.exec_driver_sql("SELECT 1 FROM pg_class")
         run_sql(events, "INSERT INTO events VALUES (1, '2026-06-06')")
         with pytest.raises(CommandError, match=f"{level} does not see.*READ COMMITTED"):
-            own.exec_driver_sql("SELECT 1")
-            laws.apply(own, [DropRangePartitions(*YEAR)])
+            laws.apply(own, [YEAR.reverse()])
     engine.dispose()
     assert count(events) == 1
 
@@ -200,7 +220,10 @@ def test_rows_hidden_by_row_security_are_not_lost(
         events,
         "INSERT INTO events VALUES (1, '2026-06-06')",
         "ALTER TABLE events_y2026_m06 ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
-        *(f"ALTER TABLE {name} OWNER TO {role}" for name in ["events", *partitions(events, "events")]),
+        *(
+            f"ALTER TABLE {name} OWNER TO {role}"
+            for name in ["events", *partitions(events, "events")]
+        ),
     )
     with engine.connect() as owner:
         run_sql(owner, f"SET ROLE {role}")
@@ -208,7 +231,9 @@ def test_rows_hidden_by_row_security_are_not_lost(
         with pytest.raises(DBAPIError, match="would be affected by row-level security policy"):
             drop(owner)
         owner.rollback()
-        run_sql(events, "ALTER TABLE events_y2026_m06 NO FORCE ROW LEVEL SECURITY", "DELETE FROM events")
+        run_sql(
+            events, "ALTER TABLE events_y2026_m06 NO FORCE ROW LEVEL SECURITY", "DELETE FROM events"
+        )
         drop(owner)
         assert owner.exec_driver_sql("SHOW row_security").scalar_one() == "on"
     assert partitions(events, "events") == {}

@@ -99,18 +99,24 @@ BAD = [
     ),
     (
         lambda: table(MONTHLY, key=Column("at", Text, primary_key=True)),
-        ("events.at is of type Text(): a partition key must be Date or DateTime; "
-        "write DateTime(timezone=True)"),
+        (
+            "events.at is of type Text(): a partition key must be Date or DateTime; "
+            "write DateTime(timezone=True)"
+        ),
     ),
     (
         lambda: table(MONTHLY, key=Column("at", DateTime, nullable=False)),
-        ("events: the primary key (id) lacks the partition column at, and PostgreSQL can only "
-        'keep it unique inside one partition: write PrimaryKeyConstraint("id", "at")'),
+        (
+            "events: the primary key (id) lacks the partition column at, and PostgreSQL can only "
+            'keep it unique inside one partition: write PrimaryKeyConstraint("id", "at")'
+        ),
     ),
     (
         lambda: table(MONTHLY, Column("code", Text, unique=True)),
-        ("a unique constraint (code) lacks the partition column at, and PostgreSQL can only keep "
-        'it unique inside one partition: write UniqueConstraint("code", "at")'),
+        (
+            "a unique constraint (code) lacks the partition column at, and PostgreSQL can only keep "
+            'it unique inside one partition: write UniqueConstraint("code", "at")'
+        ),
     ),
     (
         lambda: table(MONTHLY, Column("code", Text), UniqueConstraint("code")),
@@ -118,13 +124,17 @@ BAD = [
     ),
     (
         lambda: table(MONTHLY, Column("code", Text), Index("ux", "code", unique=True)),
-        ("the unique index ux (code) lacks the partition column at, and PostgreSQL can only keep "
-        'it unique inside one partition: write Index("ux", "code", "at", unique=True)'),
+        (
+            "the unique index ux (code) lacks the partition column at, and PostgreSQL can only keep "
+            'it unique inside one partition: write Index("ux", "code", "at", unique=True)'
+        ),
     ),
     (
         lambda: table(MONTHLY, name="e" * 54),
-        (f"{'e' * 54}: the names of its partitions would have 64 bytes, and PostgreSQL cuts names "
-        "at 63: shorten the table's name to 53 bytes"),
+        (
+            f"{'e' * 54}: the names of its partitions would have 64 bytes, and PostgreSQL cuts names "
+            "at 63: shorten the table's name to 53 bytes"
+        ),
     ),
     (lambda: table(MONTHLY, name="é" * 27), "would have 64 bytes"),
     (
@@ -141,8 +151,10 @@ BAD = [
     ),
     (
         lambda: RangePartitions("at", every="day", timezone="Berlin"),
-        ('timezone=\'Berlin\' is unknown: write an IANA name such as "UTC" or "Europe/Berlin" '
-        "(a machine without a time zone database needs `pip install tzdata`)"),
+        (
+            'timezone=\'Berlin\' is unknown: write an IANA name such as "UTC" or "Europe/Berlin" '
+            "(a machine without a time zone database needs `pip install tzdata`)"
+        ),
     ),
     (
         lambda: RangePartitions("at", every="month", start="2026-11-15"),

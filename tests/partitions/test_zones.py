@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as Time  # noqa: N812  # `time` is an argument
 from functools import cache
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -95,8 +96,7 @@ def test_bounds_do_not_depend_on_the_session(connection: Connection, key: str, z
         run_sql(connection, f"SET TimeZone = '{session}'", f"SET DateStyle = '{style}'")
         found = created(connection, name, daily)
         assert found == expected(daily, key), (session, style)
-        pairs = zip(found, found[1:], strict=False)
-        assert all(this.upper == following.lower for this, following in pairs)
+        assert all(this.upper == following.lower for this, following in pairwise(found))
 
 
 def test_bounds_at_clock_changes_are_as_expected(connection: Connection) -> None:

@@ -22,16 +22,15 @@ _DECLARE: LiteralString = """DECLARE
     ownership constant text := {ownership};
     session_style constant text := current_setting('DateStyle');
     session_zone constant text := current_setting('TimeZone');
-    key_name name;
     key_zone text;
+    this_period timestamp;
     periods_start timestamp;
     periods_stop timestamp;
 """
 
 _PREPARE: LiteralString = """
 BEGIN
-    SELECT a.attname, CASE a.atttypid WHEN 'timestamptz'::regtype THEN zone ELSE 'UTC' END
-    INTO key_name, key_zone
+    SELECT CASE a.atttypid WHEN 'timestamptz'::regtype THEN zone ELSE 'UTC' END INTO key_zone
     FROM pg_catalog.pg_partitioned_table AS p
     JOIN pg_catalog.pg_attribute AS a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
     WHERE p.partrelid = parent AND p.partstrat = 'r' AND p.partnatts = 1
@@ -41,11 +40,13 @@ BEGIN
             'create it with PARTITION BY RANGE (...) first', parent USING ERRCODE = {refused};
     END IF;
     PERFORM set_config('DateStyle', 'ISO, YMD', true), set_config('TimeZone', 'UTC', true);
+    this_period := date_trunc(unit, coalesce(
+        nullif(current_setting('alembic_enterprise.now', true), '')::timestamptz, now()
+    ) AT TIME ZONE zone);
     periods_start := date_trunc(unit, range_start::timestamp);
     periods_stop := coalesce(
         date_trunc(unit, range_stop + step - interval '1 day'),  -- the end of the period it is in
-        date_trunc(unit, coalesce(nullif(current_setting('alembic_enterprise.now', true), '')
-                                  ::timestamptz, now()) AT TIME ZONE zone) + (ahead + 1) * step);
+        this_period + (ahead + 1) * step);
 """
 
 _FINISH: LiteralString = """
@@ -104,10 +105,7 @@ _CREATE: LiteralString = """
             'INCLUDING STATISTICS)%s%s%s',
             CASE table_row.relpersistence WHEN 'u' THEN 'UNLOGGED ' END, child, parent,
             (SELECT format(' USING %I', amname) FROM pg_catalog.pg_am WHERE oid = table_row.relam),
-            -- A partitioned table has no storage parameters: the newest partition shows them.
-            (SELECT ' WITH (' || array_to_string(c.reloptions, ', ') || ')'
-             FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
-             WHERE i.inhparent = parent AND c.relkind = 'r' ORDER BY c.oid::bigint DESC LIMIT 1),
+            ' WITH (' || storage_parameters || ')',
             (SELECT format(' TABLESPACE %I', spcname) FROM pg_catalog.pg_tablespace
              WHERE oid = table_row.reltablespace));
         EXECUTE format('COMMENT ON TABLE %s IS %L', child,
@@ -161,7 +159,8 @@ _ATTACH: LiteralString = """
             JOIN pg_catalog.pg_inherits AS i ON i.inhparent = x.indexrelid
             JOIN pg_catalog.pg_index AS own ON own.indexrelid = i.inhrelid
             JOIN pg_catalog.pg_class AS c ON c.oid = own.indexrelid
-            WHERE x.indrelid = parent AND x.indisreplident AND own.indrelid = child::regclass
+            WHERE table_row.relreplident = 'i'
+              AND x.indrelid = parent AND x.indisreplident AND own.indrelid = child::regclass
         LOOP
             EXECUTE command;
         END LOOP;
@@ -184,6 +183,7 @@ CREATE_RANGE_PARTITIONS: LiteralString = (
     missing record;
     table_row pg_catalog.pg_class;
     place name;
+    storage_parameters text;
     label text;
     child text;
     command text;
@@ -193,6 +193,10 @@ CREATE_RANGE_PARTITIONS: LiteralString = (
     EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
     SELECT * INTO table_row FROM pg_catalog.pg_class WHERE oid = parent;
     SELECT nspname INTO place FROM pg_catalog.pg_namespace WHERE oid = table_row.relnamespace;
+    -- A partitioned table has no storage parameters: the newest partition shows them.
+    SELECT array_to_string(c.reloptions, ', ') INTO storage_parameters
+    FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent = parent AND c.relkind = 'r' ORDER BY c.oid::bigint DESC LIMIT 1;
 """
     + _FIND_MISSING
     + _CREATE
@@ -211,6 +215,7 @@ DROP_RANGE_PARTITIONS: LiteralString = (
     _DECLARE
     + """    whole_table constant boolean := {whole_table};
     drop_rows constant boolean := {drop_rows};
+    keep constant integer := {keep};
     session_row_security constant text := current_setting('row_security');
     wanted regclass[];
     partition regclass;
@@ -234,9 +239,11 @@ DROP_RANGE_PARTITIONS: LiteralString = (
     WHERE i.inhparent = parent AND (whole_table OR (
         starts_with(obj_description(i.inhrelid, 'pg_class'), ownership)
         AND CASE WHEN held IS NULL THEN with_default
-                 ELSE range_start IS NOT NULL AND held <@ tstzrange(
-                     periods_start AT TIME ZONE key_zone,
-                     CASE WHEN ahead IS NULL THEN periods_stop AT TIME ZONE key_zone END) END));
+                 ELSE range_start IS NOT NULL
+                  AND lower(held) >= greatest(periods_start, this_period + (keep + 1) * step)
+                                     AT TIME ZONE key_zone
+                  AND (ahead IS NOT NULL OR upper(held) <= periods_stop AT TIME ZONE key_zone)
+            END));
     FOREACH partition IN ARRAY coalesce(wanted, '{{}}') LOOP
         -- What a foreign table points at is not ours to drop: it is detached, and loses no row.
         CONTINUE WHEN (SELECT relkind = 'f' FROM pg_catalog.pg_class WHERE oid = partition);
@@ -250,8 +257,8 @@ DROP_RANGE_PARTITIONS: LiteralString = (
     END LOOP;
     FOREACH partition IN ARRAY coalesce(wanted, '{{}}') LOOP
         is_foreign := (SELECT relkind = 'f' FROM pg_catalog.pg_class WHERE oid = partition);
-        -- A partition that foreign keys refer to cannot be dropped in place. Any other is: detaching
-        -- gives it foreign keys of its own, one for each partition of the table they refer to.
+        -- A partition that foreign keys refer to cannot be dropped in place. Any other is:
+        -- detaching gives it foreign keys of its own, one for each partition they refer to.
         IF is_foreign OR EXISTS (SELECT FROM pg_catalog.pg_constraint
                                  WHERE contype = 'f' AND confrelid = partition) THEN
             EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, partition);

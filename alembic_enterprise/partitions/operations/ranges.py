@@ -77,6 +77,9 @@ class CreateRangePartitions(_RangePartitions):
     new_table: bool = field(default=False, compare=False, repr=False)
     """Whether the table is created in the same script: then all of it goes again."""
 
+    keep: int | None = field(default=None, compare=False, repr=False)
+    """How many periods ahead the previous policy asks for: those do not go again."""
+
     @classmethod
     def create_range_partitions(
         cls,
@@ -112,12 +115,16 @@ class CreateRangePartitions(_RangePartitions):
 
     def statements(self) -> Sequence[Composable]:
         """One block, which finds out on the server what is missing on the day it runs."""
-        values = self._values() | {"suffix": Literal(SUFFIX[self.every])}
-        return [do_block(blocks.CREATE_RANGE_PARTITIONS, **values)]
+        return [self.block(Literal(self.start))]
+
+    def block(self, start: Composable) -> Composable:
+        """The block with its first day as SQL: a literal, or an expression of the day it runs."""
+        values = self._values() | {"start": start, "suffix": Literal(SUFFIX[self.every])}
+        return do_block(blocks.CREATE_RANGE_PARTITIONS, **values)
 
     def reverse(self) -> "DropRangePartitions":
         """Drop the same range, or every partition of a table that is dropped next."""
-        return DropRangePartitions(**_shared(self), whole_table=self.new_table)
+        return DropRangePartitions(**_shared(self), whole_table=self.new_table, keep=self.keep)
 
 
 @dataclass
@@ -127,6 +134,7 @@ class DropRangePartitions(_RangePartitions):
     operation_name: ClassVar[str] = "drop_range_partitions"
 
     whole_table: bool = False
+    keep: int | None = None
     drop_rows: bool = False
 
     @classmethod
@@ -143,6 +151,7 @@ class DropRangePartitions(_RangePartitions):
         default: bool = False,
         schema: str | None = None,
         whole_table: bool = False,
+        keep: int | None = None,
         drop_rows: bool = False,
     ) -> None:
         """Drop the partitions of a range that alembic-enterprise made.
@@ -157,25 +166,25 @@ class DropRangePartitions(_RangePartitions):
             default: also drop the default partition.
             schema: schema of the table.
             whole_table: drop every partition, whoever made it: the table itself goes next.
+            keep: drop nothing through this many periods after the one in which the migration runs.
             drop_rows: drop partitions that hold rows as well. Without it they are counted, and the
                 migration stops with the number.
         """
-        operation = cls(
-            table, every, start, stop, ahead, timezone, default, schema, whole_table, drop_rows
-        )
-        operations.invoke(operation)
+        shared = (table, every, start, stop, ahead, timezone, default, schema)
+        operations.invoke(cls(*shared, whole_table, keep, drop_rows))
 
     def statements(self) -> Sequence[Composable]:
         """One block that looks for rows under a lock before it drops anything."""
         values = self._values() | {
             "whole_table": Literal(self.whole_table),
             "drop_rows": Literal(self.drop_rows),
+            "keep": Literal(self.keep),
         }
         return [do_block(blocks.DROP_RANGE_PARTITIONS, **values)]
 
     def reverse(self) -> CreateRangePartitions:
         """Create the range again, empty."""
-        return CreateRangePartitions(**_shared(self), new_table=self.whole_table)
+        return CreateRangePartitions(**_shared(self), new_table=self.whole_table, keep=self.keep)
 
 
 def _shared(operation: _RangePartitions) -> dict[str, Any]:

@@ -1,0 +1,185 @@
+"""Runs the steps of maintenance one by one, patiently, on a connection of its own."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from psycopg.sql import SQL, Composable, Literal
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from alembic_enterprise import locks, sql
+from alembic_enterprise.errors import LockedError, StepError
+from alembic_enterprise.locks import Patience
+from alembic_enterprise.operation import REFUSED, message, sqlstate
+from alembic_enterprise.partitions.report import TableReport
+from alembic_enterprise.partitions.steps import Step
+
+APPLICATION = "alembic-enterprise partitions maintain"
+"""The `application_name` of the sessions of a run."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The choices of a run, and its clock and chance.
+
+    Attributes:
+        now: the moment to work for (aware); None asks the server.
+        only: names of the tables to work on; empty means all.
+        dry_run: collect the statements and execute none.
+        yes: also drop what `on_expire="detach"` left, once it was held long enough.
+        analyze: refresh the statistics of tables whose partitions changed.
+        progress: called after each step with the numbers of steps done and expected.
+    """
+
+    now: datetime | None = None
+    only: frozenset[str] = frozenset()
+    dry_run: bool = False
+    yes: bool = False
+    analyze: bool = True
+    patience: Patience = field(default_factory=Patience)
+    sleep: Callable[[float], None] = time.sleep
+    uniform: Callable[[float, float], float] = random.uniform
+    progress: Callable[[int, int], None] = lambda _done, _expected: None
+
+
+def connect(engine: Engine) -> Connection:
+    """A connection in AUTOCOMMIT that never goes back to the pool: its session has settings."""
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    connection.detach()
+    return connection
+
+
+def configured(connection: Connection, lock_timeout: float, statement_timeout: float) -> int:
+    """Set the session's timeouts, in milliseconds, 0 for none; returns the pid of its backend.
+
+    What a role or a database sets for the application's statements would cut long ones here.
+    """
+    values = {
+        "application_name": APPLICATION,
+        "idle_session_timeout": "0",
+        "lock_timeout": f"{lock_timeout:.0f}",
+        "statement_timeout": f"{statement_timeout:.0f}",
+    }
+    settings = SQL(", ").join(
+        SQL("set_config({}, {}, false)").format(Literal(name), Literal(value))
+        for name, value in values.items()
+    )
+    [(pid, *_)] = sql.rows(connection, SQL("SELECT pg_backend_pid(), {}").format(settings))
+    return int(pid)
+
+
+class Worker:
+    """Runs steps, or in a dry run only writes them down.
+
+    Attributes:
+        statements: those of a dry run, as text.
+        tried: how many steps were run, successfully or not.
+        finished: how many of them succeeded.
+        expected: how many will, for the progress bar.
+    """
+
+    def __init__(self, engine: Engine, control: Connection, job: Job) -> None:
+        """Begin without a connection; `control` is another one, to look at blockers."""
+        self.statements: list[str] = []
+        self.tried = 0
+        self.finished = 0
+        self.expected = 0
+        self._engine = engine
+        self._control = control
+        self._job = job
+        self._connection: Connection | None = None
+        self._pid = 0
+        self._lost: DBAPIError | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The connection to work on: a new one when the last was cut.
+
+        Raises `DBAPIError` when there is none to be had, and then again without trying.
+        """
+        if self._lost is not None:
+            raise self._lost
+        if self._connection is None or self._connection.invalidated:
+            self.close()
+            try:
+                self._connection = connect(self._engine)
+                self._pid = configured(self._connection, self._job.patience.lock_timeout, 0)
+            except DBAPIError as error:
+                self._lost = error
+                raise
+        return self._connection
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def run(self, step: Step, report: TableReport) -> None:
+        """Run one step and note it in the report.
+
+        Raises `LockedError` when it does not get its locks, and `StepError` when it fails.
+        """
+        if self._job.dry_run:
+            self.statements.append(sql.text_of(step.statement) + ";")
+        else:
+            self._execute(step, report)
+            self.finished += 1
+            self._job.progress(self.finished, max(self.finished, self.expected))
+        report.done.append((step.kind, step.subject))
+
+    def _execute(self, step: Step, report: TableReport) -> None:
+        self.tried += 1
+        run = self._concurrently if step.concurrently else self._patiently
+        connection = self.connection
+        period = self._job.patience.lock_timeout / 2000
+        with locks.watched(self._control, self._pid, period) as blockers:
+            try:
+                run(connection, step.statement, report)
+            except LockedError as error:
+                who = "; ".join(map(str, sorted(blockers, key=lambda item: item.pid)))
+                raise LockedError(
+                    f"{step.kind} {step.subject}: {error}, held by {who or 'somebody'}. "
+                    "Run again, or raise --lock-timeout"
+                ) from error
+            except DBAPIError as error:
+                raise StepError(f"{step.kind} {step.subject}: {said(error)}") from error
+            finally:
+                report.blockers |= blockers
+
+    def _patiently(
+        self, connection: Connection, statement: Composable, report: TableReport
+    ) -> None:
+        def waited(_attempt: int) -> None:
+            report.retries += 1
+
+        locks.retried(
+            lambda: sql.execute(connection, statement),
+            patience=self._job.patience,
+            sleep=self._job.sleep,
+            uniform=self._job.uniform,
+            waited=waited,
+        )
+
+    def _concurrently(
+        self, connection: Connection, statement: Composable, _report: TableReport
+    ) -> None:
+        """Run a statement that waits inside: short timeouts would leave it half done."""
+        patience = self._job.patience
+        configured(connection, 0, patience.concurrently * 1000)
+        try:
+            sql.execute(connection, statement)
+        finally:
+            if not connection.invalidated:
+                configured(connection, patience.lock_timeout, 0)
+
+
+def said(error: DBAPIError) -> str:
+    """What the server, or the driver, said of an error, with the next step."""
+    state = sqlstate(error)
+    if state == REFUSED:
+        return message(error)
+    code = "" if state is None else f" (SQLSTATE {state})"
+    return f"{message(error).strip().splitlines()[0]}{code}. The next run tries again"

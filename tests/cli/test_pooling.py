@@ -1,0 +1,113 @@
+"""A real PgBouncer before the server: only its session pooling passes.
+
+Left out where PgBouncer is not installed, unless REQUIRE_PGBOUNCER is set, as it is in .ci/run.
+"""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+import psycopg
+import pytest
+from console import Outcome
+from sqlalchemy import URL, make_url
+
+from alembic_enterprise.binaries import server_account
+
+PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+
+SETTINGS = """
+[databases]
+* = {target}
+
+[pgbouncer]
+unix_socket_dir = {folder}
+listen_addr =
+listen_port = 6432
+auth_type = any
+pool_mode = {mode}
+default_pool_size = {size}
+ignore_startup_parameters = extra_float_digits
+"""
+
+
+@contextmanager
+def pooler(database_url: str, mode: str, size: int) -> Generator[str]:
+    """The URL of the database through a PgBouncer of the test's own."""
+    program = shutil.which("pgbouncer", path=PATH)
+    assert program is not None, "PgBouncer is not installed: apt-get install pgbouncer"
+    url, account = make_url(database_url), server_account()
+    folder = Path(mkdtemp(prefix="pgbouncer-"))
+    text = SETTINGS.format(target=target(url), folder=folder, mode=mode, size=size)
+    (folder / "pgbouncer.ini").write_text(text)
+    if account is not None:
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    user = None if account is None else account.pw_uid
+    with subprocess.Popen([program, "-q", folder / "pgbouncer.ini"], user=user) as running:
+        try:
+            pooled = url.set(host=None, port=None, query={"host": str(folder), "port": "6432"})
+            yield ready(pooled.render_as_string(hide_password=False))
+        finally:
+            running.terminate()
+            running.wait()
+            shutil.rmtree(folder)
+
+
+def target(url: URL) -> str:
+    """Where PgBouncer connects to, as it is written in its settings."""
+    parts = {
+        "host": url.query.get("host", url.host),
+        "port": url.query.get("port", url.port),
+        "user": url.username,
+        "password": url.password,
+    }
+    return " ".join(f"{name}={value}" for name, value in parts.items() if value)
+
+
+def ready(url: str) -> str:
+    for _ in range(100):
+        try:
+            psycopg.connect(url.replace("+psycopg", "")).close()
+        except psycopg.OperationalError:
+            time.sleep(0.05)
+        else:
+            return url
+    raise AssertionError("PgBouncer does not answer")
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "code"),
+    [("transaction", 1, 1), ("transaction", 5, 1), ("session", 2, 0)],
+)
+def test_pooling_by_transaction_is_told(
+    run: Callable[..., Outcome], database_url: str, mode: str, size: int, code: int
+) -> None:
+    with pooler(database_url, mode, size) as url:
+        outcome = run("doctor", "--url", url)
+    assert outcome.error == ""
+    assert outcome.code == code
+    assert ("PgBouncer" in outcome.output) == bool(code)
+
+
+def test_pooling_by_statement_is_refused(run: Callable[..., Outcome], database_url: str) -> None:
+    with pooler(database_url, "statement", 5) as url:
+        outcome = run("doctor", "--url", url)
+    assert outcome.code == 1
+    assert "not allowed in statement pooling mode" in outcome.error
+
+
+def test_it_is_told_while_others_use_the_pool(
+    run: Callable[..., Outcome], database_url: str
+) -> None:
+    with pooler(database_url, "transaction", 3) as url:
+        plain = url.replace("+psycopg", "")
+        with psycopg.connect(plain) as one, psycopg.connect(plain) as other:
+            one.execute("SELECT 1")
+            other.execute("SELECT 1")
+            outcome = run("doctor", "--url", url)
+    assert "PgBouncer" in outcome.output
