@@ -19,17 +19,20 @@ from abc import abstractmethod
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from psycopg.sql import SQL, Composable
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
-from alembic_enterprise.errors import EnterpriseError
+from alembic_enterprise.errors import EnterpriseError, OperationError
+
+Other = TypeVar("Other", bound="Operation")
 
 LINE = 60
 """Longest list of arguments that is rendered on one line, in characters."""
@@ -72,6 +75,11 @@ class Operation(MigrateOperation):
             if field.compare and getattr(self, field.name) != _default(field)
         }
 
+    def turned_into(self, kind: type[Other], **more: Any) -> Other:
+        """An operation of another kind with the same values in the fields that both have."""
+        mine, theirs = ({item.name for item in fields(one)} for one in (self, kind))  # type: ignore[arg-type]  # dataclasses
+        return kind(**{**{name: getattr(self, name) for name in mine & theirs}, **more})
+
     def words(self) -> list[str]:
         """The arguments as they are written in a call: the first by position."""
         first, *rest = self.arguments().items()
@@ -90,6 +98,7 @@ def execute(operations: Operations, operation: Operation) -> None:
     """Run an operation: the one implementation that Alembic calls for all of ours."""
     context = operations.get_context()
     with reported():
+        refuse_translation(context.connection)
         statements = operation.statements()
         if operation.in_transaction:
             for statement in statements:
@@ -98,6 +107,15 @@ def execute(operations: Operations, operation: Operation) -> None:
         with context.autocommit_block(), _without_lock_timeout(context):
             for statement in statements:
                 sql.run(context, statement)
+
+
+def refuse_translation(connection: Connection | None) -> None:
+    """Raise `OperationError` when SQLAlchemy would translate schemas: our SQL would not follow."""
+    if connection is not None and connection.get_execution_options().get("schema_translate_map"):
+        raise OperationError(
+            "schema_translate_map does not reach partitions, they would be made in another schema: "
+            "set the search_path instead, as Alembic's cookbook does for many tenants"
+        )
 
 
 _STASH_LOCK_TIMEOUT = SQL(

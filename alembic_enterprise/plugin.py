@@ -14,16 +14,15 @@ from collections.abc import Sequence
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, Operations
-from alembic.operations.ops import CreateTableOp, DropTableOp, UpgradeOps
+from alembic.operations.ops import DropTableOp, UpgradeOps
 from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority, PriorityDispatchResult
 from sqlalchemy import Table
 
 from alembic_enterprise import neighbours, reflection
-from alembic_enterprise.operation import Operation, execute, render, reported
+from alembic_enterprise.operation import Operation, execute, refuse_translation, render, reported
 from alembic_enterprise.partitions import catalog, compare
 from alembic_enterprise.partitions.catalog import Catalog
-from alembic_enterprise.partitions.model import INFO
 from alembic_enterprise.partitions.operations import OPERATIONS
 from alembic_enterprise.sql import Name
 
@@ -82,14 +81,12 @@ def _compare_partitions(
     if connection is None:
         return PriorityDispatchResult.CONTINUE
     with reported():
+        refuse_translation(connection)
         live = catalog.read(connection)
         tables = [table for table in context.sorted_tables if _takes_part(context, table)]
         found = compare.compare(catalog.declared(tables), live, _existing(context, tables, live))
     _guard_drops(upgrade, live)
     neighbours.spare_partitions(connection, upgrade.ops)
-    for operation in upgrade.ops:
-        if isinstance(operation, CreateTableOp) and operation.info:
-            operation.info.pop(INFO, None)  # it would be rendered into the script
     for item in found:
         log.info("Detected %s", item)
     upgrade.ops.extend(found)

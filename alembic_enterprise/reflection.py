@@ -81,6 +81,8 @@ def _of_visible_tables(method: Any) -> Any:
     def narrowed(
         self: "VisibleInspector", schema: str | None = None, filter_names: Any = None, **kw: Any
     ) -> Any:
+        if kw.get("kind", ObjectKind.TABLE) is not ObjectKind.TABLE:
+            return method(self, schema=schema, filter_names=filter_names, **kw)
         names = self.get_table_names(schema) if filter_names is None else list(filter_names)
         return method(self, schema=schema, filter_names=names, **kw) if names else {}
 

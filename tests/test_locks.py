@@ -133,9 +133,12 @@ def test_a_blocker_is_named_while_it_blocks(
     [(holder, user)] = sql.rows(locked, SQL("SELECT pg_backend_pid(), current_user::text"))
     [(pid,)] = sql.rows(autocommit, SQL("SELECT pg_backend_pid()"))
     autocommit.exec_driver_sql("SET lock_timeout = '2s'")
-    with autocommit_on(engine) as control:
-        with locks.watched(control, pid, 0.02) as seen, pytest.raises(DBAPIError):
-            altering(autocommit)()
+    with (
+        autocommit_on(engine) as control,
+        locks.watched(control, pid, 0.02) as seen,
+        pytest.raises(DBAPIError),
+    ):
+        altering(autocommit)()
     (blocker,) = seen
     assert (blocker.pid, blocker.user, blocker.application) == (holder, user, "reports")
     assert blocker.query == "SELECT pg_backend_pid(), current_user::text"
@@ -195,12 +198,16 @@ def test_a_lock_of_another_database_is_another_lock(
     engine: Engine, other_database: Callable[..., str]
 ) -> None:
     other = create_engine(other_database(), poolclass=NullPool)
-    with autocommit_on(engine) as one, autocommit_on(other) as two:
-        with locks.advisory_lock(one, "a"), locks.advisory_lock(two, "a") as taken:
-            assert taken
-            holder = locks.advisory_holder(one, "a")
-            assert holder is not None
-            assert [(holder.pid,)] == sql.rows(one, SQL("SELECT pg_backend_pid()"))
+    with (
+        autocommit_on(engine) as one,
+        autocommit_on(other) as two,
+        locks.advisory_lock(one, "a"),
+        locks.advisory_lock(two, "a") as taken,
+    ):
+        assert taken
+        holder = locks.advisory_holder(one, "a")
+        assert holder is not None
+        assert [(holder.pid,)] == sql.rows(one, SQL("SELECT pg_backend_pid()"))
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,7 @@ class Commands(click.Group):
     epilog="""\b
 Exit codes:
   0    all is well
-  1    something is missing, or failed
-  2    the command line is wrong
+  1    something is missing or failed, or the command line is wrong
   130  interrupted with Ctrl-C
 """,
 )

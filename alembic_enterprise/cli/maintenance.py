@@ -1,11 +1,11 @@
-"""`partitions maintain` and `partitions check`: the scheduled job, and a look at its tables."""
+"""`partitions maintain`: the scheduled job."""
 
 import json
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -19,12 +19,11 @@ from alembic_enterprise.cli.output import printable, write
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from alembic_enterprise.finding import Finding
     from alembic_enterprise.partitions.maintain import Job
     from alembic_enterprise.partitions.report import Report, TableReport
 
-_tables = click.argument("tables", metavar="[TABLE]...", nargs=-1)
-_min_headroom = click.option(
+tables_argument = click.argument("tables", metavar="[TABLE]...", nargs=-1)
+min_headroom_option = click.option(
     "--min-headroom",
     type=click.IntRange(0),
     default=1,
@@ -32,7 +31,7 @@ _min_headroom = click.option(
     metavar="PERIODS",
     help="Exit with 3 when fewer than so many periods after the current one have partitions.",
 )
-_format = click.option(
+format_option = click.option(
     "--format",
     "form",
     type=click.Choice(["text", "json"]),
@@ -43,7 +42,7 @@ _format = click.option(
 
 
 @click.command("maintain")
-@_tables
+@tables_argument
 @targeted
 @click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
 @click.option(
@@ -66,7 +65,7 @@ _format = click.option(
     show_default=True,
     help="How often to try a transaction that gets no lock.",
 )
-@_min_headroom
+@min_headroom_option
 @click.option("--no-analyze", is_flag=True, help="Leave the statistics of changed tables alone.")
 @click.option(
     "--metrics-file",
@@ -74,7 +73,7 @@ _format = click.option(
     metavar="FILE",
     help="Write figures for Prometheus' textfile collector.",
 )
-@_format
+@format_option
 @click.pass_context
 def maintain_command(
     context: click.Context,
@@ -203,7 +202,8 @@ def _table_lines(table: "TableReport") -> list[str]:
     retries = [f"  {table.retries} retries for locks"] if table.retries else []
     blockers = [f"  waited for {printable(str(item))}" for item in sorted(table.blockers, key=str)]
     problems = [f"  {printable(text)}" for text in table.problems]
-    return [head, *(f"  note: {note}" for note in table.notes), *retries, *blockers, *problems]
+    notes = [f"  note: {printable(text)}" for text in table.notes]
+    return [head, *notes, *retries, *blockers, *problems]
 
 
 DONE = {
@@ -214,86 +214,3 @@ DONE = {
     "drop": "dropped",
 }
 """How the steps that matter to a person are told."""
-
-
-@click.command("check")
-@_tables
-@targeted
-@_min_headroom
-@_format
-@click.pass_context
-def check_command(
-    context: click.Context,
-    tables: tuple[str, ...],
-    target: Target,
-    min_headroom: int,
-    form: str,
-) -> None:
-    """Look at every table with a policy and say what needs attention. Changes nothing.
-
-    Looks for: short headroom, missing periods, bounds that cross periods, rows in a default
-    partition, interrupted detaches, partitions never attached, owner, grants, row security,
-    replica identity and storage options that differ, invalid indexes, missing statistics, the
-    lock table, and minor releases with known bugs.
-
-    \b
-    Examples:
-      alembic-enterprise partitions check
-      alembic-enterprise partitions check --min-headroom 2 --format json
-    \b
-    Exit codes:
-      0  every policy is true; notes do not count
-      1  an error before anything was looked at
-      2  some table needs attention
-      3  partitions end sooner than --min-headroom
-    """  # noqa: D301  # click wants the character \b
-    findings = target.connected(
-        lambda connection: _findings(connection, frozenset(tables), min_headroom)
-    )
-    if form == "json":
-        write(
-            json.dumps(
-                {"format_version": 1, "findings": [_plain(item) for item in findings]}, indent=2
-            )
-        )
-    else:
-        write("\n".join(map(_line, findings)) or "Every policy is true.")
-    context.exit(_check_code(findings))
-
-
-def _findings(connection: "Connection", only: frozenset[str], min_headroom: int) -> "list[Finding]":
-    from alembic_enterprise.partitions.advise import advise  # noqa: PLC0415  # --help stays fast
-    from alembic_enterprise.partitions.inspection import inspect  # noqa: PLC0415  # as above
-
-    inspected = inspect(connection, only)
-    return [found for item in inspected for found in advise(item, min_headroom)]
-
-
-def _check_code(findings: "Sequence[Finding]") -> int:
-    serious = [found for found in findings if found.severity != "note"]
-    if any(found.rule == "headroom-short" for found in serious):
-        return 3
-    return 2 if serious else 0
-
-
-COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
-"""Of the severities, on a terminal."""
-
-
-def _line(found: "Finding") -> str:
-    severity = click.style(f"{found.severity}:", fg=COLOURS[found.severity])
-    return f"{severity} {printable(found.table)}: {printable(found.message)} [{found.rule}]"
-
-
-def _plain(found: "Finding") -> dict[str, object]:
-    return {
-        "rule": found.rule,
-        "severity": found.severity,
-        "table": found.table,
-        "message": found.message,
-        "evidence": found.evidence,
-        "operations": [
-            {"name": operation.operation_name, "arguments": operation.arguments()}
-            for operation in found.operations
-        ],
-    }

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.maintenance import check_command, maintain_command
+from alembic_enterprise.cli.check import check_command
+from alembic_enterprise.cli.maintenance import maintain_command
 from alembic_enterprise.cli.options import Target, targeted
 from alembic_enterprise.cli.output import write
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from alembic_enterprise.doctor.facts import PLUGIN, Environment, Facts
+from alembic_enterprise.registry import TABLE
 
 FORMAT_VERSION = 1
 """Of `document`; it changes when a reader of the old shape would go wrong."""
@@ -142,9 +143,10 @@ def schemas(facts: Facts) -> Row:
 def owners(facts: Facts) -> Row:
     """Only the owner of a table attaches partitions to it."""
     role, tables = facts.privileges.role, facts.privileges.foreign_tables
-    if not facts.privileges.readable:
-        message = f"role {role} may not read the partition policies (alembic_enterprise_policy)"
-        fix = "connect as the role that owns the tables, or GRANT SELECT on it"
+    if closed := facts.privileges.unreadable:
+        message = f"role {role} may not read the partition policies in {', '.join(closed)}"
+        grants = (f"GRANT SELECT ON {_quoted(name)}.{TABLE} TO {_quoted(role)}" for name in closed)
+        fix = "connect as the role that owns the tables, or " + "; ".join(grants)
         return Row("owners", "missing", message, fix)
     if not tables:
         return Row("owners", "ok", f"role {role} owns every table with a partition policy")

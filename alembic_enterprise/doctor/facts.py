@@ -11,20 +11,16 @@ import psycopg
 import sqlalchemy
 from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection, MetaData, Table
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from alembic_enterprise import sql
+from alembic_enterprise import registry, sql
 from alembic_enterprise.environment import Visit
-from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.model import declared_on
 from alembic_enterprise.sql import Name
 
 PLUGIN = "alembic_enterprise.plugin"
 """The module that env.py has to import."""
-
-FORBIDDEN = "42501"
-"""SQLSTATE insufficient_privilege."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +43,13 @@ class Privileges:
     """What the role may do.
 
     Attributes:
-        readable: whether the policies could be read at all.
+        unreadable: schemas whose policies it may not read.
         closed_schemas: schemas in which it may not CREATE.
         foreign_tables: tables with a declaration or policy, and the roles that own them.
     """
 
     role: str
-    readable: bool
+    unreadable: tuple[str, ...] = ()
     closed_schemas: tuple[str, ...] = ()
     foreign_tables: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -138,15 +134,21 @@ WHERE c.oid = ANY ({tables}::oid[]) AND NOT pg_has_role(c.relowner, 'USAGE')
 ORDER BY 1, 2""")
 
 
+# One that serves the tables beside it: anybody may have a table of that name.
+_UNREADABLE = SQL("""
+SELECT n.nspname FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relname = {registry} AND c.relkind = 'r'
+  AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
+  AND EXISTS (SELECT FROM pg_catalog.pg_class AS p
+              WHERE p.relnamespace = n.oid AND p.relkind = 'p'
+                AND pg_has_role(c.relowner, p.relowner, 'USAGE'))
+ORDER BY 1""")
+
+
 def _privileges(connection: Connection, tables: Sequence[Table]) -> Privileges:
     [(role,)] = sql.rows(connection, SQL("SELECT current_user"))
-    try:
-        live = catalog.read(connection)
-    except DBAPIError as error:
-        if sqlstate(error) != FORBIDDEN:
-            raise
-        connection.rollback()
-        return Privileges(role, readable=False)
+    live = catalog.read(connection)
     declared = {
         live.resolve(Name(table.schema, table.name)) for table in tables if declared_on(table)
     }
@@ -155,9 +157,10 @@ def _privileges(connection: Connection, tables: Sequence[Table]) -> Privileges:
     closed = sql.rows(connection, _SCHEMAS.format(schemas=Literal(schemas)))
     oids = [live.tables[name].oid for name in kept if name in live.tables]
     owners = sql.rows(connection, _OWNERS.format(tables=Literal(oids)))
+    unreadable = sql.rows(connection, _UNREADABLE.format(registry=Literal(registry.TABLE)))
     return Privileges(
         role,
-        readable=True,
+        unreadable=tuple(name for (name,) in unreadable),
         closed_schemas=tuple(name for (name,) in closed),
         foreign_tables={str(Name(schema, name)): owner for schema, name, owner in owners},
     )

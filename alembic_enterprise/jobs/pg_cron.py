@@ -3,7 +3,7 @@
 pg_cron runs SQL inside the server, so it can create partitions; DETACH CONCURRENTLY it cannot run.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 

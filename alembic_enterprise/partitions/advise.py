@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from alembic_enterprise.finding import Finding, Severity
@@ -10,6 +11,7 @@ from alembic_enterprise.partitions.due import bounds, due, headroom, is_short
 from alembic_enterprise.partitions.inspection import Attributes, Inspection
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.partitions.periods import floor, today
+from alembic_enterprise.partitions.status import COUNTED
 from alembic_enterprise.sql import Name
 
 FIXED_DETACH = {14: 140014, 15: 150009, 16: 160005, 17: 170001}
@@ -108,10 +110,14 @@ def default_rows(inspection: Inspection) -> Iterator[Finding]:
             "default-rows",
             "warning",
             str(inspection.table.name),
-            f"the default partition holds {inspection.default_rows} row(s): move them into "
-            "partitions of their own before those are due",
+            f"the default partition holds {_number(inspection.default_rows)} row(s): move them "
+            "into partitions of their own before those are due",
             {"rows": inspection.default_rows},
         )
+
+
+def _number(rows: int) -> str:
+    return f"{rows} or more" if rows >= COUNTED else str(rows)
 
 
 def detach_pending(inspection: Inspection) -> Iterator[Finding]:
@@ -250,3 +256,38 @@ RULES: Sequence[Callable[[Inspection], Iterator[Finding]]] = (
     minor_release,
 )
 """Every rule but the one with a threshold of its own."""
+
+
+FORMAT_VERSION = 1
+"""Of `document`; it changes when a reader of the old shape would go wrong."""
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """What `partitions check` ends with: as `partitions maintain`, and notes do not count."""
+    serious = [found for found in findings if found.severity != "note"]
+    if any(found.rule == "headroom-short" for found in serious):
+        return 3
+    return 2 if serious else 0
+
+
+def document(findings: Sequence[Finding]) -> dict[str, Any]:
+    """What `partitions check --format json` prints, as schemas/partitions-check... says."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "exit_code": exit_code(findings),
+        "findings": [_plain(found) for found in findings],
+    }
+
+
+def _plain(found: Finding) -> dict[str, Any]:
+    return {
+        "rule": found.rule,
+        "severity": found.severity,
+        "table": found.table,
+        "message": found.message,
+        "evidence": found.evidence,
+        "operations": [
+            {"name": operation.operation_name, "arguments": operation.arguments()}
+            for operation in found.operations
+        ],
+    }

@@ -167,15 +167,15 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relpersistence <> 't'
 ORDER BY 2, 3""")
 
-FEW = 40
-"""A table with a policy and at most so many partitions is read in full, others by a sample."""
+BUDGET = 2000
+"""So many bounds are read in one comparison; beyond, tables with a policy are read by a sample."""
 
 ALL = SQL("SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = p.oid")
 SAMPLE = SQL("""
 SELECT unnest(CASE WHEN partitions <= {few} THEN made
                    ELSE made[:2] || made[partitions - 4:] END) AS inhrelid
 FROM (SELECT array_agg(inhrelid ORDER BY inhrelid::bigint) AS made, count(*)::int AS partitions
-      FROM pg_catalog.pg_inherits WHERE inhparent = p.oid) AS children""").format(few=Literal(FEW))
+      FROM pg_catalog.pg_inherits WHERE inhparent = p.oid) AS children""")
 """The partitions made first and last: enough to know a table that is in order.
 
 Two and five, so that a default partition or a backfilled one among them does no harm. The cast
@@ -246,17 +246,24 @@ def _covered(
 ) -> dict[int, tuple[Range, ...]]:
     """What the partitions of each table cover.
 
-    Printing a bound costs the server more than all else that autogenerate does for a partition, so
-    a table with a policy is known by a sample: when it has exactly as many partitions as there are
-    periods from the first to the newest, they are those. Any other table is read in full.
+    Printing a bound costs the server more than all else that autogenerate does for a partition. So
+    where there are very many, a table with a policy is known by a sample: when it has exactly as
+    many partitions as there are periods from the first to the newest, they are taken for those.
+    Any other table is read in full; and `partitions()` always reads each bound.
     """
     naive = {row[0]: row[5] != TIMES[2] for row in rows}
+    few = BUDGET // max(1, len(rows))
+    sample = SAMPLE.format(few=Literal(few))
     defaults = {row[0]: row[6] for row in rows}
     found: dict[int, tuple[Range, ...]] = {}
     for oid, (ranges, count) in _read(
-        connection, naive, SAMPLE, set(naive) & set(policies)
+        connection, naive, sample, set(naive) & set(policies)
     ).items():
-        whole = in_order(policies[oid], ranges, count - defaults[oid], naive=naive[oid])
+        number = count - defaults[oid]
+        if count <= few:
+            found[oid] = tuple(ranges)
+            continue
+        whole = in_order(policies[oid], ranges, number, naive=naive[oid])
         if whole is not None:
             found[oid] = (whole,)
     rest = _read(connection, naive, ALL, set(naive) - set(found))
@@ -279,8 +286,6 @@ def _read(
 
 def in_order(policy: Policy, sample: Sequence[Range], count: int, *, naive: bool) -> Range | None:
     """The whole range of a table whose `count` partitions are exactly its periods, else None."""
-    if len(sample) > 1 + (count > FEW):  # a gap, where the sample cannot have made it
-        return None
     lower, upper = sample[0].lower, sample[-1].upper
     if lower is None or upper is None:
         return None

@@ -1,12 +1,12 @@
 """Why autogenerate emits something: the declared tables against the live ones, and the clock."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import date, datetime
 
 from alembic_enterprise.errors import MismatchError
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions.catalog import Catalog, PartitionedTable
-from alembic_enterprise.partitions.due import missing_days, window
+from alembic_enterprise.partitions.due import missing_days, reach, window
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import (
     CreateRangePartitions,
@@ -14,6 +14,7 @@ from alembic_enterprise.partitions.operations import (
     DropRangePartitions,
     SetPartitionPolicy,
 )
+from alembic_enterprise.partitions.periods import Every
 from alembic_enterprise.sql import Name
 
 
@@ -110,6 +111,16 @@ def _operations(
         yield operation
 
 
+def _kept(
+    live: PartitionedTable, policy: Policy, stop: date | None
+) -> tuple[int | None, Every | None]:
+    """Periods ahead, and their length, that the downgrade must leave to the previous policy."""
+    before = live.policy
+    if before is None or stop is not None:
+        return None, None
+    return before.ahead, None if before.every == policy.every else before.every
+
+
 def _missing(
     declared: PartitionedTable,
     live: PartitionedTable,
@@ -126,12 +137,12 @@ def _missing(
             policy.every,
             start.isoformat(),
             None if stop is None else stop.isoformat(),
-            policy.ahead if stop is None else None,
+            reach(policy, now) if stop is None else None,
             policy.timezone,
             default and stop is None,
             declared.name.schema,
             new_table,
-            None if live.policy is None or new_table or stop else live.policy.ahead,
+            *_kept(live, policy, stop),
         )
         default = default and stop is not None
     if default:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import count
 from zoneinfo import ZoneInfo
 
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
@@ -30,7 +31,20 @@ def window(policy: Policy, live: PartitionedTable, now: datetime) -> tuple[date,
         first = min(begun, current)  # a table that begins in the future lacks the present
     if policy.retain is not None:
         first = max(first, shift(current, policy.every, -policy.retain))
-    return first, shift(current, policy.every, policy.ahead)
+    return first, _last(policy, now)
+
+
+def reach(policy: Policy, now: datetime) -> int:
+    """How many periods beyond the current one must exist: `ahead`, or more for a late start."""
+    current, last = _current(policy, now), _last(policy, now)
+    return next(n for n in count(policy.ahead) if shift(current, policy.every, n) >= last)
+
+
+def _last(policy: Policy, now: datetime) -> date:
+    """First day of the last period that must exist."""
+    current = _current(policy, now)
+    begin = current if policy.start is None else max(current, date.fromisoformat(policy.start))
+    return shift(begin, policy.every, policy.ahead)
 
 
 def missing(policy: Policy, live: PartitionedTable, now: datetime) -> list[Range]:

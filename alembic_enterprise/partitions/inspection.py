@@ -71,8 +71,15 @@ def inspect(
 ) -> list[Inspection]:
     """Look at every table with a policy, or at those named, in a constant number of round trips.
 
+    The connection's transaction becomes read-only and waits 5 seconds for a lock at most.
+
     Raises `ConfigurationError` for a name that no table with a policy has.
     """
+    guard = SQL(
+        "SELECT set_config('transaction_read_only', 'on', true),"
+        " set_config('lock_timeout', '5s', true)"
+    )
+    sql.rows(connection, guard)
     live = catalog.read(connection)
     tables = with_policy(live, only)
     partitions = catalog.partitions(connection, tables)

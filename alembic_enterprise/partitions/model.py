@@ -26,9 +26,6 @@ from alembic_enterprise.partitions.periods import SUFFIX_BYTES, Every, floor
 OnExpire = Literal["detach", "drop", "archive"]
 """What becomes of a partition that is no longer retained."""
 
-INFO = "alembic_enterprise"
-"""Key of `Table.info` under which a table's declarations stand, in the order written."""
-
 NAME_BYTES = 63
 """Longest identifier in bytes (NAMEDATALEN - 1, PostgreSQL docs, "Identifiers")."""
 
@@ -192,24 +189,41 @@ class RangePartitions(SchemaItem):
 
     def _set_parent(self, parent: Any, **_: Any) -> None:
         """Attach to a table (the hook of every SchemaItem) and check it when it is complete."""
-        specs = parent.info.setdefault(INFO, [])
-        if any(isinstance(spec, RangePartitions) for spec in specs):
+        before = declared_on(parent)
+        if before is not None and repr(before) != repr(self):
             raise DeclarationError(
                 f"{parent.fullname}: two RangePartitions on one table; keep one of them"
             )
-        if parent.kwargs.get("postgresql_partition_by") is not None:
+        if before is None and parent.kwargs.get("postgresql_partition_by") is not None:
             raise DeclarationError(
                 f"{parent.fullname}: RangePartitions sets PARTITION BY itself; "
                 "remove postgresql_partition_by"
             )
-        specs.append(self)
-        parent.kwargs["postgresql_partition_by"] = f"RANGE ({quoted(self.key)})"
+        parent.kwargs["postgresql_partition_by"] = PartitionBy(self.key, self)
         event.listen(parent, "after_parent_attach", self._check)
 
     def _check(self, table: Table, _metadata: object) -> None:
         check(table, self)
         name = _key_column(table, self).name  # `key` may be what Python calls the column
-        table.kwargs["postgresql_partition_by"] = f"RANGE ({quoted(name)})"
+        table.kwargs["postgresql_partition_by"] = PartitionBy(name, self)
+
+
+class PartitionBy(str):
+    """The text of PARTITION BY, which remembers the declaration that it comes from.
+
+    As an option of the table it goes where the table goes, through `Table.to_metadata()` too, and
+    in a migration script it is plain text.
+    """
+
+    __slots__ = ("spec",)
+
+    spec: RangePartitions
+
+    def __new__(cls, column: str, spec: RangePartitions) -> Self:
+        """Compose the text for one column."""
+        text = super().__new__(cls, f"RANGE ({quoted(column)})")
+        text.spec = spec
+        return text
 
 
 def quoted(name: str) -> str:
@@ -219,8 +233,8 @@ def quoted(name: str) -> str:
 
 def declared_on(table: Table) -> RangePartitions | None:
     """The declaration on a table, if it has one."""
-    specs = table.info.get(INFO, [])
-    return next((spec for spec in specs if isinstance(spec, RangePartitions)), None)
+    text = table.kwargs.get("postgresql_partition_by")
+    return text.spec if isinstance(text, PartitionBy) else None
 
 
 def check(table: Table, spec: RangePartitions) -> None:

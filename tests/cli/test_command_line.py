@@ -39,7 +39,18 @@ def test_help_comes_without_loading_anything_heavy(arguments: str) -> None:
     assert ended.stdout.splitlines()[-1] == "loaded:"
 
 
-@pytest.mark.parametrize("arguments", ["", "init", "doctor", "partitions", "partitions list"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "",
+        "init",
+        "doctor",
+        "partitions",
+        "partitions list",
+        "partitions maintain",
+        "partitions check",
+    ],
+)
 def test_help_fits_80_columns_and_shows_an_example(
     run: Callable[..., Outcome], arguments: str
 ) -> None:
@@ -68,15 +79,15 @@ def test_help_tells_the_exit_codes(run: Callable[..., Outcome]) -> None:
     assert "Exit codes:\n    0 " in run("--help").output
 
 
-def test_a_wrong_command_line_is_exit_code_2(run: Callable[..., Outcome]) -> None:
+def test_a_wrong_command_line_is_exit_code_1(run: Callable[..., Outcome]) -> None:
     outcome = run("partitions", "lst")
-    assert (outcome.code, outcome.output) == (2, "")
+    assert (outcome.code, outcome.output) == (1, "")
     assert "No such command 'lst'" in outcome.error
 
 
 def test_a_url_and_a_configuration_exclude_each_other(run: Callable[..., Outcome]) -> None:
     outcome = run("doctor", "--url", "postgresql://h/d", "-x", "a=b")
-    assert outcome.code == 2
+    assert outcome.code == 1
     assert "leave out -c and -x, or --url" in outcome.error
 
 
@@ -124,7 +135,7 @@ def test_a_connection_that_fails_shows_no_password(run: Callable[..., Outcome], 
 
 def test_a_wrong_command_line_shows_no_password(run: Callable[..., Outcome]) -> None:
     outcome = run("doctor", "postgresql://somebody:s3cret@h/d")
-    assert outcome.code == 2
+    assert outcome.code == 1
     assert "s3cret" not in outcome.error
     assert "postgresql://somebody:***@h/d" in outcome.error
 

@@ -163,7 +163,10 @@ def test_a_role_that_does_not_own_a_table_is_told(
     managed(engine)
     url = f"{database_url}&options=-c%20role%3D{role}"
     found = missing(doctor("--format", "json", "--url", url))
-    assert found == {"owners": "connect as the role that owns the tables, or GRANT SELECT on it"}
+    assert found == {
+        "owners": "connect as the role that owns the tables, or "
+        f'GRANT SELECT ON "public".alembic_enterprise_policy TO "{role}"'
+    }
     execute(engine, f"GRANT SELECT ON alembic_enterprise_policy TO {role}")
     found = missing(doctor("--format", "json", "--url", url))
     assert found == {"owners": f'connect as the owner, or GRANT "postgres" TO "{role}"'}
@@ -191,16 +194,22 @@ def test_a_declared_table_has_to_be_owned_before_it_has_a_policy(
     assert found == {"owners": f'connect as the owner, or GRANT "postgres" TO "{role}"'}
 
 
-def test_nothing_is_changed(doctor: Callable[..., Outcome], env: Path, engine: Engine) -> None:
-    """Not even what env.py itself would commit."""
-    before = "    context.configure(\n"
-    change(env, before, '    connection.exec_driver_sql("CREATE TABLE t ()")\n' + before)
-    doctor()
+@pytest.mark.parametrize(
+    ("before", "statement"),
+    [
+        ("    context.configure(\n", "    connection.exec_driver_sql('CREATE TABLE t ()')\n"),
+        ("        context.run_migrations()\n", "        context.execute('CREATE TABLE t ()')\n"),
+    ],
+)
+def test_nothing_is_changed(
+    doctor: Callable[..., Outcome], env: Path, engine: Engine, before: str, statement: str
+) -> None:
+    """Not even what env.py itself does in the transaction of the first migration."""
+    change(env, before, statement + before)
+    assert "Database" in doctor().output
     with engine.connect() as connection:
-        tables = connection.exec_driver_sql(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-        )
-        assert tables.all() == []
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        assert connection.exec_driver_sql(query).all() == []
 
 
 def test_output_of_env_does_not_get_into_the_json(

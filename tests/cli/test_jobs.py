@@ -101,7 +101,7 @@ def test_a_wrong_schedule_is_refused(run: Run, kind: str) -> None:
 
 def test_a_kind_that_does_not_exist_is_refused(run: Run) -> None:
     outcome = run("jobs", "render", "fcron")
-    assert outcome.code == 2
+    assert outcome.code == 1
     assert "No such command 'fcron'" in outcome.error
 
 
@@ -273,7 +273,7 @@ def test_kubernetes_knows_every_field(
 
 
 def validated(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).with_name(program), *arguments]
+    command = [str(Path(sys.executable).with_name(program)), *arguments]
     return subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
 
 

@@ -199,6 +199,7 @@ def test_it_only_reads(engine: Engine) -> None:
     with engine.connect() as connection:
         live.select(connection)
         assert connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "on"
+        assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == "5s"
 
 
 def test_the_settings_of_the_session_do_not_matter(

@@ -22,7 +22,7 @@ FACTS = Facts(
     psycopg="3.2.1",
     server_version=140000,
     lock_timeout="5s",
-    privileges=Privileges("app", readable=True),
+    privileges=Privileges("app"),
     pooled=False,
     environment=ENVIRONMENT,
 )
@@ -63,7 +63,7 @@ def test_plugins_listed_one_by_one_pass() -> None:
 
 
 def test_names_in_a_fix_are_quoted() -> None:
-    privileges = Privileges("a pp", True, ('we"ird',), {"public.events": "Owner"})
+    privileges = Privileges("a pp", (), ('we"ird',), {"public.events": "Owner"})
     schemas, owners = remarks(replace(FACTS, privileges=privileges))
     assert schemas.fix == 'GRANT CREATE ON SCHEMA "we""ird" TO "a pp"'
     assert owners.message == "role a pp does not own public.events (owner Owner)"

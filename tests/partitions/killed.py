@@ -10,7 +10,7 @@ import sys
 from itertools import count
 from typing import Any
 
-from jobs import run
+from scheduled import run
 from sqlalchemy import NullPool, create_engine, event
 
 

@@ -528,9 +528,11 @@ def test_expired_periods_are_not_asked_for(connection: Connection) -> None:
     assert generate(connection, metadata).calls == []
 
 
-def test_a_start_in_the_future_creates_nothing_yet(connection: Connection) -> None:
-    metadata = declared(start="2030-01-01")
-    assert upgrade(connection, metadata).calls == ["create_table", "set_partition_policy"]
+def test_a_start_in_the_future_counts_ahead_from_there(connection: Connection) -> None:
+    pretend(connection, "2029-11-30")
+    metadata = declared(start="2030-01-01", ahead=1)
+    upgrade(connection, metadata)
+    assert list(partitions(connection, "events")) == ["events_y2030_m01", "events_y2030_m02"]
     assert generate(connection, metadata).calls == []
 
 

@@ -32,8 +32,8 @@ def events(connection: Connection) -> Connection:
 
 def drop(connection: Connection, *arguments: Any, **more: Any) -> None:
     """Drop what the arguments say, the year without any."""
-    operation = DropRangePartitions(*arguments) if arguments else YEAR.reverse()
-    laws.apply(connection, [replace(operation, **more)])
+    given = DropRangePartitions(*arguments, **more) if arguments else replace(YEAR.reverse(), **more)
+    laws.apply(connection, [given])
 
 
 def count(connection: Connection, table: str = "events") -> int:

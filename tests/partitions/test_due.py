@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -173,31 +174,31 @@ def _partitions(
     crooked = draw(st.lists(st.integers(-5000, 5000), max_size=3))
     here, _ = bounds(empty, policy, current, current)
     moments |= {here + timedelta(hours=hours) for hours in crooked}
-    edges: list[datetime | None] = sorted(moments)
+    edges: list[datetime | None] = [*sorted(moments)]
     edges = [*([None] * draw(st.booleans())), *edges, *([None] * draw(st.booleans()))]
-    pairs = [pair for pair in zip(edges, edges[1:], strict=False) if draw(st.booleans())]
+    rarely = st.sampled_from([False, False, True])
     return [
-        partition(lower, upper, owned=draw(st.booleans()), pending=draw(st.sampled_from([0, 0, 1])))
-        for lower, upper in pairs
+        partition(lower, upper, owned=draw(st.booleans()), pending=draw(rarely))
+        for lower, upper in pairwise(edges)
+        if draw(st.booleans())
     ]
 
 
-def applied(partitions: list[Partition], live: PartitionedTable, policy: Policy, found: Due) -> Any:
+def applied(
+    partitions: list[Partition], live: PartitionedTable, policy: Policy, found: Due
+) -> tuple[list[Partition], PartitionedTable]:
     """What a run makes of them: half detached ones go, the rest of each period is created."""
-    left = [item for item in partitions if not item.pending and item not in found.retire]
-    for start, stop in found.create:
-        lower, upper = bounds(live, policy, start, stop)
-        attached = [item.range for item in partitions if item.range and not item.pending]
-        left += [
-            partition(part.lower, part.upper) for part in subtract(Range(lower, upper), attached)
-        ]
-    left.sort(
-        key=lambda item: (
-            (item.range and item.range.lower)
-            or datetime.min.replace(tzinfo=None if live.naive else UTC)
-        )
-    )
-    return left, replace(live, covered=covered(left), has_default=live.has_default or found.default)
+    attached = [item for item in partitions if not item.pending]
+    parts = [
+        part
+        for start, stop in found.create
+        for part in subtract(Range(*bounds(live, policy, start, stop)), covered(attached))
+    ]
+    left = [item for item in attached if item not in found.retire]
+    left += [partition(part.lower, part.upper) for part in parts]
+    left.sort(key=lambda item: str((item.range and item.range.lower) or ""))
+    default = live.has_default or found.default
+    return left, replace(live, covered=covered(left), has_default=default)
 
 
 @given(situations())

@@ -6,7 +6,20 @@ from typing import Any
 import laws
 import pytest
 from autogenerate import run_sql
-from jobs import NOW, before, count, done, insert, names, of, only, recorded, relations, run, table
+from scheduled import (
+    NOW,
+    before,
+    count,
+    done,
+    insert,
+    names,
+    of,
+    only,
+    recorded,
+    relations,
+    run,
+    table,
+)
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 
 from alembic_enterprise.partitions.maintain import maintain
@@ -126,7 +139,8 @@ def test_a_policy_on_a_table_by_list_is_told(connection: Connection, engine: Eng
     table(connection)
     run_sql(
         connection,
-        "INSERT INTO alembic_enterprise_policy SELECT 'kinds', policy FROM alembic_enterprise_policy",
+        "INSERT INTO alembic_enterprise_policy"
+        " SELECT 'kinds', policy FROM alembic_enterprise_policy",
     )
     report = run(engine)
     assert "not by range of one date or timestamp column" in of(report, "kinds").problems[0]
@@ -169,7 +183,7 @@ def test_a_policy_that_drops_does_so_after_the_hold(connection: Connection, engi
 
 def test_archived_partitions_move_to_their_schema(connection: Connection, engine: Engine) -> None:
     run_sql(connection, "CREATE SCHEMA old")
-    policy = {"retain": 1, "on_expire": "archive", "archive": "old"}
+    policy: dict[str, Any] = {"retain": 1, "on_expire": "archive", "archive": "old"}
     table(connection, start="2026-09-01", stop="2026-12-01", **policy)
     insert(connection, "2026-09-09Z")
     report = run(engine, yes=True)
@@ -183,7 +197,7 @@ def test_archived_partitions_move_to_their_schema(connection: Connection, engine
 
 
 def test_without_the_archive_nothing_is_detached(connection: Connection, engine: Engine) -> None:
-    policy = {"retain": 1, "on_expire": "archive", "archive": "old"}
+    policy: dict[str, Any] = {"retain": 1, "on_expire": "archive", "archive": "old"}
     table(connection, start="2026-09-01", stop="2026-12-01", **policy)
     report = run(engine)
     assert report.exit_code(1) == 2
@@ -219,7 +233,8 @@ def test_the_last_partition_stays_when_none_can_be_created(
     table(connection, start="2025-01-01", stop="2025-03-01", retain=1)
     run_sql(
         connection,
-        "CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$",
+        "CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql"
+        " AS $$ BEGIN RAISE 'no'; END $$",
         "CREATE EVENT TRIGGER no ON ddl_command_start WHEN TAG IN ('CREATE TABLE')"
         " EXECUTE FUNCTION no()",
     )
@@ -238,7 +253,7 @@ REFERRING = (
 
 def test_referring_tables_go_first(connection: Connection, engine: Engine) -> None:
     """Though 'events' comes first by its name, and the rows of 'items' refer to its rows."""
-    policy = {"retain": 1, "on_expire": "drop", "hold": 7}
+    policy: dict[str, Any] = {"retain": 1, "on_expire": "drop", "hold": 7}
     table(connection, "events", "2026-09-01", "2026-12-01", **policy)
     table(connection, "items", "2026-09-01", "2026-12-01", columns=REFERRING, **policy)
     insert(connection, "2026-09-09Z", "2026-11-11Z")
@@ -263,10 +278,11 @@ def test_rows_that_refer_to_a_partition_keep_it_and_are_counted(
     insert(connection, "2026-08-08Z", "2026-09-09Z", "2026-09-10Z")
     run_sql(connection, "INSERT INTO notes SELECT id, at FROM events WHERE id > 1")
     report = run(engine)
-    assert only(report).problems == [
+    (problem,) = only(report).problems
+    assert problem == (
         "public.events_y2026_m09 stays: 2 row(s) of public.notes refer to it. Delete them or "
         "retire their partitions first; the next run goes on"
-    ]
+    )
     assert names(connection)[0] == "y2026_m09"
     run_sql(connection, "DELETE FROM notes")
     assert run(engine).exit_code(1) == 0
@@ -305,7 +321,7 @@ def test_beside_a_default_partition_nothing_is_scanned(
 
 
 def no_guard(connection: Connection) -> bool:
-    found = connection.exec_driver_sql(
+    found: int = connection.exec_driver_sql(
         "SELECT count(*) FROM pg_constraint WHERE conname = 'alembic_enterprise_guard'"
     ).scalar_one()
     connection.commit()
@@ -317,11 +333,12 @@ def test_stray_rows_are_reported_with_their_range(connection: Connection, engine
     run_sql(connection, "SET timezone = 'UTC'")
     insert(connection, "2026-12-03 04:05Z", "2026-12-30Z", "2020-01-01Z")
     report = run(engine)
-    assert only(report).problems == [
+    (problem,) = only(report).problems
+    assert problem == (
         "2026-12-01 to 2027-01-01: public.events_default holds 2 row(s) of this range, from "
         "2026-12-03 04:05:00+00 to 2026-12-30 00:00:00+00. Move them away; the next run creates "
         "the partition"
-    ]
+    )
     assert only(report).default_rows == 3
     assert names(connection) == ["default", "y2026_m10", "y2026_m11", "y2027_m01"]
 

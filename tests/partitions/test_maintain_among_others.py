@@ -1,17 +1,29 @@
 """The scheduled job among readers, writers, other runs, roles, and sessions that are cut."""
 
-from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from random import Random
-from typing import Any, Never
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import psycopg
 import pytest
 from autogenerate import run_sql
-from jobs import NOW, before, count, done, insert, names, of, only, recorded, relations, run, table
-from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url
+from scheduled import (
+    NOW,
+    before,
+    count,
+    done,
+    insert,
+    many,
+    names,
+    of,
+    only,
+    reading,
+    recorded,
+    relations,
+    run,
+    session,
+    table,
+)
+from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import locks
@@ -22,22 +34,6 @@ from alembic_enterprise.partitions.report import Report
 from alembic_enterprise.partitions.worker import APPLICATION
 
 EAGER = Patience(lock_timeout=300, attempts=3)
-
-
-def session(database_url: str, **options: Any) -> psycopg.Connection:
-    """One more session, in autocommit."""
-    url = make_url(database_url).set(drivername="postgresql")
-    text = url.render_as_string(hide_password=False)
-    return psycopg.connect(text, autocommit=True, **options)
-
-
-@contextmanager
-def reading(database_url: str, table: str = "events") -> Generator[psycopg.Connection]:
-    """A session that holds a table as a reader does, in a transaction it does not end."""
-    with session(database_url, application_name="reports") as reader:
-        reader.execute("BEGIN")
-        reader.execute(f"SELECT count(*) FROM {table}".encode())
-        yield reader
 
 
 def waiting(admin: psycopg.Connection) -> int:
@@ -133,7 +129,7 @@ def done_of(report: Report, name: str) -> list[str]:
 
 
 def test_settings_of_the_role_cut_no_statement_and_the_application_keeps_its_own(
-    connection: Connection, engine: Engine, database_url: str
+    connection: Connection, database_url: str
 ) -> None:
     """A run sets timeouts in sessions of its own, which never go back to the pool."""
     table(connection)
@@ -245,9 +241,12 @@ def test_a_half_detached_partition_that_is_retained_is_made_anew(
     table(connection, start="2026-11-01", stop="2027-01-01")
     insert(connection, "2026-11-11Z")
     statement = "ALTER TABLE events DETACH PARTITION events_y2026_m11 CONCURRENTLY"
-    with reading(database_url), session(database_url, options="-c lock_timeout=1") as other:
-        with pytest.raises(psycopg.errors.LockNotAvailable):
-            other.execute(statement)
+    with (
+        reading(database_url),
+        session(database_url, options="-c lock_timeout=1") as other,
+        pytest.raises(psycopg.errors.LockNotAvailable),
+    ):
+        other.execute(statement)
     report = run(engine)
     assert done(report)[:2] == [
         "finalize public.events_y2026_m11",
@@ -304,7 +303,7 @@ def test_a_role_that_owns_none_is_an_error_before_anything_is_tried(
 ) -> None:
     table(connection)
     run_sql(connection, f"GRANT SELECT ON alembic_enterprise_policy TO {role}")
-    with pytest.raises(ConfigurationError, match="events belongs to .* may not alter it"):
+    with pytest.raises(ConfigurationError, match=r"events belongs to .* may not alter it"):
         run(as_role(database_url, role))
 
 
@@ -353,18 +352,6 @@ def test_names_choose_tables_and_an_unknown_one_is_told(
 
 # --- Many tables
 
-MANY = """
-DO $$ BEGIN
-    FOR n IN {first}..{last} LOOP
-        EXECUTE format('CREATE TABLE many_%s (at timestamptz NOT NULL) PARTITION BY RANGE (at)', n);
-        EXECUTE format('CREATE TABLE many_%s_1 PARTITION OF many_%s'
-                       ' FOR VALUES FROM (''2026-11-01Z'') TO (''2027-01-01Z'')', n, n);
-        EXECUTE format('CREATE TABLE many_%s_default PARTITION OF many_%s DEFAULT', n, n);
-        INSERT INTO alembic_enterprise_policy SELECT to_regclass('many_' || n), policy
-        FROM alembic_enterprise_policy WHERE relation = 'events'::regclass;
-    END LOOP;
-END $$"""
-
 
 def test_reading_takes_as_many_round_trips_for_sixty_tables_as_for_three(
     connection: Connection, engine: Engine
@@ -373,7 +360,7 @@ def test_reading_takes_as_many_round_trips_for_sixty_tables_as_for_three(
     statements = recorded(engine)
     counts: list[int] = []
     for first, last in ((1, 2), (3, 59)):
-        run_sql(connection, MANY.format(first=first, last=last))
+        many(connection, first, last)
         statements.clear()
         report = run(engine)
         assert (len(report.tables), report.exit_code(1)) == (last + 1, 0)

@@ -1,4 +1,4 @@
-"""A run that is killed between any two statements, or with its server, is made up for by the next."""
+"""A run killed between any two statements, or with its server, is made up for by the next."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ import laws
 import psutil
 import pytest
 from autogenerate import run_sql
-from jobs import NOW, before, done, insert, names, only, run, table
 from psycopg.sql import SQL, Identifier
+from scheduled import NOW, before, done, insert, names, only, run, table
 from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url
 
 from alembic_enterprise import sql

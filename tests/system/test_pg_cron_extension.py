@@ -77,12 +77,13 @@ def render(server: Server, database: str) -> str:
 def wait_for_runs(connection: psycopg.Connection, count: int) -> list[tuple[object, ...]]:
     """The status and message of each run, once there are enough of them."""
     query = "SELECT database, status, return_message FROM cron.job_run_details"
-    for _ in range(150):
+    deadline = time.monotonic() + 150  # seconds; jobs begin with the minute
+    while True:
         runs = connection.execute(query).fetchall()
         if [run[1] in ("succeeded", "failed") for run in runs].count(True) >= count:
             return runs
+        assert time.monotonic() < deadline, f"pg_cron has not run {count} jobs yet: {runs}"
         time.sleep(1)
-    return pytest.fail(f"pg_cron has not run {count} jobs within 150 seconds: {runs}")
 
 
 def partitions(connection: psycopg.Connection) -> int:

@@ -44,7 +44,7 @@ def test_cron_would_refuse_another(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("user", [(), ("--user", "app")])
 def test_systemd_takes_the_units(tmp_path: Path, program: Path, user: tuple[str, ...]) -> None:
-    options = ("--program", program, "--url-file", f"/etc/{HOSTILE}'\"/url", *user)
+    options = ("--program", str(program), "--url-file", f"/etc/{HOSTILE}'\"/url", *user)
     render("systemd", "--directory", tmp_path, *options)
     files = [tmp_path / f"alembic-enterprise.{kind}" for kind in ("service", "timer")]
     checked = run("systemd", "systemd-analyze", "verify", *files)

@@ -95,7 +95,7 @@ class AttachPartition(_Attachment):
 
     def reverse(self) -> "DetachPartition":
         """Detach it again; its rows stay in it."""
-        return DetachPartition(**vars(self))
+        return self.turned_into(DetachPartition)
 
 
 @dataclass
@@ -163,5 +163,4 @@ class DetachPartition(_Attachment):
                 f"detach_partition({self.table!r}, {self.partition!r}) cannot be reversed without "
                 "the bounds that the partition had: add start= and stop="
             )
-        arguments = {name: value for name, value in vars(self).items() if name != "concurrently"}
-        return AttachPartition(**arguments)
+        return self.turned_into(AttachPartition)

@@ -23,7 +23,7 @@ _DECLARE: LiteralString = """DECLARE
     session_style constant text := current_setting('DateStyle');
     session_zone constant text := current_setting('TimeZone');
     key_zone text;
-    this_period timestamp;
+    local_now timestamp;
     periods_start timestamp;
     periods_stop timestamp;
 """
@@ -40,13 +40,13 @@ BEGIN
             'create it with PARTITION BY RANGE (...) first', parent USING ERRCODE = {refused};
     END IF;
     PERFORM set_config('DateStyle', 'ISO, YMD', true), set_config('TimeZone', 'UTC', true);
-    this_period := date_trunc(unit, coalesce(
+    local_now := coalesce(
         nullif(current_setting('alembic_enterprise.now', true), '')::timestamptz, now()
-    ) AT TIME ZONE zone);
+    ) AT TIME ZONE zone;
     periods_start := date_trunc(unit, range_start::timestamp);
     periods_stop := coalesce(
         date_trunc(unit, range_stop + step - interval '1 day'),  -- the end of the period it is in
-        this_period + (ahead + 1) * step);
+        date_trunc(unit, local_now) + (ahead + 1) * step);
 """
 
 _FINISH: LiteralString = """
@@ -216,10 +216,13 @@ DROP_RANGE_PARTITIONS: LiteralString = (
     + """    whole_table constant boolean := {whole_table};
     drop_rows constant boolean := {drop_rows};
     keep constant integer := {keep};
+    keep_unit constant text := {keep_unit};
+    keep_step constant interval := {keep_step};
     session_row_security constant text := current_setting('row_security');
     wanted regclass[];
     partition regclass;
     is_foreign boolean;
+    is_locked boolean;
     rows_held bigint;
 """
     + _PREPARE
@@ -231,7 +234,11 @@ DROP_RANGE_PARTITIONS: LiteralString = (
     END IF;
     -- Row security must not hide rows from the count: rather an error.
     PERFORM set_config('row_security', 'off', true);
-    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', parent);
+    -- Counted first, while nobody waits for a lock; then again under the one that keeps rows out.
+    FOREACH is_locked IN ARRAY ARRAY[false, true] LOOP
+        IF is_locked THEN
+            EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', parent);
+        END IF;
     SELECT array_agg(i.inhrelid::regclass ORDER BY held) INTO wanted
     FROM pg_catalog.pg_inherits AS i LEFT JOIN """
     + _BOUNDS
@@ -240,20 +247,26 @@ DROP_RANGE_PARTITIONS: LiteralString = (
         starts_with(obj_description(i.inhrelid, 'pg_class'), ownership)
         AND CASE WHEN held IS NULL THEN with_default
                  ELSE range_start IS NOT NULL
-                  AND lower(held) >= greatest(periods_start, this_period + (keep + 1) * step)
-                                     AT TIME ZONE key_zone
+                  AND lower(held) >= greatest(
+                      periods_start, date_trunc(keep_unit, local_now) + (keep + 1) * keep_step
+                  ) AT TIME ZONE key_zone
                   AND (ahead IS NOT NULL OR upper(held) <= periods_stop AT TIME ZONE key_zone)
             END));
-    FOREACH partition IN ARRAY coalesce(wanted, '{{}}') LOOP
-        -- What a foreign table points at is not ours to drop: it is detached, and loses no row.
-        CONTINUE WHEN (SELECT relkind = 'f' FROM pg_catalog.pg_class WHERE oid = partition);
-        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
-        EXECUTE format('SELECT count(*) FROM %s', partition) INTO rows_held;
-        IF rows_held > 0 AND NOT drop_rows THEN
-            RAISE EXCEPTION '%: partition % holds % row(s). Move them away, or pass drop_rows=True '
-                'to op.drop_range_partitions to lose them', parent, partition, rows_held
-                USING ERRCODE = {refused};
-        END IF;
+        CONTINUE WHEN drop_rows;
+        FOREACH partition IN ARRAY coalesce(wanted, '{{}}') LOOP
+            -- What a foreign table points at is not ours to drop: it is detached, and loses no row.
+            CONTINUE WHEN (SELECT relkind = 'f' FROM pg_catalog.pg_class WHERE oid = partition);
+            IF is_locked THEN
+                EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
+            END IF;
+            EXECUTE format('SELECT count(*) FROM (SELECT FROM %s LIMIT %s) AS held', partition,
+                           CASE WHEN is_locked THEN '1' ELSE 'ALL' END) INTO rows_held;
+            IF rows_held > 0 THEN
+                RAISE EXCEPTION '%: partition % holds % row(s). Move them away, or pass '
+                    'drop_rows=True to op.drop_range_partitions to lose them', parent, partition,
+                    rows_held USING ERRCODE = {refused};
+            END IF;
+        END LOOP;
     END LOOP;
     FOREACH partition IN ARRAY coalesce(wanted, '{{}}') LOOP
         is_foreign := (SELECT relkind = 'f' FROM pg_catalog.pg_class WHERE oid = partition);

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from alembic.operations import Operations
 from psycopg.sql import Composable, Literal
@@ -80,6 +80,9 @@ class CreateRangePartitions(_RangePartitions):
     keep: int | None = field(default=None, compare=False, repr=False)
     """How many periods ahead the previous policy asks for: those do not go again."""
 
+    keep_every: Every | None = field(default=None, compare=False, repr=False)
+    """The period of the previous policy, when it is another one."""
+
     @classmethod
     def create_range_partitions(
         cls,
@@ -124,7 +127,7 @@ class CreateRangePartitions(_RangePartitions):
 
     def reverse(self) -> "DropRangePartitions":
         """Drop the same range, or every partition of a table that is dropped next."""
-        return DropRangePartitions(**_shared(self), whole_table=self.new_table, keep=self.keep)
+        return self.turned_into(DropRangePartitions, whole_table=self.new_table)
 
 
 @dataclass
@@ -135,6 +138,7 @@ class DropRangePartitions(_RangePartitions):
 
     whole_table: bool = False
     keep: int | None = None
+    keep_every: Every | None = None
     drop_rows: bool = False
 
     @classmethod
@@ -152,6 +156,7 @@ class DropRangePartitions(_RangePartitions):
         schema: str | None = None,
         whole_table: bool = False,
         keep: int | None = None,
+        keep_every: Every | None = None,
         drop_rows: bool = False,
     ) -> None:
         """Drop the partitions of a range that alembic-enterprise made.
@@ -167,11 +172,12 @@ class DropRangePartitions(_RangePartitions):
             schema: schema of the table.
             whole_table: drop every partition, whoever made it: the table itself goes next.
             keep: drop nothing through this many periods after the one in which the migration runs.
+            keep_every: length of those periods, when it is not `every`.
             drop_rows: drop partitions that hold rows as well. Without it they are counted, and the
                 migration stops with the number.
         """
         shared = (table, every, start, stop, ahead, timezone, default, schema)
-        operations.invoke(cls(*shared, whole_table, keep, drop_rows))
+        operations.invoke(cls(*shared, whole_table, keep, keep_every, drop_rows))
 
     def statements(self) -> Sequence[Composable]:
         """One block that looks for rows under a lock before it drops anything."""
@@ -179,14 +185,11 @@ class DropRangePartitions(_RangePartitions):
             "whole_table": Literal(self.whole_table),
             "drop_rows": Literal(self.drop_rows),
             "keep": Literal(self.keep),
+            "keep_unit": Literal(self.keep_every or self.every),
+            "keep_step": Literal(_interval(self.keep_every or self.every)),
         }
         return [do_block(blocks.DROP_RANGE_PARTITIONS, **values)]
 
     def reverse(self) -> CreateRangePartitions:
         """Create the range again, empty."""
-        return CreateRangePartitions(**_shared(self), new_table=self.whole_table, keep=self.keep)
-
-
-def _shared(operation: _RangePartitions) -> dict[str, Any]:
-    names = _RangePartitions.__dataclass_fields__
-    return {name: getattr(operation, name) for name in names}
+        return self.turned_into(CreateRangePartitions, new_table=self.whole_table)

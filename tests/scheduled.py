@@ -5,13 +5,15 @@ report = run(engine)                        # at NOW, without pauses
 assert done(report) == ["create 2027-01-01 to 2027-02-01", ...]
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Never
 
 import laws
+import psycopg
 from autogenerate import partitions, run_sql
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, make_url
 
 from alembic_enterprise.partitions.maintain import Job, maintain
 from alembic_enterprise.partitions.operations import CreateRangePartitions, SetPartitionPolicy
@@ -125,3 +127,37 @@ def before(engine: Engine, beginning: str, action: Callable[[Connection], None])
             waiting.pop()(connection)
 
     event.listen(engine, "before_cursor_execute", listen)
+
+
+def session(database_url: str, **options: Any) -> psycopg.Connection:
+    """One more session, in autocommit."""
+    url = make_url(database_url).set(drivername="postgresql")
+    text = url.render_as_string(hide_password=False)
+    return psycopg.connect(text, autocommit=True, **options)
+
+
+@contextmanager
+def reading(database_url: str, table: str = "events") -> Generator[psycopg.Connection]:
+    """A session that holds a table as a reader does, in a transaction it does not end."""
+    with session(database_url, application_name="reports") as reader:
+        reader.execute("BEGIN")
+        reader.execute(f"SELECT count(*) FROM {table}".encode())
+        yield reader
+
+
+MANY = """
+DO $$ BEGIN
+    FOR n IN {first}..{last} LOOP
+        EXECUTE format('CREATE TABLE many_%s (at timestamptz NOT NULL) PARTITION BY RANGE (at)', n);
+        EXECUTE format('CREATE TABLE many_%s_1 PARTITION OF many_%s'
+                       ' FOR VALUES FROM (''2026-11-01Z'') TO (''2027-01-01Z'')', n, n);
+        EXECUTE format('CREATE TABLE many_%s_default PARTITION OF many_%s DEFAULT', n, n);
+        INSERT INTO alembic_enterprise_policy SELECT to_regclass('many_' || n), policy
+        FROM alembic_enterprise_policy WHERE relation = 'events'::regclass;
+    END LOOP;
+END $$"""
+
+
+def many(connection: Connection, first: int, last: int) -> None:
+    """More tables like 'events', with its policy."""
+    run_sql(connection, MANY.format(first=first, last=last))

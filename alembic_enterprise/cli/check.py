@@ -1,0 +1,82 @@
+"""`partitions check`: what needs attention in the tables of the scheduled job."""
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from alembic_enterprise.cli.maintenance import (
+    format_option,
+    min_headroom_option,
+    tables_argument,
+)
+from alembic_enterprise.cli.options import Target, targeted
+from alembic_enterprise.cli.output import printable, write
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from alembic_enterprise.finding import Finding
+
+
+@click.command("check")
+@tables_argument
+@targeted
+@min_headroom_option
+@format_option
+@click.pass_context
+def check_command(
+    context: click.Context,
+    tables: tuple[str, ...],
+    target: Target,
+    min_headroom: int,
+    form: str,
+) -> None:
+    """Look at every table with a policy and say what needs attention. Changes nothing.
+
+    Looks for: short headroom, missing periods, bounds that cross periods, rows in a default
+    partition, interrupted detaches, partitions never attached, owner, grants, row security,
+    replica identity and storage options that differ, invalid indexes, missing statistics, the
+    lock table, and minor releases with known bugs.
+
+    \b
+    Examples:
+      alembic-enterprise partitions check
+      alembic-enterprise partitions check --min-headroom 2 --format json
+    \b
+    Exit codes:
+      0  every policy is true; notes do not count
+      1  an error before anything was looked at
+      2  some table needs attention
+      3  partitions end sooner than --min-headroom
+
+    The package has a schema of the JSON in schemas/partitions-check.schema.json. A change that
+    breaks readers changes its format_version.
+    """  # noqa: D301  # click wants the character \b
+    findings = target.connected(
+        lambda connection: _findings(connection, frozenset(tables), min_headroom)
+    )
+    from alembic_enterprise.partitions.advise import document, exit_code  # noqa: PLC0415  # as above
+
+    if form == "json":
+        write(json.dumps(document(findings), indent=2))
+    else:
+        write("\n".join(map(_line, findings)) or "Every policy is true.")
+    context.exit(exit_code(findings))
+
+
+def _findings(connection: "Connection", only: frozenset[str], min_headroom: int) -> "list[Finding]":
+    from alembic_enterprise.partitions.advise import advise  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.partitions.inspection import inspect  # noqa: PLC0415  # as above
+
+    inspected = inspect(connection, only)
+    return [found for item in inspected for found in advise(item, min_headroom)]
+
+
+COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
+"""Of the severities, on a terminal."""
+
+
+def _line(found: "Finding") -> str:
+    severity = click.style(f"{found.severity}:", fg=COLOURS[found.severity])
+    return f"{severity} {printable(found.table)}: {printable(found.message)} [{found.rule}]"
