@@ -8,13 +8,14 @@ assert done(report) == ["create 2027-01-01 to 2027-02-01", ...]
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Never
+from typing import Any, Never, TypedDict, Unpack
 
 import laws
 import psycopg
 from autogenerate import partitions, run_sql
 from sqlalchemy import Connection, Engine, event, make_url
 
+from alembic_enterprise.locks import Patience
 from alembic_enterprise.partitions.maintain import Job, maintain
 from alembic_enterprise.partitions.operations import CreateRangePartitions, SetPartitionPolicy
 from alembic_enterprise.partitions.report import Report, TableReport
@@ -49,9 +50,23 @@ def table(
     laws.apply(connection, [SetPartitionPolicy(name, **chosen)])
 
 
-def run(engine: Engine, **choices: Any) -> Report:
+class Choices(TypedDict, total=False):
+    """Those of a `Job`."""
+
+    now: datetime
+    only: frozenset[str]
+    dry_run: bool
+    yes: bool
+    patience: Patience
+    sleep: Callable[[float], None]
+    uniform: Callable[[float, float], float]
+    progress: Callable[[int, int], None]
+
+
+def run(engine: Engine, **choices: Unpack[Choices]) -> Report:
     """Run the job at `NOW`; a pause would fail."""
-    return maintain(engine, Job(**{"now": NOW, "sleep": refuse, **choices}))
+    chosen: Choices = {"now": NOW, "sleep": refuse, **choices}
+    return maintain(engine, Job(**chosen))
 
 
 def refuse(_seconds: float) -> Never:

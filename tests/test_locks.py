@@ -1,6 +1,6 @@
 """Patience: whole transactions again, with jitter; who is in the way; one lock for each name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from itertools import count
 
@@ -146,7 +146,7 @@ def test_a_blocker_is_named_while_it_blocks(
 
 
 @contextmanager
-def autocommit_on(engine: Engine) -> Iterator[Connection]:
+def autocommit_on(engine: Engine) -> Generator[Connection]:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         yield connection
 

@@ -60,21 +60,27 @@ class Retired:
 
     Attributes:
         table: the table it belonged to, as the comment names it.
+        oid: the oid of that table: another one may have taken the name since.
         since: when it was retired, aware.
+        to_drop: whether the policy said so at that time.
         keys: its foreign keys to tables with a policy.
     """
 
     name: Name
     table: str
+    oid: int
     since: datetime
+    to_drop: bool
     keys: tuple[str, ...] = ()
 
     def belonged_to(self, table: PartitionedTable) -> bool:
         """Whether it was a partition of the table."""
-        return self.table == table.name.text
+        return (self.table, self.oid) == (table.name.text, table.oid)
 
 
-_RETIRED = re.compile(rf"{re.escape(OWNERSHIP)}partition of (.+); retired (\S+)", re.DOTALL)
+_RETIRED = re.compile(
+    rf"{re.escape(OWNERSHIP)}partition of (.+); retired (\S+) from (\d+) to (keep|drop)", re.DOTALL
+)
 
 
 def retired(name: Name, comment: str, keys: Sequence[str]) -> Retired | None:
@@ -82,7 +88,9 @@ def retired(name: Name, comment: str, keys: Sequence[str]) -> Retired | None:
     match = _RETIRED.fullmatch(comment)
     if match is None:
         return None
-    return Retired(name, match[1], datetime.fromisoformat(match[2]), tuple(keys))
+    table, since, oid, purpose = match.groups()
+    moment = datetime.fromisoformat(since)
+    return Retired(name, table, int(oid), moment, purpose == "drop", tuple(keys))
 
 
 def finalize(table: PartitionedTable, partition: Partition) -> Step:
@@ -159,8 +167,10 @@ def retire(
     It is marked first: killed in between, the next run still knows what it was about to do.
     `keys` are its foreign keys to tables with a policy.
     """
+    purpose = "drop" if policy.on_expire == "drop" else "keep"
     comment = (
-        f"{OWNERSHIP}partition of {table.name.text}; retired {now.astimezone(UTC).isoformat()}"
+        f"{OWNERSHIP}partition of {table.name.text}; "
+        f"retired {now.astimezone(UTC).isoformat()} from {table.oid} to {purpose}"
     )
     mark = SQL("COMMENT ON TABLE {} IS {}").format(partition.name.sql, Literal(comment))
     yield Step("mark", str(partition.name), mark)
@@ -204,8 +214,13 @@ def drop(found: Retired) -> Step:
 
 
 def droppable(found: Retired, policy: Policy, now: datetime, *, yes: bool) -> bool:
-    """Whether a retired partition may be dropped: held long enough, and with consent."""
-    consent = policy.on_expire == "drop" or (yes and policy.on_expire == "detach")
+    """Whether a retired partition may be dropped: held long enough, and with consent.
+
+    The policy has to say so now, and had to when it was detached: changing it afterwards does not
+    doom what was meant to stay. `yes` is consent to drop what stayed.
+    """
+    dooms = found.to_drop and policy.on_expire == "drop"
+    consent = dooms or (yes and policy.on_expire != "archive")
     return consent and found.since + timedelta(days=policy.hold) <= now
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import laws
+import psycopg
 import pytest
 from autogenerate import run_sql
 from scheduled import (
@@ -296,8 +297,11 @@ def debugged(engine: Engine) -> list[str]:
     """What the server is going to tell at debug1."""
     heard: list[str] = []
 
+    def listen(notice: psycopg.errors.Diagnostic) -> None:
+        heard.append(notice.message_primary or "")
+
     def connected(connection: Any, _record: object) -> None:
-        connection.add_notice_handler(lambda notice: heard.append(notice.message_primary))
+        connection.add_notice_handler(listen)
         connection.execute("SET client_min_messages = debug1")
         connection.commit()
 

@@ -1,6 +1,6 @@
 """The scheduled job over a month: a clock that is simulated, and runs that fail at random."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -20,7 +20,7 @@ class Outage(Exception):  # noqa: N818  # what happens to a run, and no error of
 
 
 @contextmanager
-def ending(engine: Engine, after: int) -> Iterator[None]:
+def ending(engine: Engine, after: int) -> Generator[None]:
     """Let the run end before its statement number `after`."""
     left = [after]
 
