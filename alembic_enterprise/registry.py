@@ -113,3 +113,15 @@ def _parsed(name: str, policy: str) -> dict[str, Any]:
             "op.set_partition_policy"
         )
     return found
+
+
+_UNREADABLE = SQL("""
+SELECT c.oid::regclass::text FROM pg_catalog.pg_class AS c
+WHERE c.relname = {registry} AND c.relkind = 'r'
+  AND NOT (has_schema_privilege(c.relnamespace, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
+ORDER BY 1""")
+
+
+def unreadable(connection: Connection) -> list[str]:
+    """The registries that this role may not read; `read` leaves them out."""
+    return [name for (name,) in sql.rows(connection, _UNREADABLE.format(registry=Literal(TABLE)))]

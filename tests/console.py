@@ -1,6 +1,10 @@
 """How a run of the command ended."""
 
+import os
+import pty
+import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,3 +19,34 @@ class Outcome:
     code: int | str | None
     output: str
     error: str
+
+
+def in_terminal(arguments: list[str], **environment: str) -> str:
+    """What the program writes to a terminal."""
+    main_end, program_end = pty.openpty()
+    variables = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    program = [str(PROGRAM), *arguments]
+    with closing(os.fdopen(main_end, "rb", buffering=0)) as terminal:
+        ended = subprocess.run(
+            program,
+            stdin=program_end,
+            stdout=program_end,
+            stderr=program_end,
+            env=variables | {"TERM": "xterm", "PYTHONIOENCODING": "utf-8"} | environment,
+            check=False,
+        )
+        assert ended.returncode in {0, 1}
+        os.close(program_end)
+        return _all_of(terminal.fileno())
+
+
+def _all_of(descriptor: int) -> str:
+    written = b""
+    while True:
+        try:
+            part = os.read(descriptor, 65536)
+        except OSError:  # Linux's way to say that the other end is closed
+            part = b""
+        if not part:
+            return written.decode()
+        written += part

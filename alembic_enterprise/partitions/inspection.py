@@ -12,7 +12,7 @@ from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.due import covered
 from alembic_enterprise.partitions.status import COUNTED
-from alembic_enterprise.partitions.surroundings import with_policy
+from alembic_enterprise.partitions.surroundings import read_policies, with_policy
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import Name
 
@@ -73,14 +73,15 @@ def inspect(
 
     The connection's transaction becomes read-only and waits 5 seconds for a lock at most.
 
-    Raises `ConfigurationError` for a name that no table with a policy has.
+    Raises `ConfigurationError` for a name that no table with a policy has, and when the role may
+    read no policy.
     """
     guard = SQL(
         "SELECT set_config('transaction_read_only', 'on', true),"
         " set_config('lock_timeout', '5s', true)"
     )
     sql.rows(connection, guard)
-    live = catalog.read(connection)
+    live = read_policies(connection)
     tables = with_policy(live, only)
     partitions = catalog.partitions(connection, tables)
     attributes = _attributes(connection, tables)

@@ -7,7 +7,7 @@ from datetime import datetime
 from psycopg.sql import SQL, Identifier, Literal
 from sqlalchemy import Connection
 
-from alembic_enterprise import sql
+from alembic_enterprise import registry, sql
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.catalog import Catalog, Partition, PartitionedTable
@@ -56,9 +56,9 @@ class View:
 def look(connection: Connection, names: Collection[str] = ()) -> View:
     """Look at everything, in a constant number of round trips.
 
-    Raises `ConfigurationError` for a name that no table with a policy has.
+    Raises `ConfigurationError` as `read_policies` and `with_policy` do.
     """
-    live = catalog.read(connection)
+    live = read_policies(connection)
     tables = with_policy(live, names)
     retaining = [table for table in with_policy(live) if table.policy and table.policy.retain]
     referred = {table.oid: table for table in (*tables, *retaining)}.values()
@@ -74,6 +74,17 @@ def look(connection: Connection, names: Collection[str] = ()) -> View:
         schemas=open_schemas(connection),
         owners=foreign_owners(connection, tables),
     )
+
+
+def read_policies(connection: Connection) -> Catalog:
+    """The catalog; without a policy that can be read, `ConfigurationError` if there are others."""
+    live = catalog.read(connection)
+    if not with_policy(live) and (closed := registry.unreadable(connection)):
+        raise ConfigurationError(
+            f"no right to read the policies in {', '.join(closed)}: connect as the owner of the "
+            "tables, or GRANT SELECT on it"
+        )
+    return live
 
 
 def with_policy(live: Catalog, names: Collection[str] = ()) -> list[PartitionedTable]:

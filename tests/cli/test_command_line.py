@@ -1,17 +1,14 @@
 """What every command shares: help, errors, exit codes, colour, Ctrl-C."""
 
-import os
-import pty
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
 
 import click
 import pytest
-from console import PROGRAM, Outcome
+from console import PROGRAM, Outcome, in_terminal
 from samples import monthly
 from sqlalchemy import Engine
 
@@ -172,37 +169,6 @@ def test_a_url_needs_no_driver(run: Callable[..., Outcome], database_url: str, s
     outcome = run("partitions", "list", "--url", database_url.replace("postgresql+psycopg", scheme))
     assert (outcome.code, outcome.error) == (0, "")
     assert outcome.output.endswith("\nThere are none.\n")
-
-
-def in_terminal(arguments: list[str], **environment: str) -> str:
-    """What the program writes to a terminal."""
-    main_end, program_end = pty.openpty()
-    variables = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    program = [str(PROGRAM), *arguments]
-    with closing(os.fdopen(main_end, "rb", buffering=0)) as terminal:
-        ended = subprocess.run(
-            program,
-            stdin=program_end,
-            stdout=program_end,
-            stderr=program_end,
-            env=variables | {"TERM": "xterm", "PYTHONIOENCODING": "utf-8"} | environment,
-            check=False,
-        )
-        assert ended.returncode in {0, 1}
-        os.close(program_end)
-        return _all_of(terminal.fileno())
-
-
-def _all_of(descriptor: int) -> str:
-    written = b""
-    while True:
-        try:
-            part = os.read(descriptor, 65536)
-        except OSError:  # Linux's way to say that the other end is closed
-            part = b""
-        if not part:
-            return written.decode()
-        written += part
 
 
 def test_colour_is_for_terminals(
