@@ -84,7 +84,6 @@ def kubernetes(
         secret=_yaml(secret),
         key=_yaml(key),
         secret_hint=f"{secret} --from-file={key}=url{flag}",
-        flag=flag,
     )
 
 

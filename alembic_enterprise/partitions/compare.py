@@ -142,7 +142,7 @@ def _missing(
             default and stop is None,
             declared.name.schema,
             new_table,
-            *_kept(live, policy, stop),
+            *((None, None) if new_table else _kept(live, policy, stop)),
         )
         default = default and stop is not None
     if default:

@@ -12,6 +12,7 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
+from alembic_enterprise import sql
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.sql import text_of
 
@@ -281,16 +282,13 @@ def test_the_advice_about_a_default_partition_works(connection: Connection) -> N
 # --- The session
 
 
-def test_settings_of_the_session_are_put_back(connection: Connection) -> None:
-    run_sql(
-        connection,
-        PARENT,
-        "SET DateStyle = 'SQL, DMY'",
-        "SET TimeZone = 'Asia/Tokyo'",
-        "SET IntervalStyle = 'sql_standard'",
-        "SET extra_float_digits = 0",
-    )
-    create(connection, "month", "2026-01-01", "2026-02-01")
+def test_what_follows_in_the_transaction_has_the_settings_of_the_session(
+    connection: Connection,
+) -> None:
+    run_sql(connection, PARENT, "SET DateStyle = 'SQL, DMY'", "SET TimeZone = 'Asia/Tokyo'")
+    operation = CreateRangePartitions("events", "month", "2026-01-01", "2026-02-01")
+    for statement in operation.statements():
+        sql.execute(connection, statement)
     shown = [
         connection.exec_driver_sql(f"SHOW {name}").scalar_one()
         for name in ("DateStyle", "TimeZone")
