@@ -98,7 +98,7 @@ def execute(operations: Operations, operation: Operation) -> None:
     """Run an operation: the one implementation that Alembic calls for all of ours."""
     context = operations.get_context()
     with reported():
-        refuse_translation(context.connection)
+        refuse_translation(None if context.as_sql else context.connection)
         statements = operation.statements()
         if operation.in_transaction:
             for statement in statements:

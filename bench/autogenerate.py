@@ -114,7 +114,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--url", help="a running server; without it, a private one is started")
     parser.add_argument("--partitions", type=int, help="also measure with so many partitions each")
-    parser.add_argument("--rounds", type=int, default=15, help="comparisons of each contender")
+    parser.add_argument("--rounds", type=int, default=31, help="comparisons of each contender")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -45,7 +45,8 @@ def valid(outcome: Outcome, command: str) -> dict[str, Any]:
     schema = files("alembic_enterprise").joinpath(f"schemas/partitions-{command}.schema.json")
     rules = json.loads(schema.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(rules)
-    jsonschema.Draft202012Validator(rules).validate(document)
+    checked: Any = jsonschema.Draft202012Validator(rules)
+    checked.validate(document)
     assert document["exit_code"] == outcome.code
     return document
 

@@ -355,3 +355,10 @@ def test_identifiers_need_no_care(connection: Connection) -> None:
         )
         create(connection, "month", "2026-01-01", "2026-02-01", table=name, schema="Odd %s {}")
         assert len(partitions(connection, text_of(table))) == 1
+
+
+def test_a_translated_schema_is_refused(connection: Connection) -> None:
+    """Our SQL would go to the schema of the model, another tenant's."""
+    translated = connection.execution_options(schema_translate_map={None: "tenant"})
+    with pytest.raises(CommandError, match="set the search_path instead"):
+        laws.apply(translated, [CreateRangePartitions("events", "month", "2026-01-01", ahead=1)])
