@@ -32,7 +32,9 @@ def events(connection: Connection) -> Connection:
 
 def drop(connection: Connection, *arguments: Any, **more: Any) -> None:
     """Drop what the arguments say, the year without any."""
-    given = DropRangePartitions(*arguments, **more) if arguments else replace(YEAR.reverse(), **more)
+    given = (
+        DropRangePartitions(*arguments, **more) if arguments else replace(YEAR.reverse(), **more)
+    )
     laws.apply(connection, [given])
 
 

@@ -112,19 +112,24 @@ def test_names_that_hurt(connection: Connection, engine: Engine) -> None:
 # --- One bad table
 
 
+def refuse(connection: Connection, pattern: str) -> None:
+    """Let the database refuse to make relations with such names."""
+    run_sql(
+        connection,
+        f"""CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands()
+                   WHERE object_identity LIKE '{pattern}') THEN RAISE 'not on Sundays'; END IF;
+        END $$""",
+        "CREATE EVENT TRIGGER no ON ddl_command_end EXECUTE FUNCTION no()",
+    )
+
+
 def test_one_failing_table_among_twenty_stops_no_other(
     connection: Connection, engine: Engine
 ) -> None:
     for number in range(20):
         table(connection, f"t{number}", "2026-11-01", "2026-12-01")
-    run_sql(  # a partition whose bounds nobody can attach beside
-        connection,
-        "CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
-        " IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands()"
-        "            WHERE object_identity LIKE 'public.t7%%') THEN RAISE 'not on Sundays'; END IF;"
-        " END $$",
-        "CREATE EVENT TRIGGER no ON ddl_command_end EXECUTE FUNCTION no()",
-    )
+    refuse(connection, "public.t7%")
     report = run(engine)
     assert [item.name.name for item in report.tables if item.problems] == ["t7"]
     assert of(report, "t7").problems == [
@@ -133,6 +138,16 @@ def test_one_failing_table_among_twenty_stops_no_other(
     assert sum(bool(item.done) for item in report.tables) == 19
     assert (report.exit_code(0), report.exit_code(1)) == (2, 3)
     assert report.undone
+
+
+def test_one_failing_period_stops_no_other(connection: Connection, engine: Engine) -> None:
+    table(connection, start="2026-09-01", stop="2026-10-01")
+    refuse(connection, "public.events_y2026_m10%")
+    report = run(engine)
+    (problem,) = only(report).problems
+    assert problem.startswith("create 2026-10-01 to 2026-11-01: not on Sundays")
+    assert report.exit_code(1) == 2
+    assert names(connection) == ["y2026_m09", "y2026_m11", "y2026_m12"]
 
 
 def test_a_policy_on_a_table_by_list_is_told(connection: Connection, engine: Engine) -> None:
@@ -232,13 +247,7 @@ def test_the_last_partition_stays_when_none_can_be_created(
     connection: Connection, engine: Engine
 ) -> None:
     table(connection, start="2025-01-01", stop="2025-03-01", retain=1)
-    run_sql(
-        connection,
-        "CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql"
-        " AS $$ BEGIN RAISE 'no'; END $$",
-        "CREATE EVENT TRIGGER no ON ddl_command_start WHEN TAG IN ('CREATE TABLE')"
-        " EXECUTE FUNCTION no()",
-    )
+    refuse(connection, "%")
     report = run(engine)
     assert report.exit_code(1) == 3
     assert names(connection) == ["y2025_m02"]
@@ -351,10 +360,14 @@ def test_a_row_that_comes_between_the_look_and_the_guard_is_reported(
     connection: Connection, engine: Engine
 ) -> None:
     table(connection, start="2026-11-01", stop="2026-12-01", default=True)
+    table(connection, "others", "2026-11-01", "2026-12-01")
     before(engine, "ALTER TABLE", lambda _: insert(connection, "2026-12-12Z"))
-    report = run(engine)
-    (problem,) = only(report).problems
+    statements = recorded(engine)
+    (problem,) = of(run(engine), "events").problems
     assert "holds 1 row(s) of this range, from 2026-12-12" in problem
+    taken_away = 'ALTER TABLE "public"."events_default" DROP CONSTRAINT IF EXISTS'
+    later = statements[statements.index(next(x for x in statements if "VALIDATE" in x)) :]
+    assert later[1].startswith(taken_away)  # before anything else is done
     assert no_guard(connection)
     insert(connection, "2026-12-13Z")  # the default partition takes rows again
     run_sql(connection, "DELETE FROM events_default")

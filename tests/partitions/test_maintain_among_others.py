@@ -233,6 +233,24 @@ def test_a_concurrent_detach_that_is_cut_is_finalized_by_the_next_run(
     assert "events_y2026_m09" not in relations(connection)
 
 
+def test_a_concurrent_detach_does_not_wait_for_ever(
+    connection: Connection, engine: Engine, database_url: str
+) -> None:
+    """A transaction that somebody forgot must not keep the job from the other tables."""
+    table(connection, "a", "2026-09-01", "2026-12-01", retain=1)
+    table(connection, "b", "2026-09-01", "2026-12-01", retain=1)
+    patience = Patience(lock_timeout=50, attempts=1, concurrently=0.3)
+    with reading(database_url, "a") as reader:
+        report = run(engine, patience=patience)
+        problem, *_ = of(report, "a").problems
+        assert problem.startswith("detach public.a_y2026_m09: canceling statement")
+        pid = reader.info.backend_pid
+        assert pid in {blocker.pid for blocker in of(report, "a").blockers}
+    assert of(report, "b").problems == []
+    assert names(connection, "b")[0] == "y2026_m10"
+    assert done_of(run(engine), "a")[0] == "finalize public.a_y2026_m09"
+
+
 def test_a_half_detached_partition_that_is_retained_is_made_anew(
     connection: Connection, engine: Engine, database_url: str
 ) -> None:

@@ -114,8 +114,8 @@ BAD = [
     (
         lambda: table(MONTHLY, Column("code", Text, unique=True)),
         (
-            "a unique constraint (code) lacks the partition column at, and PostgreSQL can only keep "
-            'it unique inside one partition: write UniqueConstraint("code", "at")'
+            "a unique constraint (code) lacks the partition column at, and PostgreSQL can only "
+            'keep it unique inside one partition: write UniqueConstraint("code", "at")'
         ),
     ),
     (
@@ -125,15 +125,15 @@ BAD = [
     (
         lambda: table(MONTHLY, Column("code", Text), Index("ux", "code", unique=True)),
         (
-            "the unique index ux (code) lacks the partition column at, and PostgreSQL can only keep "
-            'it unique inside one partition: write Index("ux", "code", "at", unique=True)'
+            "the unique index ux (code) lacks the partition column at, and PostgreSQL can only "
+            'keep it unique inside one partition: write Index("ux", "code", "at", unique=True)'
         ),
     ),
     (
         lambda: table(MONTHLY, name="e" * 54),
         (
-            f"{'e' * 54}: the names of its partitions would have 64 bytes, and PostgreSQL cuts names "
-            "at 63: shorten the table's name to 53 bytes"
+            f"{'e' * 54}: the names of its partitions would have 64 bytes, and PostgreSQL cuts "
+            "names at 63: shorten the table's name to 53 bytes"
         ),
     ),
     (lambda: table(MONTHLY, name="é" * 27), "would have 64 bytes"),
