@@ -106,8 +106,8 @@ def read(connection: Connection) -> dict[int, dict[str, Any]]:
 
 
 def _parsed(name: str, policy: str) -> dict[str, Any]:
-    found = json.loads(policy)
-    if not isinstance(found, dict):
+    found: dict[str, Any] = json.loads(policy)
+    if type(found) is not dict:  # whatever somebody wrote into the table by hand
         raise ConfigurationError(
             f"{name}: its policy in {TABLE} is not a JSON object: set it again with "
             "op.set_partition_policy"

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import LiteralString
 
 import laws
 import pytest
@@ -37,7 +38,7 @@ NAMES = [
 ]
 
 
-def table(schema: str, name: str, key: str = "timestamptz") -> tuple[str, ...]:
+def table(schema: str, name: str, key: LiteralString = "timestamptz") -> tuple[str, ...]:
     """Statements that make a partitioned table with an index."""
     statements = [
         SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(schema)),
@@ -113,7 +114,9 @@ def test_operations_reverse(connection: Connection, schema: str, name: str, numb
 
 @pytest.mark.parametrize(("schema", "name"), NAMES)
 @pytest.mark.parametrize("key", ["date", "timestamp", "timestamptz"])
-def test_comparison_converges(connection: Connection, schema: str, name: str, key: str) -> None:
+def test_comparison_converges(
+    connection: Connection, schema: str, name: str, key: LiteralString
+) -> None:
     laws.prepare(
         connection,
         Example(CreateRangePartitions(name, "day", default=True), table(schema, name, key)),

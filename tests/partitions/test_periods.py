@@ -32,13 +32,13 @@ def at(hour: int) -> datetime:
     return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hour)
 
 
-RANGES = st.builds(
-    lambda lower, length: Range(
-        None if lower == 0 else at(lower), None if lower + length > 180 else at(lower + length)
-    ),
-    HOURS,
-    st.integers(1, 60),
-)
+def range_of(lower: int, length: int) -> Range:
+    """A range of hours, unbounded at the ends of what is tested."""
+    upper = lower + length
+    return Range(None if lower == 0 else at(lower), None if upper > 180 else at(upper))
+
+
+RANGES = st.builds(range_of, HOURS, st.integers(1, 60))
 
 
 @given(DAYS, st.sampled_from(EVERY))
