@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterator
+from tempfile import gettempdir
 from typing import Any
 
 import laws
@@ -307,7 +308,7 @@ def test_the_access_method_is_the_tables(connection: Connection) -> None:
 def tablespace(engine: Engine) -> Iterator[str]:
     """A tablespace in a folder that the server itself makes; for the table `events`."""
     name = f"alembic_enterprise_{secrets.token_hex(6)}"
-    folder = f"/tmp/{name}"  # noqa: S108  # the name is a secret
+    folder = f"{gettempdir()}/{name}"
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as server:
         run_sql(server, f"COPY (SELECT) TO PROGRAM 'mkdir {folder}'")
         run_sql(server, f"CREATE TABLESPACE {name} LOCATION '{folder}'")
