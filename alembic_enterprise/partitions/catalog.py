@@ -167,8 +167,11 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relpersistence <> 't'
 ORDER BY 2, 3""")
 
-BUDGET = 2000
+BUDGET = 1000
 """So many bounds are read in one comparison; beyond, tables with a policy are read by a sample."""
+
+BOTH_ENDS = 2
+"""A sample of a table in order covers so many ranges at most: where it begins and where it ends."""
 
 ALL = SQL("SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = p.oid")
 SAMPLE = SQL("""
@@ -287,7 +290,7 @@ def _read(
 def in_order(policy: Policy, sample: Sequence[Range], count: int, *, naive: bool) -> Range | None:
     """The whole range of a table whose `count` partitions are exactly its periods, else None."""
     lower, upper = sample[0].lower, sample[-1].upper
-    if lower is None or upper is None:
+    if len(sample) > BOTH_ENDS or lower is None or upper is None:
         return None
     local = ZoneInfo(policy.timezone)
     first = lower.date() if naive else today(lower, local)

@@ -68,7 +68,7 @@ def test_a_concurrent_detach_waits_for_readers_and_stops_nobody(
 ) -> None:
     table(connection, start="2026-09-01", stop="2026-12-01", retain=1)
     with reading(database_url) as reader, ThreadPoolExecutor() as pool:
-        future = pool.submit(run, engine)
+        future = pool.submit(run, engine, patience=Patience(lock_timeout=20, attempts=1))
         with session(database_url) as other:
             waiting(other)
             other.execute("SET lock_timeout = '2s'")
