@@ -146,7 +146,7 @@ def advisory_lock(connection: Connection, name: str) -> Generator[bool]:
     try:
         yield taken
     finally:
-        if taken and not connection.invalidated:
+        if taken:
             with suppress(SQLAlchemyError):  # a session that was cut has let go of it
                 sql.rows(connection, SQL("SELECT pg_advisory_unlock({})").format(key))
 

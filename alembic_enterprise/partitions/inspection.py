@@ -205,11 +205,12 @@ JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0
   AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-  AND starts_with(d.description, {prefix}) AND d.description !~ '; retired [0-9]'
+  AND starts_with(d.description, {prefix})
 ORDER BY 1, 2, 3""")
 
 
 def _orphans(connection: Connection) -> dict[str, list[Name]]:
+    """By what their comments say of their table; of retired ones they say more than its name."""
     found: dict[str, list[Name]] = {}
     query = _ORPHANS.format(prefix=Literal(OWNERSHIP + "partition of "))
     for table, schema, name in sql.rows(connection, query):

@@ -163,6 +163,15 @@ def test_attributes_that_differ(
     assert findings(connection) == []
 
 
+def test_storage_options_are_compared_with_the_newest_partition_and_not_the_default_one(
+    connection: Connection,
+) -> None:
+    table(connection, start=SPAN[0], stop=SPAN[1], default=True)
+    run_sql(connection, "ALTER TABLE events_default SET (fillfactor = 50)")
+    (found,) = findings(connection)
+    assert found.evidence["partition"] == "public.events_default"
+
+
 def test_grants_that_differ(connection: Connection, role: str) -> None:
     table(connection)
     run_sql(connection, f"GRANT SELECT, INSERT ON events TO {role}, PUBLIC")

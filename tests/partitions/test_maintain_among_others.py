@@ -243,7 +243,7 @@ def test_a_concurrent_detach_does_not_wait_for_ever(
     with reading(database_url, "a") as reader:
         report = run(engine, patience=patience)
         problem, *_ = of(report, "a").problems
-        assert problem.startswith("detach public.a_y2026_m09: canceling statement")
+        assert problem.startswith("detach public.a_y2026_m09: canceling statement due to statement")
         pid = reader.info.backend_pid
         assert pid in {blocker.pid for blocker in of(report, "a").blockers}
     assert of(report, "b").problems == []
