@@ -86,6 +86,7 @@ def _compare_partitions(
         tables = [table for table in context.sorted_tables if _takes_part(context, table)]
         found = compare.compare(catalog.declared(tables), live, _existing(context, tables, live))
     _guard_drops(upgrade, live)
+    neighbours.spare_inherited(connection, context.dialect.default_schema_name, upgrade.ops)
     neighbours.spare_partitions(connection, upgrade.ops)
     for item in found:
         log.info("Detected %s", item)

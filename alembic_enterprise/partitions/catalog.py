@@ -11,7 +11,7 @@ from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection, Table
 
 from alembic_enterprise import registry, sql
-from alembic_enterprise.partitions.model import TIMES, Policy, check, declared_on
+from alembic_enterprise.partitions.model import TIMES, Policy, declared_on
 from alembic_enterprise.partitions.periods import Range, moment, shift, today
 from alembic_enterprise.sql import Name
 
@@ -117,7 +117,7 @@ def declared(tables: Iterable[Table]) -> dict[Name, PartitionedTable]:
 def _declared(table: Table) -> PartitionedTable:
     spec = declared_on(table)
     if spec is not None:
-        check(table, spec)
+        spec.check(table)
     text = table.dialect_options["postgresql"]["partition_by"]
     return PartitionedTable(
         name=Name(table.schema, table.name),
@@ -176,13 +176,13 @@ BOTH_ENDS = 2
 ALL = SQL("SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = p.oid")
 SAMPLE = SQL("""
 SELECT unnest(CASE WHEN partitions <= {few} THEN made
-                   ELSE made[:2] || made[partitions - 4:] END) AS inhrelid
+                   ELSE made[:2] || made[partitions - 17:] END) AS inhrelid
 FROM (SELECT array_agg(inhrelid ORDER BY inhrelid::bigint) AS made, count(*)::int AS partitions
       FROM pg_catalog.pg_inherits WHERE inhparent = p.oid) AS children""")
-"""The partitions made first and last: enough to know a table that is in order.
+"""The two partitions made first and the 18 made last: enough to know a table that is in order.
 
-Two and five, so that a default partition or a backfilled one among them does no harm. The cast
-keeps the server from walking the index of all oids in search of one table's partitions.
+Among them may be a default partition and backfilled ones. The cast keeps the server from walking
+the index of all oids in search of one table's partitions.
 """
 
 BOUNDS = SQL("""
@@ -252,7 +252,8 @@ def _covered(
     Printing a bound costs the server more than all else that autogenerate does for a partition. So
     where there are very many, a table with a policy is known by a sample: when it has exactly as
     many partitions as there are periods from the first to the newest, they are taken for those.
-    Any other table is read in full; and `partitions()` always reads each bound.
+    Any other table is read in full. So a hole goes unseen only among older partitions, and only
+    when somebody split another of them by hand; `partitions()` always reads each bound.
     """
     naive = {row[0]: row[5] != TIMES[2] for row in rows}
     few = BUDGET // max(1, len(rows))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
 from console import Outcome
 from sqlalchemy import Connection
 
@@ -155,6 +156,33 @@ def test_another_ini_file_can_be_written(program: Callable[..., Outcome], tmp_pa
     assert "alembic -c deploy.ini upgrade head" in outcome.output
     assert (tmp_path / "deploy.ini").exists()
     assert not (tmp_path / "alembic.ini").exists()
+
+
+def test_the_database_and_the_section_can_be_named(
+    program: Callable[..., Outcome], tmp_path: Path, database_url: str
+) -> None:
+    """A password goes into the file, its % as configparser wants it, and nowhere else."""
+    url = "postgresql://somebody:50%25off@localhost:1/shop"
+    outcome = program("init", "-n", "shop", "--url", url, "migrations")
+    assert outcome.code == 0
+    assert "50%" not in outcome.output + outcome.error
+    assert "sqlalchemy.url" not in outcome.output
+    assert "alembic -n shop upgrade head" in outcome.output
+    config = Config(tmp_path / "alembic.ini", ini_section="shop")
+    written = config.get_main_option("sqlalchemy.url")
+    assert written == url.replace("postgresql://", "postgresql+psycopg://")
+    assert program("init", "-c", "b.ini", "-n", "b", "--url", database_url, "b").code == 0
+    assert program("doctor", "-c", "b.ini", "-n", "b").output.startswith("Database alembic_")
+
+
+@pytest.mark.parametrize("name", ["loggers", "DEFAULT", "two words", "a]"])
+def test_a_section_that_configparser_could_not_read_is_refused(
+    program: Callable[..., Outcome], tmp_path: Path, name: str
+) -> None:
+    outcome = program("init", "-n", name, "migrations")
+    assert outcome.code == 1
+    assert "write one word for -n" in outcome.error
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_written_over(program: Callable[..., Outcome], tmp_path: Path) -> None:

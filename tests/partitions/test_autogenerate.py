@@ -213,6 +213,35 @@ def test_a_partition_with_a_model_of_its_own_stays_compared(connection: Connecti
     assert generate(connection, metadata).calls == []
 
 
+def test_what_a_partition_has_from_its_table_is_never_dropped(connection: Connection) -> None:
+    """Its model says nothing of the index and the keys; and one index is its own."""
+    metadata = MetaData()
+    events(metadata, "days")
+    events(
+        metadata,
+        "events",
+        Column("owner", BigInteger, ForeignKey("owners.id")),
+        Index("by_owner", "owner", "at"),
+        UniqueConstraint("owner", "at", name="once"),
+        ForeignKeyConstraint(["id", "at"], ["days.id", "days.at"]),
+    )
+    Table("owners", metadata, Column("id", BigInteger, primary_key=True))
+    upgrade(connection, metadata)
+    run_sql(connection, 'CREATE INDEX "Mixed ""Case" ON events_y2026_m11 (owner)')
+    Table(
+        "events_y2026_m11",
+        metadata,
+        Column("id", BigInteger, primary_key=True),
+        Column("at", DateTime(timezone=True), primary_key=True),
+        Column("owner", BigInteger),
+    )
+    script = generate(connection, metadata)
+    assert script.calls == ["drop_index"]
+    assert "Mixed" in script.upgrade
+    upgrade(connection, metadata)
+    assert generate(connection, metadata).calls == []
+
+
 def test_a_partitioned_partition_with_a_model_of_its_own_is_known_as_partitioned(
     connection: Connection,
 ) -> None:
