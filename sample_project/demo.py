@@ -13,10 +13,15 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from difflib import unified_diff
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from psycopg.sql import SQL, Identifier, Literal
+from sqlalchemy import NullPool, create_engine
+
+from alembic_enterprise import sql
 from alembic_enterprise.errors import ServerError
 from alembic_enterprise.server import temporary_server
 
@@ -137,10 +142,20 @@ def tell(folder: Path, url: str) -> None:
     run(project, "alembic check", expect="No new upgrade operations detected.")
 
     title("A downgrade does not drop rows")
-    run(project, "alembic downgrade -1", expect="holds 1 row", fails=True)
+    run(project, "alembic downgrade -1", expect="holds 1 row", code=255)
     run(project, "alembic current", expect="(head)")
     explain("The database is as it was before. This is what it holds now:")
     run(project, "alembic-enterprise partitions list", expect="payments")
+
+    title("A month passes")
+    explain("Let the database believe so. Now partitions are due:")
+    pretend(url, datetime.now(UTC) + timedelta(days=31))
+    run(project, "alembic-enterprise partitions check", expect="payments", code=3)
+    explain("The job that runs every day creates them, and stops nobody:")
+    run(project, "alembic-enterprise partitions maintain", expect="created")
+    run(project, "alembic-enterprise partitions check", expect="Every policy is true.")
+    explain("Autogenerate knows them, whoever made them:")
+    run(project, "alembic check", expect="No new upgrade operations detected.")
 
 
 def copy_project(project: Path, url: str) -> Path:
@@ -194,10 +209,22 @@ def is_routed(line: str) -> bool:
     return line.endswith(f"_y{year}_m{month}")
 
 
-def run(project: Path, command: str, *, expect: str = "", fails: bool = False) -> list[str]:
+def pretend(url: str, now: datetime) -> None:
+    """Let each new session on a database believe that it is `now` (aware), and show how."""
+    engine = create_engine(url, poolclass=NullPool)
+    statement = SQL("ALTER DATABASE {} SET alembic_enterprise.now = {}").format(
+        Identifier(str(engine.url.database)), Literal(f"{now:%Y-%m-%d %H:%M}+00")
+    )
+    show(f"=> {sql.text_of(statement)}", _BOLD)
+    show()
+    with engine.begin() as connection:
+        sql.execute(connection, statement)
+
+
+def run(project: Path, command: str, *, expect: str = "", code: int = 0) -> list[str]:
     """Show a command and what it prints, and return that.
 
-    Raises `UnexpectedError` unless it prints the expected text, and fails only when it should.
+    Raises `UnexpectedError` unless it prints the expected text and ends with the exit code.
     """
     show(f"$ {command}", _BOLD)
     lines: list[str] = []
@@ -213,8 +240,8 @@ def run(project: Path, command: str, *, expect: str = "", fails: bool = False) -
             lines.append(line.rstrip())
             show(lines[-1])
     show()
-    failed = process.returncode != 0
-    require(failed == fails, f"`{command}` ended with exit code {process.returncode}")
+    ended = process.returncode
+    require(ended == code, f"`{command}` ended with exit code {ended}")
     require(expect in "\n".join(lines), f"`{command}` did not print {expect!r}")
     return lines
 
