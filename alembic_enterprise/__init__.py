@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from alembic_enterprise.partitions.model import RangePartitions
+    from alembic_enterprise.shards.model import HashShards
 
-__all__ = ["RangePartitions"]
+__all__ = ["HashShards", "RangePartitions"]
 
-_HOMES = {"RangePartitions": "alembic_enterprise.partitions.model"}
+_HOMES = {
+    "HashShards": "alembic_enterprise.shards.model",
+    "RangePartitions": "alembic_enterprise.partitions.model",
+}
 
 
 def __getattr__(name: str) -> Any:

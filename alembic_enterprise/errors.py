@@ -4,6 +4,7 @@
     ├── DeclarationError        a model declares something PostgreSQL cannot do
     ├── MismatchError           models and database differ in a way no migration can mend
     ├── OperationError          an operation was given arguments it cannot use
+    ├── PlacementError          where a key belongs cannot be computed
     ├── LockedError             a lock could not be had in the time allowed
     ├── StepError               a step of a maintenance run failed
     ├── ConfigurationError      env.py, alembic.ini or the command line lack something
@@ -27,6 +28,10 @@ class MismatchError(EnterpriseError):
 
 class OperationError(EnterpriseError):
     """An operation was given arguments it cannot use."""
+
+
+class PlacementError(EnterpriseError):
+    """The partition of a key cannot be computed from its values."""
 
 
 class LockedError(EnterpriseError):

@@ -27,3 +27,17 @@ class Finding:
     message: str
     evidence: dict[str, Any] = field(default_factory=dict[str, Any])
     operations: tuple[Operation, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """The finding as JSON values; operations by the names and arguments of Alembic's `op`."""
+        return {
+            "rule": self.rule,
+            "severity": self.severity,
+            "table": self.table,
+            "message": self.message,
+            "evidence": self.evidence,
+            "operations": [
+                {"name": operation.operation_name, "arguments": operation.arguments()}
+                for operation in self.operations
+            ],
+        }

@@ -9,7 +9,7 @@ It is no entry point: before Alembic 1.20.1 a plugin's entry point made `import 
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
@@ -20,14 +20,21 @@ from alembic.util import DispatchPriority, PriorityDispatchResult
 from sqlalchemy import Table
 
 from alembic_enterprise import neighbours, reflection
+from alembic_enterprise.errors import MismatchError
 from alembic_enterprise.operation import Operation, execute, refuse_translation, render, reported
 from alembic_enterprise.partitions import catalog, compare
+from alembic_enterprise.partitions import operations as partition_operations
 from alembic_enterprise.partitions.catalog import Catalog
-from alembic_enterprise.partitions.operations import OPERATIONS
+from alembic_enterprise.shards import catalog as shard_catalog
+from alembic_enterprise.shards import compare as shard_compare
+from alembic_enterprise.shards import operations as shard_operations
+from alembic_enterprise.shards.catalog import ShardedTable
 from alembic_enterprise.sql import Name
 
 log = logging.getLogger("alembic.autogenerate.partitions")
 """Below Alembic's own logger, which alembic.ini shows on the terminal."""
+
+OPERATIONS = [*partition_operations.OPERATIONS, *shard_operations.OPERATIONS]
 
 NAME = "alembic_enterprise.partitions"
 """What `autogenerate_plugins=["alembic_enterprise.*"]` matches."""
@@ -82,16 +89,44 @@ def _compare_partitions(
         return PriorityDispatchResult.CONTINUE
     with reported():
         refuse_translation(connection)
-        live = catalog.read(connection)
-        tables = [table for table in context.sorted_tables if _takes_part(context, table)]
-        found = compare.compare(catalog.declared(tables), live, _existing(context, tables, live))
-    _guard_drops(upgrade, live)
+        live, shards = catalog.read(connection), shard_catalog.read(connection)
+        found = _found(context, live, shards)
+    _guard_drops(upgrade, live, shards)
     neighbours.spare_inherited(connection, context.dialect.default_schema_name, upgrade.ops)
     neighbours.spare_partitions(connection, upgrade.ops)
     for item in found:
         log.info("Detected %s", item)
     upgrade.ops.extend(found)
     return PriorityDispatchResult.CONTINUE
+
+
+def _found(
+    context: AutogenContext, live: Catalog, shards: Mapping[Name, ShardedTable]
+) -> list[Operation]:
+    """What makes the live partitions and shards those that the models declare."""
+    tables = [table for table in context.sorted_tables if _takes_part(context, table)]
+    existing = _existing(context, tables, live)
+    sharded = shard_catalog.declared(tables)
+    for remark in shard_compare.unfinished(sharded, shards, live.resolve):
+        log.info(remark)
+    return _together(
+        lambda: compare.compare(catalog.declared(tables), live, existing),
+        lambda: shard_compare.compare(sharded, shards, live.resolve),
+    )
+
+
+def _together(*comparisons: Callable[[], list[Operation]]) -> list[Operation]:
+    """What all comparisons find; or, in one `MismatchError`, what no migration can mend."""
+    found: list[Operation] = []
+    problems: list[str] = []
+    for comparison in comparisons:
+        try:
+            found += comparison()
+        except MismatchError as error:
+            problems.append(str(error))
+    if problems:
+        raise MismatchError("\n".join(problems))
+    return found
 
 
 def _takes_part(context: AutogenContext, table: Table) -> bool:
@@ -113,14 +148,16 @@ def _existing(context: AutogenContext, tables: Sequence[Table], live: Catalog) -
     }
 
 
-def _guard_drops(upgrade: UpgradeOps, live: Catalog) -> None:
+def _guard_drops(upgrade: UpgradeOps, live: Catalog, shards: Mapping[Name, ShardedTable]) -> None:
     """Before a partitioned table is dropped, look for rows in its partitions."""
     guarded: list[MigrateOperation] = []
     for operation in upgrade.ops:
         if isinstance(operation, DropTableOp):
             name = Name(operation.schema, operation.table_name)
-            table = live.tables.get(live.resolve(name))
-            guarded += compare.dropped(name, table, live.now) if table else []
+            if table := live.tables.get(live.resolve(name)):
+                guarded += compare.dropped(name, table, live.now)
+            if sharded := shards.get(live.resolve(name)):
+                guarded += shard_compare.dropped(name, sharded)
         guarded.append(operation)
     upgrade.ops[:] = guarded
 

@@ -169,7 +169,8 @@ def requirements(packages: str) -> list[str]:
     ours = ["--editable", ".[embedded,test]"]
     if packages == "lowest":
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        return [*ours, *(bound.replace(">=", "==") for bound in project["dependencies"])]
+        bounds = [*project["dependencies"], *project["optional-dependencies"]["numpy"]]
+        return [*ours, *(bound.replace(">=", "==") for bound in bounds)]
     if packages == "sqlalchemy-2.0":
         return [*ours, "sqlalchemy<2.1"]
     return ours

@@ -29,7 +29,7 @@ def check_command(
     context: click.Context,
     tables: tuple[str, ...],
     target: Target,
-    min_headroom: int,
+    min_headroom: int | None,
     form: str,
 ) -> None:
     """Look at every table with a policy and say what needs attention. Changes nothing.
@@ -61,11 +61,13 @@ def check_command(
     if form == "json":
         write(json.dumps(document(findings), indent=2))
     else:
-        write("\n".join(map(_line, findings)) or "Every policy is true.")
+        write("\n".join(map(line, findings)) or "Every policy is true.")
     context.exit(exit_code(findings))
 
 
-def _findings(connection: "Connection", only: frozenset[str], min_headroom: int) -> "list[Finding]":
+def _findings(
+    connection: "Connection", only: frozenset[str], min_headroom: int | None
+) -> "list[Finding]":
     from alembic_enterprise.partitions.advise import advise  # noqa: PLC0415  # --help stays fast
     from alembic_enterprise.partitions.inspection import inspect  # noqa: PLC0415  # as above
 
@@ -77,6 +79,7 @@ COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
 """Of the severities, on a terminal."""
 
 
-def _line(found: "Finding") -> str:
+def line(found: "Finding") -> str:
+    """A finding on one line."""
     severity = click.style(f"{found.severity}:", fg=COLOURS[found.severity])
     return f"{severity} {printable(found.table)}: {printable(found.message)} [{found.rule}]"

@@ -26,10 +26,9 @@ tables_argument = click.argument("tables", metavar="[TABLE]...", nargs=-1)
 min_headroom_option = click.option(
     "--min-headroom",
     type=click.IntRange(0),
-    default=1,
-    show_default=True,
     metavar="PERIODS",
-    help="Exit with 3 when fewer than so many periods after the current one have partitions.",
+    help="Exit with 3 when fewer than so many periods after the current one have partitions.  "
+    "[default: 1; 0 for a policy with ahead=0]",
 )
 format_option = click.option(
     "--format",
@@ -83,7 +82,7 @@ def maintain_command(
     yes: bool,  # a flag of the command line
     lock_timeout: int,
     attempts: int,
-    min_headroom: int,
+    min_headroom: int | None,
     no_analyze: bool,  # a flag of the command line
     metrics_file: Path | None,
     form: str,
@@ -174,7 +173,7 @@ def _write_metrics(file: Path, report: "Report") -> None:
     path.replace(file)
 
 
-def _json(report: "Report", min_headroom: int) -> str:
+def _json(report: "Report", min_headroom: int | None) -> str:
     from alembic_enterprise.partitions.report import document  # noqa: PLC0415  # as above
 
     return json.dumps(document(report, min_headroom), indent=2)

@@ -16,7 +16,8 @@ from alembic_enterprise.jobs import render
 from alembic_enterprise.jobs.schedule import Schedule
 from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.catalog import PartitionedTable
-from alembic_enterprise.partitions.model import NAME_BYTES, Policy
+from alembic_enterprise.partitions.declaration import NAME_BYTES
+from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 
 

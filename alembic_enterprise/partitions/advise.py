@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from alembic_enterprise.finding import Finding, Severity
 from alembic_enterprise.partitions.catalog import Partition
-from alembic_enterprise.partitions.due import bounds, due, headroom, is_short
+from alembic_enterprise.partitions.due import bounds, due, headroom, is_short, least_headroom
 from alembic_enterprise.partitions.inspection import Attributes, Inspection
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.partitions.periods import floor, today
@@ -21,15 +21,15 @@ BUDGET = 0.5
 """Share of the lock table that one statement over all partitions may take without a remark."""
 
 
-def advise(inspection: Inspection, min_headroom: int = 1) -> list[Finding]:
-    """All findings on one table; `min_headroom` counts periods of its policy."""
+def advise(inspection: Inspection, min_headroom: int | None = None) -> list[Finding]:
+    """All findings on one table; `min_headroom` counts periods, as `due.least_headroom` says."""
     found = list(headroom_short(inspection, min_headroom))
     for rule in RULES:
         found += rule(inspection)
     return found
 
 
-def headroom_short(inspection: Inspection, min_headroom: int) -> Iterator[Finding]:
+def headroom_short(inspection: Inspection, min_headroom: int | None) -> Iterator[Finding]:
     """The last partition ends soon: rows after it are refused, or fall into the default one."""
     table, policy = inspection.table, inspection.table.policy
     if policy is None:
@@ -42,7 +42,10 @@ def headroom_short(inspection: Inspection, min_headroom: int) -> Iterator[Findin
             "error",
             str(table.name),
             f"partitions end in {days:.1f} days: run `alembic-enterprise partitions maintain`",
-            {"headroom_seconds": left.total_seconds(), "min_headroom_periods": min_headroom},
+            {
+                "headroom_seconds": left.total_seconds(),
+                "min_headroom_periods": least_headroom(policy, min_headroom),
+            },
         )
 
 
@@ -275,19 +278,5 @@ def document(findings: Sequence[Finding]) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "exit_code": exit_code(findings),
-        "findings": [_plain(found) for found in findings],
-    }
-
-
-def _plain(found: Finding) -> dict[str, Any]:
-    return {
-        "rule": found.rule,
-        "severity": found.severity,
-        "table": found.table,
-        "message": found.message,
-        "evidence": found.evidence,
-        "operations": [
-            {"name": operation.operation_name, "arguments": operation.arguments()}
-            for operation in found.operations
-        ],
+        "findings": [found.plain() for found in findings],
     }

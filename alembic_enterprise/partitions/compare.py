@@ -66,17 +66,19 @@ def mismatch(declared: PartitionedTable, live: PartitionedTable | None) -> str |
     if declared.key is None and live is not None and live.key is not None:
         return (
             f"{declared.name}: the database has it partitioned by {live.key}, the model does not. "
-            'Declare RangePartitions(...), or postgresql_partition_by="..." to keep partitions by '
-            "hand, in the model's __table_args__"
+            'Declare RangePartitions(...) or HashShards(...), or postgresql_partition_by="..." to '
+            "keep partitions by hand, in the model's __table_args__"
         )
     if declared.key is None:
         return None
     if live is None:
+        by_hash = declared.key.strategy == "HASH"
+        attach = "FOR VALUES WITH (MODULUS 1, REMAINDER 0)" if by_hash else "op.attach_partition"
         return (
             f"{declared.name}: the model declares PARTITION BY {declared.key}, but the "
             "database has a plain table, which ALTER TABLE cannot partition. Create a partitioned "
             "table under a new name, attach the old one to it as a partition "
-            "(op.attach_partition) and swap the names; or take the declaration out of the model"
+            f"({attach}) and swap the names; or take the declaration out of the model"
         )
     if _same_key(declared, live):
         return None

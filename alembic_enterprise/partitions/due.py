@@ -182,10 +182,21 @@ def headroom(table: PartitionedTable, now: datetime, policy: Policy) -> timedelt
     return None if holding.upper is None else holding.upper - here
 
 
-def is_short(table: PartitionedTable, now: datetime, policy: Policy, periods: int) -> bool:
-    """Whether fewer than so many whole periods after the current one are covered without a gap."""
+def least_headroom(policy: Policy, periods: int | None) -> int:
+    """So many periods after the current one are enough: one, unless the policy asks for none."""
+    return min(1, policy.ahead) if periods is None else periods
+
+
+def is_short(
+    table: PartitionedTable, now: datetime, policy: Policy, periods: int | None = None
+) -> bool:
+    """Whether fewer than so many whole periods after the current one are covered without a gap.
+
+    Without a number, `least_headroom` says how many.
+    """
     current = _current(policy, now)
-    _, end = bounds(table, policy, current, shift(current, policy.every, periods + 1))
+    least = least_headroom(policy, periods)
+    _, end = bounds(table, policy, current, shift(current, policy.every, least + 1))
     holding = held(table.covered, clock(table, now, policy))
     return holding is None or (holding.upper is not None and holding.upper < end)
 

@@ -1,33 +1,25 @@
 """RangePartitions: what a model declares, and the policy that follows from it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from typing import Any, Literal, Self, cast, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sqlalchemy import (
-    Column,
-    Constraint,
-    Date,
-    DateTime,
-    Index,
-    PrimaryKeyConstraint,
-    Table,
-    TypeDecorator,
-    UniqueConstraint,
-    event,
-)
-from sqlalchemy.schema import SchemaItem
+from sqlalchemy import Column, Date, DateTime, Table, TypeDecorator
 
 from alembic_enterprise.errors import DeclarationError
+from alembic_enterprise.partitions.declaration import (
+    Declaration,
+    check_length,
+    check_unique_keys,
+    declaration_on,
+    words,
+)
 from alembic_enterprise.partitions.periods import SUFFIX_BYTES, Every, floor
 
 OnExpire = Literal["detach", "drop", "archive"]
 """What becomes of a partition that is no longer retained."""
-
-NAME_BYTES = 63
-"""Longest identifier in bytes (NAMEDATALEN - 1, PostgreSQL docs, "Identifiers")."""
 
 TIMES = ("date", "timestamp without time zone", "timestamp with time zone")
 """Key types, as `format_type` prints them."""
@@ -64,10 +56,10 @@ class Policy:
     def __post_init__(self) -> None:
         """Raise `DeclarationError` when a value cannot be used."""
         if self.every not in get_args(Every):
-            raise DeclarationError(f"every={self.every!r}: write one of {_words(get_args(Every))}")
+            raise DeclarationError(f"every={self.every!r}: write one of {words(get_args(Every))}")
         if self.on_expire not in get_args(OnExpire):
-            words = _words(get_args(OnExpire))
-            raise DeclarationError(f"on_expire={self.on_expire!r}: write one of {words}")
+            known = words(get_args(OnExpire))
+            raise DeclarationError(f"on_expire={self.on_expire!r}: write one of {known}")
         if (self.on_expire == "archive") != (self.archive is not None):
             raise DeclarationError(
                 'on_expire="archive" and archive="..." (the schema to move to) go together: '
@@ -121,11 +113,7 @@ def _whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _words(values: Iterable[str]) -> str:
-    return ", ".join(f'"{value}"' for value in values)
-
-
-class RangePartitions(SchemaItem):
+class RangePartitions(Declaration):
     """Declares that a table lives in range partitions by time.
 
     Goes into `__table_args__` or `Table(...)` and sets `PARTITION BY` itself:
@@ -156,6 +144,7 @@ class RangePartitions(SchemaItem):
     """
 
     __visit_name__ = "range_partitions"
+    strategy = "RANGE"
 
     def __init__(
         self,
@@ -174,6 +163,7 @@ class RangePartitions(SchemaItem):
         """Take the declaration; the table is checked once all its columns are known."""
         first = None if start is None else day(start).isoformat()
         self.key = key
+        self.keys = (key,)
         self.policy = Policy(
             every, ahead, retain, timezone, first, default, on_expire, hold, archive
         )
@@ -187,75 +177,18 @@ class RangePartitions(SchemaItem):
                 written.append(f"{field.name}={value!r}")
         return f"RangePartitions({self.key!r}, {', '.join(written)})"
 
-    def _set_parent(self, parent: Any, **_: Any) -> None:
-        """Attach to a table (the hook of every SchemaItem) and check it when it is complete."""
-        before = declared_on(parent)
-        if before is not None and repr(before) != repr(self):
-            raise DeclarationError(
-                f"{parent.fullname}: two RangePartitions on one table; keep one of them"
-            )
-        if before is None and parent.kwargs.get("postgresql_partition_by") is not None:
-            raise DeclarationError(
-                f"{parent.fullname}: RangePartitions sets PARTITION BY itself; "
-                "remove postgresql_partition_by"
-            )
-        parent.kwargs["postgresql_partition_by"] = PartitionBy(self.key, self)
-        event.listen(parent, "after_parent_attach", self._check)
-
-    def _check(self, table: Table, _metadata: object) -> None:
-        check(table, self)
-        name = _key_column(table, self).name  # `key` may be what Python calls the column
-        table.kwargs["postgresql_partition_by"] = PartitionBy(name, self)
-
-
-class PartitionBy(str):
-    """The text of PARTITION BY, which remembers the declaration that it comes from.
-
-    As an option of the table it goes where the table goes, through `Table.to_metadata()` too, and
-    in a migration script it is plain text.
-    """
-
-    __slots__ = ("spec",)
-
-    spec: RangePartitions
-
-    def __new__(cls, column: str, spec: RangePartitions) -> Self:
-        """Compose the text for one column."""
-        text = super().__new__(cls, f"RANGE ({quoted(column)})")
-        text.spec = spec
-        return text
-
-
-def quoted(name: str) -> str:
-    """An identifier in double quotes."""
-    return '"' + name.replace('"', '""') + '"'
+    def check(self, table: Table) -> None:
+        """Raise `DeclarationError` unless PostgreSQL can partition `table` like this."""
+        [column] = self.key_columns(table)
+        _check_column(table, column)
+        check_unique_keys(table, [column], "partition column")
+        check_length(table, SUFFIX_BYTES[self.policy.every])
 
 
 def declared_on(table: Table) -> RangePartitions | None:
     """The declaration on a table, if it has one."""
-    text = table.kwargs.get("postgresql_partition_by")
-    return text.spec if isinstance(text, PartitionBy) else None
-
-
-def check(table: Table, spec: RangePartitions) -> None:
-    """Raise `DeclarationError` unless PostgreSQL can partition `table` as `spec` says."""
-    column = _key_column(table, spec)
-    _check_column(table, column)
-    for constraint in _unique_keys(table):
-        _check_unique(table, column, constraint)
-    _check_length(table, spec.policy)
-
-
-def _key_column(table: Table, spec: RangePartitions) -> Column[Any]:
-    column = table.columns.get(spec.key)
-    if column is None:
-        column = next((item for item in table.columns if item.name == spec.key), None)
-    if column is None:
-        names = _words(item.name for item in table.columns)
-        raise DeclarationError(
-            f'{table.fullname}: RangePartitions("{spec.key}"): no such column; it has {names}'
-        )
-    return column
+    spec = declaration_on(table)
+    return spec if isinstance(spec, RangePartitions) else None
 
 
 def _check_column(table: Table, column: Column[Any]) -> None:
@@ -284,42 +217,3 @@ def key_type(column: Column[Any]) -> str | None:
     if isinstance(kind, DateTime):
         return TIMES[2] if kind.timezone else TIMES[1]
     return None
-
-
-def _unique_keys(table: Table) -> list[Constraint | Index]:
-    keys: list[Constraint | Index] = [
-        item
-        for item in table.constraints
-        if isinstance(item, PrimaryKeyConstraint | UniqueConstraint) and item.columns
-    ]
-    return [*keys, *(index for index in table.indexes if index.unique)]
-
-
-def _check_unique(table: Table, column: Column[Any], key: Any) -> None:
-    names = [item.name for item in key.columns]
-    if column.name in names:
-        return
-    corrected = _words([*names, column.name])
-    if isinstance(key, PrimaryKeyConstraint):
-        kind, advice = "the primary key", f"PrimaryKeyConstraint({corrected})"
-    elif isinstance(key, UniqueConstraint):
-        kind, advice = "a unique constraint", f"UniqueConstraint({corrected})"
-    else:
-        kind, advice = (
-            f"the unique index {key.name}",
-            f'Index("{key.name}", {corrected}, unique=True)',
-        )
-    raise DeclarationError(
-        f"{table.fullname}: {kind} ({', '.join(names)}) lacks the partition column {column.name}, "
-        f"and PostgreSQL can only keep it unique inside one partition: write {advice}"
-    )
-
-
-def _check_length(table: Table, policy: Policy) -> None:
-    length = len(table.name.encode()) + SUFFIX_BYTES[policy.every]
-    if length > NAME_BYTES:
-        longest = NAME_BYTES - SUFFIX_BYTES[policy.every]
-        raise DeclarationError(
-            f"{table.fullname}: the names of its partitions would have {length} bytes, and "
-            f"PostgreSQL cuts names at {NAME_BYTES}: shorten the table's name to {longest} bytes"
-        )

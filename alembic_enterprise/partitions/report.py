@@ -56,7 +56,7 @@ class TableReport:
         """Time from `now` to the end of the partitions; None when they have no end."""
         return headroom(self.table, self.now, self.policy)
 
-    def is_short(self, periods: int) -> bool:
+    def is_short(self, periods: int | None) -> bool:
         """Whether fewer than so many periods after the current one have partitions."""
         return is_short(self.table, self.now, self.policy, periods)
 
@@ -75,7 +75,7 @@ class Report:
     other: Blocker | None = None
     statements: list[str] | None = None
 
-    def exit_code(self, min_headroom: int) -> int:
+    def exit_code(self, min_headroom: int | None) -> int:
         """What the job's process ends with: `EXIT_CODES` tells the meaning.
 
         A dry run has changed nothing, so its headroom is none to judge.
@@ -90,7 +90,7 @@ class Report:
         return any(table.problems for table in self.tables)
 
 
-def document(report: Report, min_headroom: int) -> dict[str, Any]:
+def document(report: Report, min_headroom: int | None) -> dict[str, Any]:
     """What `partitions maintain --format json` prints, as schemas/partitions-maintain... says."""
     return {
         "format_version": FORMAT_VERSION,

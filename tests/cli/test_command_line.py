@@ -188,14 +188,15 @@ def test_no_color_is_respected(engine: Engine, database_url: str) -> None:
     assert "\x1b[" not in in_terminal(refused, NO_COLOR="1")
 
 
-def test_ctrl_c_ends_it_without_a_traceback() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_it_without_a_traceback(number: signal.Signals) -> None:
     """The server accepts, and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"postgresql://somebody@127.0.0.1:{server.getsockname()[1]}/d"
         program = [str(PROGRAM), "doctor", "--url", url]
         with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
             client, _ = server.accept()
-            running.send_signal(signal.SIGINT)
+            running.send_signal(number)
             output, error = running.communicate(timeout=30)
             client.close()
     assert (running.returncode, output, error.strip()) == (130, b"", b"")

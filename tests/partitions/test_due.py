@@ -284,5 +284,10 @@ def test_a_short_month_after_a_long_one_is_no_short_headroom() -> None:
     assert not is_short(table(*months(1, 2)), evening, Policy("month", ahead=1), 1)
 
 
+@pytest.mark.parametrize(("ahead", "short"), [(0, False), (1, True)])
+def test_a_policy_that_asks_for_nothing_ahead_is_not_short(ahead: int, short: bool) -> None:
+    assert is_short(table(*months(11, 11)), NOW, Policy("month", ahead=ahead)) is short
+
+
 def test_a_hole_in_the_present_is_short_whatever_comes() -> None:
     assert is_short(table(*months(12, 13)), NOW, Policy("month"), 0)

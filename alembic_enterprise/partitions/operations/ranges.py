@@ -184,6 +184,7 @@ class DropRangePartitions(_RangePartitions):
         values = self._values() | {
             "whole_table": Literal(self.whole_table),
             "drop_rows": Literal(self.drop_rows),
+            "operation": Literal(self.operation_name),
             "keep": Literal(self.keep),
             "keep_unit": Literal(self.keep_every or self.every),
             "keep_step": Literal(_interval(self.keep_every or self.every)),

@@ -1,0 +1,187 @@
+"""Pieces of PL/pgSQL that create and drop partitions of any kind, for blocks to be made of.
+
+The block around them declares `parent`, the partitioned table, and `ownership`; the rest of what
+they use stands in `CREATION_VARIABLES` and `DROP_VARIABLES`. `missing` is a partition to create:
+its `label`, the name it should have, and its `bound`, as ATTACH PARTITION wants it.
+"""
+
+from typing import LiteralString
+
+CREATION_VARIABLES: LiteralString = """    missing record;
+    table_row pg_catalog.pg_class;
+    place name;
+    storage_parameters text;
+    label text;
+    child text;
+    command text;
+"""
+
+TEMPLATE: LiteralString = """
+    SELECT * INTO table_row FROM pg_catalog.pg_class WHERE oid = parent;
+    SELECT nspname INTO place FROM pg_catalog.pg_namespace WHERE oid = table_row.relnamespace;
+    -- A partitioned table has no storage parameters: the newest partition shows them.
+    SELECT array_to_string(c.reloptions, ', ') INTO storage_parameters
+    FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent = parent AND c.relkind = 'r' ORDER BY c.oid::bigint DESC LIMIT 1;
+"""
+"""Looks at what each partition is made after. Lock the table first, so that it stays so."""
+
+CREATE: LiteralString = """
+        -- A name is only a label: when it is taken, the next free number follows it.
+        label := missing.label;
+        FOR number IN 2..1000 LOOP
+            EXIT WHEN octet_length(label) > 63
+                   OR to_regclass(format('%I.%I', place, label)) IS NULL
+                  AND to_regtype(format('%I.%I', place, label)) IS NULL;
+            label := missing.label || '_' || number;
+        END LOOP;
+        IF octet_length(label) > 63 THEN
+            RAISE EXCEPTION '%: the name of partition % has more than 63 bytes: '
+                'shorten the name of the table', parent, label USING ERRCODE = {refused};
+        END IF;
+        child := format('%I.%I', place, label);
+        EXECUTE format(
+            'CREATE %sTABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED '
+            'INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING COMMENTS '
+            'INCLUDING STATISTICS)%s%s%s',
+            CASE table_row.relpersistence WHEN 'u' THEN 'UNLOGGED ' END, child, parent,
+            (SELECT format(' USING %I', amname) FROM pg_catalog.pg_am WHERE oid = table_row.relam),
+            ' WITH (' || storage_parameters || ')',
+            (SELECT format(' TABLESPACE %I', spcname) FROM pg_catalog.pg_tablespace
+             WHERE oid = table_row.reltablespace));
+        EXECUTE format('COMMENT ON TABLE %s IS %L', child,
+                       ownership || 'partition of ' || place || '.' || table_row.relname);
+"""
+"""Creates `child`, a table of its own that is like `parent`."""
+
+COPY_ATTRIBUTES: LiteralString = """
+        -- LIKE leaves these behind: owner, grants, row security and replica identity.
+        IF table_row.relowner <> (SELECT relowner FROM pg_catalog.pg_class
+                                  WHERE oid = child::regclass) THEN
+            EXECUTE format('ALTER TABLE %s OWNER TO %s', child, table_row.relowner::regrole);
+        END IF;
+        FOR command IN
+            SELECT DISTINCT format('REVOKE ALL ON TABLE %s FROM %s', child,
+                                   CASE grantee WHEN 0 THEN 'PUBLIC'
+                                                ELSE grantee::regrole::text END)
+            FROM pg_catalog.pg_class AS c, aclexplode(c.relacl)
+            WHERE c.oid = child::regclass AND grantee <> c.relowner
+        LOOP
+            EXECUTE command;
+        END LOOP;
+        FOR command IN
+            SELECT format('GRANT %s%s ON TABLE %s TO %s%s', privilege_type, columns, child,
+                          CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+                          CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END)
+            FROM (SELECT table_row.relacl AS acl, NULL AS columns
+                  UNION ALL
+                  SELECT attacl, format(' (%I)', attname) FROM pg_catalog.pg_attribute
+                  WHERE attrelid = parent AND attacl IS NOT NULL) AS sources, aclexplode(acl)
+            WHERE grantee <> table_row.relowner
+            UNION ALL
+            SELECT format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', child)
+            WHERE table_row.relrowsecurity
+            UNION ALL
+            SELECT format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', child)
+            WHERE table_row.relforcerowsecurity
+            UNION ALL
+            SELECT format('ALTER TABLE %s REPLICA IDENTITY %s', child,
+                          CASE table_row.relreplident WHEN 'f' THEN 'FULL' ELSE 'NOTHING' END)
+            WHERE table_row.relreplident IN ('f', 'n')
+        LOOP
+            EXECUTE command;
+        END LOOP;
+"""
+
+ATTACH: LiteralString = """
+        EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s %s', parent, child, missing.bound);
+        FOR command IN  -- the index came with ATTACH
+            SELECT format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', child, c.relname)
+            FROM pg_catalog.pg_index AS x
+            JOIN pg_catalog.pg_inherits AS i ON i.inhparent = x.indexrelid
+            JOIN pg_catalog.pg_index AS own ON own.indexrelid = i.inhrelid
+            JOIN pg_catalog.pg_class AS c ON c.oid = own.indexrelid
+            WHERE table_row.relreplident = 'i'
+              AND x.indrelid = parent AND x.indisreplident AND own.indrelid = child::regclass
+        LOOP
+            EXECUTE command;
+        END LOOP;
+"""
+
+REFUSE_OLD_SNAPSHOT: LiteralString = """
+    IF current_setting('transaction_isolation') NOT LIKE 'read %' THEN
+        RAISE EXCEPTION '%: a transaction that is % does not see the rows written since it began: '
+            'run this migration with the isolation level READ COMMITTED', parent,
+            upper(current_setting('transaction_isolation')) USING ERRCODE = {refused};
+    END IF;
+"""
+
+SEE_ALL_ROWS: LiteralString = """
+    -- Row security must not hide rows from us: rather an error.
+    PERFORM set_config('row_security', 'off', true);
+"""
+
+SEE_AS_BEFORE: LiteralString = """
+    PERFORM set_config('row_security', session_row_security, true);
+"""
+
+DROP_VARIABLES: LiteralString = """    drop_rows constant boolean := {drop_rows};
+    session_row_security constant text := current_setting('row_security');
+    wanted regclass[];
+    partition regclass;
+    is_foreign boolean;
+    is_locked boolean;
+    rows_held bigint;
+"""
+
+
+def drop(find: LiteralString) -> LiteralString:
+    """Counts rows under the lock that keeps new ones out, and drops only what is empty.
+
+    `find` is the statement that selects the partitions INTO `wanted`.
+    """
+    return (
+        "\n    IF NOT drop_rows THEN"
+        + REFUSE_OLD_SNAPSHOT
+        + "    END IF;"
+        + SEE_ALL_ROWS
+        + """
+    -- Counted first, while nobody waits for a lock; then again under the one that keeps rows out.
+    FOREACH is_locked IN ARRAY ARRAY[false, true] LOOP
+        IF is_locked THEN
+            EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', parent);
+        END IF;
+"""
+        + find
+        + """
+        CONTINUE WHEN drop_rows;
+        FOREACH partition IN ARRAY coalesce(wanted, '{{}}') LOOP
+            -- What a foreign table points at is not ours to drop: it is detached, and loses no row.
+            CONTINUE WHEN (SELECT relkind = 'f' FROM pg_catalog.pg_class WHERE oid = partition);
+            IF is_locked THEN
+                EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
+            END IF;
+            EXECUTE format('SELECT count(*) FROM (SELECT FROM %s LIMIT %s) AS held', partition,
+                           CASE WHEN is_locked THEN '1' ELSE 'ALL' END) INTO rows_held;
+            IF rows_held > 0 THEN
+                RAISE EXCEPTION '%: partition % holds % row(s). Move them away, or pass '
+                    'drop_rows=True to op.% to lose them', parent, partition, rows_held,
+                    {operation} USING ERRCODE = {refused};
+            END IF;
+        END LOOP;
+    END LOOP;
+    FOREACH partition IN ARRAY coalesce(wanted, '{{}}') LOOP
+        is_foreign := (SELECT relkind = 'f' FROM pg_catalog.pg_class WHERE oid = partition);
+        -- A partition that foreign keys refer to cannot be dropped in place. Any other is:
+        -- detaching gives it foreign keys of its own, one for each partition they refer to.
+        IF is_foreign OR EXISTS (SELECT FROM pg_catalog.pg_constraint
+                                 WHERE contype = 'f' AND confrelid = partition) THEN
+            EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, partition);
+        END IF;
+        IF NOT is_foreign THEN
+            EXECUTE format('DROP TABLE %s', partition);
+        END IF;
+    END LOOP;
+"""
+        + SEE_AS_BEFORE
+    )

@@ -1,0 +1,1 @@
+"""Shards by hash: declaration, placement, catalog, operations and comparison."""

@@ -1,0 +1,111 @@
+"""Why autogenerate emits something: the declared shards against the live ones.
+
+Growing a table online takes hours, in which its shards are of more than one modulus. That is a
+state in order as long as every row has its shard: nothing is proposed, whether the model already
+declares the count that the table grows towards or still the one it comes from. The same goes for
+a table of which one shard was split by hand. `unfinished` tells of it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from alembic_enterprise.errors import MismatchError
+from alembic_enterprise.operation import Operation
+from alembic_enterprise.shards.catalog import ShardedTable
+from alembic_enterprise.shards.moduli import fits, holes, splits
+from alembic_enterprise.shards.operations import (
+    CreateHashShards,
+    DropHashShards,
+    GrowHashShards,
+)
+from alembic_enterprise.sql import Name
+
+
+def compare(
+    declared: Mapping[Name, ShardedTable],
+    live: Mapping[Name, ShardedTable],
+    resolve: Callable[[Name], Name],
+) -> list[Operation]:
+    """Operations that make the live shards what the models declare.
+
+    Whether a table is partitioned at all, and by the key declared, is for
+    `alembic_enterprise.partitions.compare` to say, which knows every table.
+
+    Args:
+        declared: the sharded tables of the models that take part.
+        live: the sharded tables of the database, by their full names.
+        resolve: fills in the schema of a declared name.
+
+    Raises:
+        MismatchError: when no operation leads from the live shards to the declared ones. All such
+            tables are named at once.
+    """
+    pairs = [(table, live.get(resolve(name))) for name, table in declared.items()]
+    problems = [text for table, found in pairs if found and (text := mismatch(table, found))]
+    if problems:
+        raise MismatchError("\n".join(problems))
+    return [operation for table, found in pairs for operation in _operations(table, found)]
+
+
+def dropped(name: Name, live: ShardedTable) -> list[Operation]:
+    """What goes before the `drop_table` of a table with shards of ours: those, if empty."""
+    if not any(shard.owned for shard in live.shards):
+        return []
+    return [DropHashShards(name.name, live.count, schema=name.schema, whole_table=True)]
+
+
+def mismatch(declared: ShardedTable, live: ShardedTable) -> str | None:
+    """Why the live shards cannot become the declared ones, or None."""
+    if not live.plain:
+        return (
+            f"{declared.name}: the database hashes {live.key} with a nondeterministic collation or "
+            "an operator class of its own, and no client can tell in which shard a value is. "
+            "Build a new table without it and move the rows"
+        )
+    if not live.shards:
+        return None
+    count, smallest = declared.count, live.moduli[0]
+    if count < smallest and smallest % count == 0:
+        return (
+            f"{declared.name}: the model declares count={count}, but the database has "
+            f"{live.count} shards. Write count={live.count}, or merge them first, which locks the "
+            f"table while rows are copied: op.shrink_hash_shards({declared.name.name!r}, "
+            f"count={count})"
+        )
+    if not fits(live.moduli, count):
+        return (
+            f"{declared.name}: the model declares count={count}, but the database has shards of "
+            f"modulus {' and '.join(map(str, live.moduli))}, and each modulus must divide the next "
+            f"larger one. Declare count={live.count} or a multiple of it, or build a new table and "
+            "move the rows"
+        )
+    return None
+
+
+def unfinished(
+    declared: Mapping[Name, ShardedTable],
+    live: Mapping[Name, ShardedTable],
+    resolve: Callable[[Name], Name],
+) -> list[str]:
+    """What to know of the declared tables whose shards are of more than one modulus."""
+    pairs = [(name, live.get(resolve(name))) for name in declared]
+    return [_unfinished(name, found) for name, found in pairs if found and len(found.moduli) > 1]
+
+
+def _unfinished(name: Name, live: ShardedTable) -> str:
+    left = len(splits(live.held, live.count))
+    return (
+        f"{name}: {left} of its {len(live.shards)} shards are not split yet, and nothing is "
+        f"proposed meanwhile: `alembic-enterprise shards grow {name} --to {live.count}` goes on"
+    )
+
+
+def _operations(declared: ShardedTable, live: ShardedTable | None) -> Iterator[Operation]:
+    name, count = declared.name, declared.count
+    if live is None or not live.shards:
+        yield CreateHashShards(name.name, count, schema=name.schema, new_table=live is None)
+        return
+    missing = [hole.remainder for hole in holes(live.held, live.count)]
+    if missing:
+        yield CreateHashShards(name.name, live.count, missing, name.schema)
+    if len(live.moduli) == 1 and live.count < count:
+        yield GrowHashShards(name.name, count, name.schema, previous=live.count)

@@ -1,0 +1,147 @@
+"""HashShards: what a model declares."""
+
+import re
+import warnings
+from typing import Any
+
+from sqlalchemy import Column, Enum, Table, TypeDecorator
+from sqlalchemy.exc import CompileError
+
+from alembic_enterprise.errors import DeclarationError
+from alembic_enterprise.partitions.declaration import (
+    Declaration,
+    check_length,
+    check_unique_keys,
+    declaration_on,
+    words,
+)
+from alembic_enterprise.shards.moduli import COUNT_MAX, doublings
+
+SUFFIX = "_shard_{}"
+"""What follows the table's name in the name of a shard: its remainder."""
+
+TYPES = {
+    "SMALLINT": "smallint",
+    "INTEGER": "integer",
+    "BIGINT": "bigint",
+    "TEXT": "text",
+    "VARCHAR": "character varying",
+    "CHAR": "character",
+    "UUID": "uuid",
+    "BOOLEAN": "boolean",
+    "BYTEA": "bytea",
+    "DATE": "date",
+    "TIMESTAMP WITHOUT TIME ZONE": "timestamp without time zone",
+    "TIMESTAMP WITH TIME ZONE": "timestamp with time zone",
+    "NUMERIC": "numeric",
+    "DECIMAL": "numeric",
+}
+"""Types a key may have: what SQLAlchemy writes, and what `format_type` prints."""
+
+
+class HashShards(Declaration):
+    """Declares that a table lives in hash partitions, called shards.
+
+    Goes into `__table_args__` or `Table(...)` and sets `PARTITION BY` itself:
+
+        class Order(Base):
+            __tablename__ = "orders"
+            __table_args__ = (HashShards("tenant_id", count=8),)
+
+    A shard is named after its table and remainder: `orders_shard_0` through `orders_shard_7`.
+
+    Args:
+        keys: the columns whose values decide, part of the primary key and of every unique key;
+            of type integer, text, uuid, boolean, bytea, date, timestamp or numeric.
+        count: how many shards, 1 to 1024. It can later become a multiple of itself, so that a power
+            of two leaves most ways open; any other gives a warning with the counts ahead.
+
+    Raises:
+        DeclarationError: when the models are imported, with the declaration to write instead.
+    """
+
+    __visit_name__ = "hash_shards"
+    strategy = "HASH"
+
+    def __init__(self, *keys: str, count: int) -> None:
+        """Take the declaration; the table is checked once all its columns are known."""
+        check_count(count)
+        if not keys or len(set(keys)) < len(keys):
+            raise DeclarationError(
+                f"HashShards({words(keys)}): name the columns of the key, each once: "
+                'write HashShards("tenant_id", count=8)'
+            )
+        if count & (count - 1):
+            warnings.warn(_odd_count(count), stacklevel=2)
+        self.keys = keys
+        self.count = count
+
+    def __repr__(self) -> str:
+        """The declaration as it would be written."""
+        return f"HashShards({', '.join(map(repr, self.keys))}, count={self.count})"
+
+    def check(self, table: Table) -> None:
+        """Raise `DeclarationError` unless PostgreSQL can partition `table` like this."""
+        columns = self.key_columns(table)
+        for column in columns:
+            key_type(column)
+        check_unique_keys(table, columns, "shard column")
+        check_length(table, len(SUFFIX.format(self.count - 1)))
+
+
+def declared_on(table: Table) -> HashShards | None:
+    """The declaration on a table, if it has one."""
+    spec = declaration_on(table)
+    return spec if isinstance(spec, HashShards) else None
+
+
+def check_count(count: object) -> None:
+    """Raise `DeclarationError` unless a table can have so many shards."""
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= COUNT_MAX:
+        raise DeclarationError(f"count={count!r}: write a whole number from 1 to {COUNT_MAX}")
+
+
+def _odd_count(count: int) -> str:
+    power = 1 << (count - 1).bit_length()
+    ahead = ", ".join(map(str, doublings(count)))
+    grows = f"grow by splitting each in two to {ahead}" if ahead else "cannot be split any further"
+    return (
+        f"HashShards(count={count}): {count} shards {grows}; to {power}, which is no multiple of "
+        f"{count}, only by building the table anew. Write a power of two such as count={power}, "
+        "or keep this count knowingly"
+    )
+
+
+_MODIFIERS = re.compile(r"\([^)]*\)| COLLATE .*")
+
+
+def key_type(column: Column[Any]) -> str:
+    """The type of a key column, as `format_type` prints it without a length or precision.
+
+    Raises `DeclarationError` for a type whose hash a client cannot compute.
+    """
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415  # importing models stays fast
+
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy left it untyped
+    kind = column.type.dialect_impl(dialect)
+    while isinstance(kind, TypeDecorator):
+        kind = kind.impl_instance
+    if isinstance(kind, Enum) and kind.native_enum:
+        raise _refused(
+            column, "PostgreSQL hashes an enum by its OID, which a restored dump changes"
+        )
+    try:
+        written = column.type.compile(dialect)
+    except CompileError:  # such as NullType, of a column without a type
+        written = "?"
+    name = TYPES.get(_MODIFIERS.sub("", written))
+    if name is None:
+        raise _refused(column, "no client can tell in which shard such a value is")
+    return name
+
+
+def _refused(column: Column[Any], reason: str) -> DeclarationError:
+    return DeclarationError(
+        f"{column.table.fullname}.{column.name} is of type {column.type!r}: {reason}; shard by a "
+        "column of type Integer, String, Uuid, Boolean, LargeBinary, Date, DateTime or Numeric"
+    )
