@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import TypeVar
 
 from psycopg.sql import SQL, Literal
@@ -95,27 +95,65 @@ def retried(
     raise LockedError("no attempt was allowed: give at least one")
 
 
+class Watcher:
+    """Collects, on another connection, who blocks one statement after the other.
+
+    One thread looks after all of them: starting one for each takes as long as a short statement.
+    """
+
+    def __init__(self, control: Connection, period: float) -> None:
+        """Look every `period` seconds, from now until `close`.
+
+        `control` must be in AUTOCOMMIT and used by nobody else meanwhile.
+        """
+        self._control = control
+        self._period = period
+        self._watched: tuple[int, set[Blocker]] | None = None
+        self._looking = Lock()
+        self._done = Event()
+        self._thread = Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._done.set()
+        self._thread.join()
+
+    @contextmanager
+    def over(self, pid: int) -> Generator[set[Blocker]]:
+        """Collect who blocks the session `pid` while the block runs; complete once it has ended."""
+        seen: set[Blocker] = set()
+        self._watched = (pid, seen)
+        try:
+            yield seen
+        finally:
+            with self._looking:
+                self._watched = None
+
+    def _watch(self) -> None:
+        before = None
+        with suppress(SQLAlchemyError):  # without that connection nobody is named, no more
+            while not self._done.wait(self._period):
+                with self._looking:
+                    watched = self._watched
+                    if watched is not None and watched is before:  # a short statement costs no look
+                        pid, seen = watched
+                        seen.update(blockers(self._control, pid))
+                before = watched
+
+
 @contextmanager
 def watched(control: Connection, pid: int, period: float) -> Generator[set[Blocker]]:
     """Collect, on another connection, who blocks the session `pid` while the block runs.
 
-    Looks every `period` seconds; `control` must be in AUTOCOMMIT and used by nobody else meanwhile.
+    `control` and `period` as in `Watcher`.
     """
-    seen: set[Blocker] = set()
-    done = Event()
-
-    def watch() -> None:
-        with suppress(SQLAlchemyError):  # without that connection nobody is named, no more
-            while not done.wait(period):
-                seen.update(blockers(control, pid))
-
-    thread = Thread(target=watch, daemon=True)
-    thread.start()
+    watcher = Watcher(control, period)
     try:
-        yield seen
+        with watcher.over(pid) as seen:
+            yield seen
     finally:
-        done.set()
-        thread.join()
+        watcher.close()
 
 
 _BLOCKERS = SQL("""

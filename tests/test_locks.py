@@ -1,7 +1,7 @@
 """Patience: whole transactions again, with jitter; who is in the way; one lock for each name."""
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import count
 
 import pytest
@@ -155,6 +155,23 @@ def test_nobody_is_in_the_way(engine: Engine, connection: Connection) -> None:
     [(pid,)] = sql.rows(connection, SQL("SELECT pg_backend_pid()"))
     with autocommit_on(engine) as control:
         assert locks.blockers(control, pid) == []
+
+
+def test_a_watcher_tells_the_blockers_of_each_statement_apart(
+    engine: Engine, autocommit: Connection, locked: Connection
+) -> None:
+    [(holder,)] = sql.rows(locked, SQL("SELECT pg_backend_pid()"))
+    [(pid,)] = sql.rows(autocommit, SQL("SELECT pg_backend_pid()"))
+    autocommit.exec_driver_sql("SET lock_timeout = '2s'")
+    with autocommit_on(engine) as control, closing(locks.Watcher(control, 0.02)) as watcher:
+        with watcher.over(pid) as before:
+            sql.rows(autocommit, SQL("SELECT pg_sleep(0.1)"))
+        with watcher.over(pid) as during, pytest.raises(DBAPIError):
+            altering(autocommit)()
+        with watcher.over(pid) as after:
+            sql.rows(autocommit, SQL("SELECT pg_sleep(0.1)"))
+    assert [blocker.pid for blocker in during] == [holder]
+    assert (before, after) == (set(), set())
 
 
 def test_watching_ends_quietly_when_its_connection_is_cut(

@@ -6,6 +6,7 @@ run that was killed at any point is made up for by the next.
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import date, datetime
 from graphlib import CycleError, TopologicalSorter
 
@@ -16,12 +17,13 @@ from sqlalchemy.exc import DBAPIError
 from alembic_enterprise import locks, sql
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
 from alembic_enterprise.locks import Blocker
+from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.partitions import due, status, steps, surroundings
 from alembic_enterprise.partitions.catalog import NOW, Partition, PartitionedTable, counted
 from alembic_enterprise.partitions.due import Due
 from alembic_enterprise.partitions.report import Report, TableReport
 from alembic_enterprise.partitions.steps import Step
-from alembic_enterprise.partitions.surroundings import look
+from alembic_enterprise.partitions.surroundings import look, look_again
 from alembic_enterprise.partitions.worker import Job, Worker, configured, connect, said
 from alembic_enterprise.sql import Name
 
@@ -32,6 +34,9 @@ LOCK = "alembic_enterprise.partitions.maintain"
 
 OLDEST = 140000
 """Oldest server this runs on: multiranges and DETACH CONCURRENTLY came with 14."""
+
+UNPLAIN = ("42P07", "42710", "42P17")
+"""SQLSTATEs of a partition whose name is taken, by a table or a type, or whose range is in part."""
 
 
 def maintain(bind: Engine | Connection, job: Job | None = None) -> Report:
@@ -125,7 +130,8 @@ class _Run:
             phases = list(dict.fromkeys(phases))
         try:
             for phase in phases:
-                self._look_again()
+                if phase != self._retire:  # it goes by what was created, so it need not see that
+                    self._look_again()
                 for report in self._ordered(fit):
                     with _isolated(report):
                         phase(report)
@@ -173,11 +179,11 @@ class _Run:
         if self.seen_at == self.worker.tried:
             return
         try:
-            self.seen = look(self.worker.connection, self.job.only)
+            self.seen = look_again(self.worker.connection, self.seen)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            self.seen = look(self.worker.connection, self.job.only)  # on a new one
+            self.seen = look_again(self.worker.connection, self.seen)  # on a new one
         self.seen_at = self.worker.tried
         for table in self.seen.tables:
             if table.name in self.reports:
@@ -186,8 +192,7 @@ class _Run:
 
     def _ordered(self, reports: Iterable[TableReport]) -> Iterator[TableReport]:
         """Tables that refer to others first: their rows must go before those they refer to."""
-        there = {table.name for table in self.seen.tables}  # somebody may have dropped one
-        by_name = {report.name: report for report in reports if report.name in there}
+        by_name = {report.name: report for report in reports}
         graph = {
             name: {key.source for key in self.seen.foreign_keys[name]} - {name} for name in by_name
         }
@@ -206,8 +211,8 @@ class _Run:
         default = self.seen.default(table)
         if default is not None and default.name in self.seen.guards:
             self.worker.run(steps.unguard(default.name), report)
-        for found in self.seen.retired:
-            if found.belonged_to(table) and found.name.schema == table.name.schema:
+        for found in self.seen.retired_of(table):
+            if found.name.schema == table.name.schema:
                 for step in steps.settle(found.name, policy, found.keys):
                     self.worker.run(step, report)
 
@@ -220,11 +225,14 @@ class _Run:
                 report.problems.append(str(error))
         if wanted.default:
             self.worker.run(steps.create_default(report.table, report.policy), report)
+            report.table = replace(report.table, has_default=True)
 
     def _create_one(self, report: TableReport, start: date, stop: date) -> None:
         table, policy = report.table, report.policy
-        step = steps.create(table, policy, start, stop)
         default = self.seen.default(table)
+        if default is None and self._create_plainly(report, start, stop):
+            return
+        step = steps.create(table, policy, start, stop)
         if default is None:
             self.worker.run(step, report)
             return
@@ -243,6 +251,19 @@ class _Run:
                     return
             raise
 
+    def _create_plainly(self, report: TableReport, start: date, stop: date) -> bool:
+        """Create a partition the short way, where that does all there is to do."""
+        if report.table.oid not in self.seen.plain:
+            return False
+        try:
+            self.worker.run(steps.create_plainly(report.table, report.policy, start, stop), report)
+        except StepError as error:
+            cause = error.__cause__
+            if isinstance(cause, DBAPIError) and sqlstate(cause) in UNPLAIN:
+                return False
+            raise
+        return True
+
     def _in_the_way(
         self, report: TableReport, step: Step, default: Partition, held: tuple[datetime, datetime]
     ) -> bool:
@@ -260,7 +281,7 @@ class _Run:
     def _retire(self, report: TableReport) -> None:
         table, policy, wanted = report.table, report.policy, self._due(report)
         expired = list(wanted.retire)
-        if wanted.create and not self.job.dry_run:  # their creation failed
+        if any(("create", steps.period(*held)) not in report.done for held in wanted.create):
             expired = due.but_the_last(expired, self.seen.of(table))
         if expired and policy.archive is not None and policy.archive not in self.seen.schemas:
             report.problems.append(
@@ -298,20 +319,14 @@ class _Run:
 
     def _keys_of(self, table: PartitionedTable, partition: Partition) -> list[str]:
         """The foreign keys of a partition to tables that retire partitions, too."""
-        referred = [
-            other
-            for other in self.seen.retaining
-            if any(key.source == table.name for key in self.seen.foreign_keys[other.name])
-        ]
+        referred = self.seen.referred(table)
         if not referred:
             return []
         return surroundings.keys_of(self.worker.connection, partition.name, referred)
 
     def _drop(self, report: TableReport) -> None:
-        for found in self.seen.retired:
-            if found.belonged_to(report.table) and steps.droppable(
-                found, report.policy, self.now, yes=self.job.yes
-            ):
+        for found in self.seen.retired_of(report.table):
+            if steps.droppable(found, report.policy, self.now, yes=self.job.yes):
                 self.worker.run(steps.drop(found), report)
 
     def _analyze(self, report: TableReport) -> None:

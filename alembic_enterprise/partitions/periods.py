@@ -31,6 +31,19 @@ SUFFIX: dict[str, str] = {
 }
 """What follows the table's name in a partition's name, as a pattern for PostgreSQL's `to_char`."""
 
+
+def suffix(first: date, every: Every) -> str:
+    """What follows the table's name in the name of the partition that begins at `first`."""
+    week = first.isocalendar()
+    return {
+        "day": f"_y{first:%Y_m%m_d%d}",
+        "week": f"_y{week.year}_w{week.week:02}",
+        "month": f"_y{first:%Y_m%m}",
+        "quarter": f"_y{first:%Y}_q{(first.month + 2) // 3}",
+        "year": f"_y{first:%Y}",
+    }[every]
+
+
 SUFFIX_BYTES: dict[str, int] = {"day": 14, "week": 10, "month": 10, "quarter": 9, "year": 6}
 """Length of those suffixes, in bytes, for years of four digits."""
 

@@ -12,10 +12,12 @@ from typing import Literal as Word
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
+from alembic_enterprise.partitions.due import bounds
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import CreateRangePartitions, DetachPartition
+from alembic_enterprise.partitions.periods import suffix
 from alembic_enterprise.registry import OWNERSHIP
-from alembic_enterprise.sql import Name
+from alembic_enterprise.sql import Name, do_block
 
 Kind = Word[
     "finalize",
@@ -45,7 +47,7 @@ class Step:
     Attributes:
         subject: the partition or period concerned, as a person reads it.
         concurrently: whether the statement waits inside for other transactions: cut short, it
-            leaves half done work behind.
+            leaves half done work behind. Also one that waits for nothing more than the next does.
     """
 
     kind: Kind
@@ -101,6 +103,41 @@ def finalize(table: PartitionedTable, partition: Partition) -> Step:
     )
 
 
+def period(start: date, stop: date) -> str:
+    """The subject of the step that creates the partition of a period."""
+    return f"{start} to {stop}"
+
+
+_PLAINLY = """BEGIN
+    LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE;
+    CREATE TABLE {partition} (LIKE {table} INCLUDING DEFAULTS INCLUDING GENERATED
+        INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING COMMENTS
+        INCLUDING STATISTICS);
+    COMMENT ON TABLE {partition} IS {comment};
+    ALTER TABLE {table} ATTACH PARTITION {partition} FOR VALUES FROM ({lower}) TO ({upper});
+END"""
+
+
+def create_plainly(table: PartitionedTable, policy: Policy, start: date, stop: date) -> Step:
+    """Create the partition of one whole period, of a table of which LIKE copies all there is.
+
+    What `create` does then, without finding it out on the server, in a third of the time. It
+    fails where `create` would do less, because a part of the period has a partition, or where the
+    name is taken.
+    """
+    partition = Name(table.name.schema, table.name.name + suffix(start, policy.every))
+    lower, upper = bounds(table, policy, start, stop)
+    statement = do_block(
+        _PLAINLY,
+        table=table.name.sql,
+        partition=partition.sql,
+        comment=Literal(f"{OWNERSHIP}partition of {table.name}"),
+        lower=Literal(lower.isoformat(" ")),
+        upper=Literal(upper.isoformat(" ")),
+    )
+    return Step("create", period(start, stop), statement)
+
+
 def create(table: PartitionedTable, policy: Policy, start: date, stop: date) -> Step:
     """Create the partition of one period, or what is missing of it."""
     operation = CreateRangePartitions(
@@ -112,7 +149,7 @@ def create(table: PartitionedTable, policy: Policy, start: date, stop: date) -> 
         schema=table.name.schema,
     )
     (statement,) = operation.statements()
-    return Step("create", f"{start} to {stop}", statement)
+    return Step("create", period(start, stop), statement)
 
 
 def create_default(table: PartitionedTable, policy: Policy) -> Step:
@@ -173,7 +210,6 @@ def retire(
         f"retired {now.astimezone(UTC).isoformat()} from {table.oid} to {purpose}"
     )
     mark = SQL("COMMENT ON TABLE {} IS {}").format(partition.name.sql, Literal(comment))
-    yield Step("mark", str(partition.name), mark)
     detach = DetachPartition(
         table.name.name,
         partition.name.name,
@@ -182,6 +218,8 @@ def retire(
         concurrently=not table.has_default,
     )
     (statement,) = detach.statements()
+    # Both take SHARE UPDATE EXCLUSIVE on the partition: waiting for it stops no reader or writer.
+    yield Step("mark", str(partition.name), mark, detach.concurrently)
     yield Step("detach", str(partition.name), statement, detach.concurrently)
     yield from settle(partition.name, policy, keys)
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 
 from psycopg.sql import SQL, Identifier, Literal
 from sqlalchemy import Connection
@@ -11,8 +12,10 @@ from alembic_enterprise import registry, sql
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.catalog import Catalog, Partition, PartitionedTable
+from alembic_enterprise.partitions.declaration import NAME_BYTES
 from alembic_enterprise.partitions.due import covered
 from alembic_enterprise.partitions.model import Policy
+from alembic_enterprise.partitions.periods import SUFFIX_BYTES
 from alembic_enterprise.partitions.steps import GUARD, Retired, retired
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import Name
@@ -28,17 +31,19 @@ class View:
         guards: the default partitions that still carry the guard of a run that was killed.
         schemas: those in which the role may create.
         owners: of the tables that the role does not own, by oid: the owner, and the role.
+        plain: the oids of tables of whose attributes LIKE leaves none behind.
     """
 
     now: datetime
     tables: Sequence[PartitionedTable]
     retaining: Sequence[PartitionedTable]
+    schemas: Collection[str]
+    owners: Mapping[int, tuple[str, str]]
+    plain: Collection[int]
     partitions: Mapping[Name, Sequence[Partition]]
     foreign_keys: Mapping[Name, Sequence["ForeignKey"]]
     retired: Sequence[Retired]
     guards: Collection[Name]
-    schemas: Collection[str]
-    owners: Mapping[int, tuple[str, str]]
 
     def of(self, table: PartitionedTable) -> Sequence[Partition]:
         """The partitions of a table."""
@@ -47,6 +52,29 @@ class View:
     def default(self, table: PartitionedTable) -> Partition | None:
         """The default partition of a table."""
         return next((item for item in self.of(table) if item.is_default), None)
+
+    def retired_of(self, table: PartitionedTable) -> Sequence[Retired]:
+        """The tables that an earlier run detached from a table."""
+        return [item for item in self._retired_from.get(table.oid, ()) if item.belonged_to(table)]
+
+    @cached_property
+    def _retired_from(self) -> Mapping[int, Sequence[Retired]]:
+        found: dict[int, list[Retired]] = {}
+        for item in self.retired:
+            found.setdefault(item.oid, []).append(item)
+        return found
+
+    def referred(self, table: PartitionedTable) -> Sequence[PartitionedTable]:
+        """Those of `retaining` that foreign keys of a table refer to."""
+        return self._referred_from.get(table.name, ())
+
+    @cached_property
+    def _referred_from(self) -> Mapping[Name, Sequence[PartitionedTable]]:
+        found: dict[Name, list[PartitionedTable]] = {}
+        for table in self.retaining:
+            for source in {key.source for key in self.foreign_keys[table.name]}:
+                found.setdefault(source, []).append(table)
+        return found
 
     def policies(self) -> list[tuple[PartitionedTable, Policy]]:
         """Each table with its policy."""
@@ -61,18 +89,41 @@ def look(connection: Connection, names: Collection[str] = ()) -> View:
     live = read_policies(connection)
     tables = with_policy(live, names)
     retaining = [table for table in with_policy(live) if table.policy and table.policy.retain]
-    referred = {table.oid: table for table in (*tables, *retaining)}.values()
-    partitions = catalog.partitions(connection, tables)
-    return View(
+    steady = View(
         now=live.now,
-        tables=[replace(table, covered=covered(partitions[table.name])) for table in tables],
+        tables=tables,
         retaining=retaining,
-        partitions=partitions,
-        foreign_keys=foreign_keys(connection, referred),
-        retired=retired_partitions(connection, retaining),
-        guards=guarded_partitions(connection),
         schemas=open_schemas(connection),
         owners=foreign_owners(connection, tables),
+        plain=plain_tables(connection, tables),
+        partitions={},
+        foreign_keys={},
+        retired=(),
+        guards=(),
+    )
+    return look_again(connection, steady)
+
+
+def look_again(connection: Connection, view: View) -> View:
+    """Look again at what the steps of a run change."""
+    partitions = catalog.partitions(connection, view.tables)
+    referred = {table.oid: table for table in (*view.tables, *view.retaining)}.values()
+    return replace(
+        view,
+        tables=[seen_with(table, partitions[table.name]) for table in view.tables],
+        partitions=partitions,
+        foreign_keys=foreign_keys(connection, referred),
+        retired=retired_partitions(connection, view.retaining),
+        guards=guarded_partitions(connection),
+    )
+
+
+def seen_with(table: PartitionedTable, partitions: Sequence[Partition]) -> PartitionedTable:
+    """A table with what its partitions say of it."""
+    return replace(
+        table,
+        covered=covered(partitions),
+        has_default=any(item.is_default for item in partitions),
     )
 
 
@@ -215,6 +266,34 @@ def foreign_owners(
     """Of the tables that the role does not own: oid -> owner, and the role."""
     rows = sql.rows(connection, _OWNERS.format(parents=_oids(tables)))
     return {oid: (owner, role) for oid, owner, ours, role in rows if not ours}
+
+
+_PLAIN = SQL("""
+SELECT c.oid FROM pg_catalog.pg_class AS c
+WHERE c.oid = ANY ({parents}::oid[])
+  AND c.relpersistence = 'p' AND c.relam = 0 AND c.reltablespace = 0 AND c.relreplident = 'd'
+  AND NOT c.relrowsecurity AND NOT c.relforcerowsecurity
+  AND c.relowner = current_user::regrole AND c.relacl IS NULL
+  AND octet_length(c.relname) <= {longest}
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute
+                  WHERE attrelid = c.oid AND attacl IS NOT NULL)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_default_acl
+                  WHERE defaclrole = c.relowner AND defaclobjtype = 'r'
+                    AND defaclnamespace IN (0, c.relnamespace))
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i
+                  JOIN pg_catalog.pg_class AS p ON p.oid = i.inhrelid
+                  WHERE i.inhparent = c.oid AND p.reloptions IS NOT NULL)""")
+
+
+def plain_tables(connection: Connection, tables: Iterable[PartitionedTable]) -> set[int]:
+    """The oids of tables for whose partitions LIKE does all, and a name is not too long.
+
+    LIKE leaves behind owner, grants, row security, replica identity, persistence, access method,
+    tablespace and storage parameters (PostgreSQL docs, "CREATE TABLE").
+    """
+    longest = Literal(NAME_BYTES - max(SUFFIX_BYTES.values()))
+    query = _PLAIN.format(parents=_oids(tables), longest=longest)
+    return {oid for (oid,) in sql.rows(connection, query)}
 
 
 _GUARDED = SQL("""

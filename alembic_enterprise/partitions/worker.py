@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import locks, sql
 from alembic_enterprise.errors import LockedError, StepError
-from alembic_enterprise.locks import Patience
+from alembic_enterprise.locks import Blocker, Patience
 from alembic_enterprise.operation import REFUSED, message, sqlstate
 from alembic_enterprise.partitions.report import TableReport
 from alembic_enterprise.partitions.steps import Step
@@ -76,7 +76,7 @@ class Worker:
 
     Attributes:
         statements: those of a dry run, as text.
-        tried: how many steps were run, successfully or not.
+        tried: how many steps were run that change the catalog, successfully or not.
         finished: how many of them succeeded.
         expected: how many will, for the progress bar.
     """
@@ -88,14 +88,24 @@ class Worker:
         self.finished = 0
         self.expected = 0
         self._engine = engine
-        self._control = control
         self._job = job
+        self._watcher = locks.Watcher(control, job.patience.lock_timeout / 4000)
         self._connection: Connection | None = None
         self._pid = 0
+        self._timeouts: tuple[float, ...] = ()
         self._lost: DBAPIError | None = None
 
     @property
     def connection(self) -> Connection:
+        """The connection to look on: it waits for a lock no longer than a step does.
+
+        Raises `DBAPIError` as `_connect`.
+        """
+        connection = self._connect()
+        self._set(connection, self._job.patience.lock_timeout, 0)
+        return connection
+
+    def _connect(self) -> Connection:
         """The connection to work on: a new one when the last was cut.
 
         Raises `DBAPIError` when there is none to be had, and then again without trying.
@@ -103,17 +113,22 @@ class Worker:
         if self._lost is not None:
             raise self._lost
         if self._connection is None or self._connection.invalidated:
-            self.close()
+            self._disconnect()
             try:
                 self._connection = connect(self._engine)
-                self._pid = configured(self._connection, self._job.patience.lock_timeout, 0)
+                self._timeouts = (self._job.patience.lock_timeout, 0)
+                self._pid = configured(self._connection, *self._timeouts)
             except DBAPIError as error:
                 self._lost = error
                 raise
         return self._connection
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Give the connection back, and stop looking at blockers."""
+        self._watcher.close()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
 
@@ -131,27 +146,29 @@ class Worker:
         report.done.append((step.kind, step.subject))
 
     def _execute(self, step: Step, report: TableReport) -> None:
-        self.tried += 1
+        self.tried += step.kind != "analyze"
         run = self._concurrently if step.concurrently else self._patiently
-        connection = self.connection
-        period = self._job.patience.lock_timeout / 2000
-        with locks.watched(self._control, self._pid, period) as blockers:
-            try:
+        connection = self._connect()
+        blockers: set[Blocker] = set()
+        try:
+            with self._watcher.over(self._pid) as blockers:
                 run(connection, step.statement, report)
-            except LockedError as error:
-                who = "; ".join(map(str, sorted(blockers, key=lambda item: item.pid)))
-                raise LockedError(
-                    f"{step.kind} {step.subject}: {error}, held by {who or 'somebody'}. "
-                    "Run again, or raise --lock-timeout"
-                ) from error
-            except DBAPIError as error:
-                raise StepError(f"{step.kind} {step.subject}: {said(error)}") from error
-            finally:
-                report.blockers |= blockers
+        except LockedError as error:
+            who = "; ".join(map(str, sorted(blockers, key=lambda item: item.pid)))
+            raise LockedError(
+                f"{step.kind} {step.subject}: {error}, held by {who or 'somebody'}. "
+                "Run again, or raise --lock-timeout"
+            ) from error
+        except DBAPIError as error:
+            raise StepError(f"{step.kind} {step.subject}: {said(error)}") from error
+        finally:
+            report.blockers |= blockers
 
     def _patiently(
         self, connection: Connection, statement: Composable, report: TableReport
     ) -> None:
+        self._set(connection, self._job.patience.lock_timeout, 0)
+
         def waited(_attempt: int) -> None:
             report.retries += 1
 
@@ -167,13 +184,14 @@ class Worker:
         self, connection: Connection, statement: Composable, _report: TableReport
     ) -> None:
         """Run a statement that waits inside: short timeouts would leave it half done."""
-        patience = self._job.patience
-        configured(connection, 0, patience.concurrently * 1000)
-        try:
-            sql.execute(connection, statement)
-        finally:
-            if not connection.invalidated:
-                configured(connection, patience.lock_timeout, 0)
+        self._set(connection, 0, self._job.patience.concurrently * 1000)
+        sql.execute(connection, statement)
+
+    def _set(self, connection: Connection, *timeouts: float) -> None:
+        """Set the session's timeouts, as `configured` takes them, unless they are set already."""
+        if self._timeouts != timeouts:
+            configured(connection, *timeouts)
+            self._timeouts = timeouts
 
 
 def said(error: DBAPIError) -> str:

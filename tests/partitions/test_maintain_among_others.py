@@ -28,7 +28,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine
 from alembic_enterprise import locks
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.locks import Patience
-from alembic_enterprise.partitions.maintain import LOCK
+from alembic_enterprise.partitions.maintain import LOCK, Job, maintain
 from alembic_enterprise.partitions.report import Report
 from alembic_enterprise.partitions.worker import APPLICATION
 
@@ -148,6 +148,18 @@ def test_settings_of_the_role_cut_no_statement_and_the_application_keeps_its_own
 
 
 # --- Other runs
+
+
+def test_after_a_concurrent_detach_looks_are_patient_no_longer_than_steps(
+    connection: Connection, engine: Engine
+) -> None:
+    table(connection, start="2026-09-01", stop="2027-01-01", retain=1)
+    statements = recorded(engine)
+    assert done(maintain(engine, Job(now=NOW, analyze=False)))[1].startswith("detach")
+    detach = next(number for number, text in enumerate(statements) if "CONCURRENTLY" in text)
+    following = statements[detach + 1]
+    assert "'lock_timeout', '200'" in following
+    assert "'statement_timeout', '0'" in following
 
 
 def test_a_second_run_goes_away_and_says_who_is_at_work(
