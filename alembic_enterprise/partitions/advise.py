@@ -65,14 +65,7 @@ def partitions_missing(inspection: Inspection) -> Iterator[Finding]:
             "`alembic-enterprise partitions maintain`",
             {"missing": [[start.isoformat(), stop.isoformat()] for start, stop in missing]},
             tuple(
-                CreateRangePartitions(
-                    table.name.name,
-                    policy.every,
-                    start.isoformat(),
-                    stop.isoformat(),
-                    timezone=policy.timezone,
-                    schema=table.name.schema,
-                )
+                CreateRangePartitions.of_period(table.name, policy, start, stop)
                 for start, stop in missing
             ),
         )

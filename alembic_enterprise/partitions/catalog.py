@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,6 +11,7 @@ from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection, Table
 
 from alembic_enterprise import registry, sql
+from alembic_enterprise.partitions.declaration import declarations_on, inner_key
 from alembic_enterprise.partitions.model import TIMES, Policy, declared_on
 from alembic_enterprise.partitions.periods import Range, moment, shift, today
 from alembic_enterprise.sql import Name
@@ -39,6 +40,9 @@ class PartitionedTable:
         has_default: whether a default partition is attached.
         naive: whether the key has no time zone (`date`, `timestamp`).
         timed: whether it is partitioned by range of one date or timestamp column.
+        inner: how the model wants each partition to be partitioned itself; None when it does not
+            say, and in what is live.
+        parent: the table it is a partition of.
     """
 
     name: Name
@@ -49,6 +53,29 @@ class PartitionedTable:
     has_default: bool = False
     timed: bool = False
     oid: int = field(default=0, compare=False)
+    inner: Key | None = None
+    parent: "PartitionedTable | None" = field(default=None, compare=False)
+
+    @property
+    def root(self) -> "PartitionedTable | None":
+        """The table by hash of which this one by time is a shard: its policy counts for both."""
+        key = None if self.parent is None else self.parent.key
+        return self.parent if self.timed and key is not None and key.strategy == "HASH" else None
+
+    @property
+    def lineage(self) -> tuple["PartitionedTable", ...]:
+        """Itself and its root."""
+        return (self,) if self.root is None else (self, self.root)
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """Its name, and its root's."""
+        return tuple(item.name for item in self.lineage)
+
+    @property
+    def called(self) -> set[str]:
+        """What a person may call it: its name or its root's, with or without the schema."""
+        return {text for name in self.names for text in (name.name, str(name))}
 
 
 @dataclass(frozen=True)
@@ -101,6 +128,25 @@ class Catalog:
             return self.visible[name.name]
         return Name(name.schema or self.default_schema, name.name)
 
+    def nested(self, table: PartitionedTable) -> list[PartitionedTable]:
+        """The shards of a table by hash that are partitioned themselves."""
+        if table.key is None or table.key.strategy != "HASH":
+            return []
+        return [
+            item
+            for item in self.tables.values()
+            if item.parent is not None and item.parent.oid == table.oid
+        ]
+
+    def timed(self, table: PartitionedTable) -> list[PartitionedTable]:
+        """The tables by time for which the policy of a table counts: its shards, or itself."""
+        return [shard for shard in self.nested(table) if shard.timed] or [table]
+
+    def kept(self) -> list[PartitionedTable]:
+        """The tables with a policy; in the place of one by hash, its shards by time."""
+        roots = {table.root.oid for table in self.tables.values() if table.root is not None}
+        return [table for table in self.tables.values() if table.policy and table.oid not in roots]
+
 
 _PARTITION_BY = re.compile(r"\s*(RANGE|LIST|HASH)\s*\((.*)\)\s*", re.IGNORECASE | re.DOTALL)
 _COLUMN = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([A-Za-z_][\w$]*))\s*(?:,|$)')
@@ -118,12 +164,22 @@ def _declared(table: Table) -> PartitionedTable:
     spec = declared_on(table)
     if spec is not None:
         spec.check(table)
-    text = table.dialect_options["postgresql"]["partition_by"]
+    text, inner = table.dialect_options["postgresql"]["partition_by"], inner_key(table)
     return PartitionedTable(
         name=Name(table.schema, table.name),
         key=None if text is None else parse_key(str(text)),
-        policy=None if spec is None else spec.policy,
+        policy=_declared_policy(table),
+        inner=None if inner is None else parse_key(inner),
     )
+
+
+def _declared_policy(table: Table) -> Policy | None:
+    spec = declared_on(table)
+    levels = declarations_on(table)
+    if spec is None or spec is levels[-1]:
+        return None if spec is None else spec.policy
+    count = levels[-1].partition_count
+    return replace(spec.policy, partition_by=inner_key(table), shards=count)
 
 
 def parse_key(text: str) -> Key:
@@ -160,7 +216,8 @@ SELECT c.oid, n.nspname, c.relname, p.partstrat::text,
              ORDER BY k.pos),
        (SELECT format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = c.oid AND a.attnum = p.partattrs[0] AND p.partnatts = 1),
-       p.partdefid <> 0, pg_table_is_visible(c.oid)
+       p.partdefid <> 0, pg_table_is_visible(c.oid),
+       (SELECT inhparent FROM pg_catalog.pg_inherits WHERE c.relispartition AND inhrelid = c.oid)
 FROM pg_catalog.pg_partitioned_table AS p
 JOIN pg_catalog.pg_class AS c ON c.oid = p.partrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -214,10 +271,12 @@ def read(connection: Connection) -> Catalog:
         [(now, schema)] = sql.rows(connection, clock)
         rows = sql.rows(connection, _TABLES)
         policies = _policies(connection) if rows else {}
+        policies |= _of_shards(rows, policies)
         covered = _covered(
             connection, [row for row in rows if row[3] == "r" and row[5] in TIMES], policies
         )
-    tables = [_table(row, policies.get(row[0]), covered.get(row[0], ())) for row in rows]
+    read = {row[0]: _table(row, policies.get(row[0]), covered.get(row[0], ())) for row in rows}
+    tables = [replace(read[row[0]], parent=read.get(row[8])) for row in rows]
     visible = {
         table.name.name: table.name for table, row in zip(tables, rows, strict=True) if row[7]
     }
@@ -232,10 +291,22 @@ def _policies(connection: Connection) -> dict[int, Policy]:
     }
 
 
+def _of_shards(
+    rows: Sequence[tuple[Any, ...]], policies: Mapping[int, Policy]
+) -> dict[int, Policy]:
+    """The policies of shards by time: those of the tables by hash that they belong to."""
+    hashed = {row[0] for row in rows if row[3] == "h" and row[0] in policies}
+    return {
+        row[0]: policies[row[8]]
+        for row in rows
+        if row[8] in hashed and row[3] == "r" and row[5] in TIMES
+    }
+
+
 def _table(
     row: tuple[Any, ...], policy: Policy | None, covered: tuple[Range, ...]
 ) -> PartitionedTable:
-    oid, schema, name, strategy, columns, key_type, has_default, _ = row
+    oid, schema, name, strategy, columns, key_type, has_default, *_ = row
     key = Key(STRATEGIES[strategy], tuple(columns))
     naive = key_type != TIMES[2]
     timed = strategy == "r" and key_type in TIMES

@@ -168,10 +168,11 @@ def _attributes(
 
 
 _INDEXES = SQL("""
-WITH members AS (
+WITH RECURSIVE members AS (
     SELECT oid AS root, oid FROM unnest({parents}::oid[]) AS p(oid)
     UNION ALL
-    SELECT inhparent, inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = ANY ({parents}::oid[]))
+    SELECT m.root, i.inhrelid
+    FROM members AS m JOIN pg_catalog.pg_inherits AS i ON i.inhparent = m.oid)
 SELECT m.root, count(DISTINCT m.oid) + count(x.indexrelid),
        array_remove(array_agg(CASE WHEN NOT x.indisvalid THEN x.indexrelid::regclass::text END
                               ORDER BY x.indexrelid::bigint), NULL)
