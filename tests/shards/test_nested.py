@@ -1,7 +1,4 @@
-"""Both on one table: shards that are partitioned by time, and partitions by time that have shards.
-
-Each test of both orders runs on a table with a hurting name in a schema of its own, too.
-"""
+"""Both on one table: shards that are partitioned by time, and partitions by time with shards."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -33,10 +30,8 @@ NAMES = [("public", "orders"), ("Mixed Schema", 'we"ird'), ("public", "ö" * 22)
 def orders(order: str, name: str = "orders", *items: Any, count: int = 2, **policy: Any) -> Table:
     """Models with one table that is declared both ways, by month unless `policy` says otherwise."""
     schema = policy.pop("schema", None)
-    levels = [
-        HashShards("Tenant Id", count=count),
-        RangePartitions("at", **{"every": "month", "ahead": 1, **policy}),
-    ]
+    chosen: dict[str, Any] = {"every": "month", "ahead": 1, **policy}
+    levels = [HashShards("Tenant Id", count=count), RangePartitions("at", **chosen)]
     return Table(
         name,
         MetaData(),
@@ -83,7 +78,7 @@ def test_a_copied_table_keeps_both() -> None:
 @pytest.mark.parametrize("order", ORDERS)
 def test_names_count_both_suffixes(order: str) -> None:
     orders(order, "o" * 45)
-    with pytest.raises(DeclarationError, match="would have 64 bytes.* to 45 bytes"):
+    with pytest.raises(DeclarationError, match=r"would have 64 bytes.* to 45 bytes"):
         orders(order, "o" * 46)
 
 
@@ -532,17 +527,13 @@ def test_rows_that_are_referred_to_stay(connection: Connection, engine: Engine) 
     assert sum(bool(item.problems) for item in report.tables) == 1
 
 
-@pytest.mark.parametrize("columns", ['"Tenant Id", id, at', 'id, "Tenant Id", at'])
-def test_nested_tables_that_refer_to_each_other_expire(
-    connection: Connection, engine: Engine, columns: str
+def test_shards_of_tables_that_refer_to_others_expire_first(
+    connection: Connection, engine: Engine
 ) -> None:
     pretend(connection, NOW)
-    upgrade(connection, orders(HASH_FIRST, "orders", retain=1).metadata)
-    upgrade(
-        connection,
-        orders(HASH_FIRST, "another", retain=1).metadata,
-        include_name=lambda name, kind, _parents: kind != "table" or name == "another",
-    )
+    metadata = orders(HASH_FIRST, retain=1).metadata
+    orders(HASH_FIRST, "another", retain=1).to_metadata(metadata)
+    upgrade(connection, metadata)
     keys = 'FOREIGN KEY (id, "Tenant Id", at) REFERENCES orders (id, "Tenant Id", at)'
     run_sql(connection, f"ALTER TABLE another ADD {keys}")
     fill(connection, NOW)
@@ -564,6 +555,27 @@ def test_a_table_in_order_has_no_finding(connection: Connection, order: str) -> 
     connection.rollback()
     assert names == ({"orders_shard_0", "orders_shard_1"} if order == HASH_FIRST else {"orders"})
     assert [found for item in inspected for found in advise(item)] == []
+
+
+@pytest.mark.parametrize(
+    ("order", "lost", "named"),
+    [
+        (HASH_FIRST, "orders_shard_0", "public.orders"),
+        (RANGE_FIRST, "orders_y2026_m11_shard_1", "public.orders_y2026_m11"),
+    ],
+)
+def test_a_lost_shard_is_found(connection: Connection, order: str, lost: str, named: str) -> None:
+    pretend(connection, NOW)
+    model = orders(order)
+    upgrade(connection, model.metadata)
+    run_sql(connection, f"DROP TABLE {lost}")
+    found = [finding for item in inspect(connection) for finding in advise(item)]
+    connection.rollback()
+    assert [(item.rule, item.severity, item.evidence) for item in found] == [
+        ("shards-missing", "error", {"table": named})
+    ]
+    upgrade(connection, model.metadata)
+    assert [finding for item in inspect(connection) for finding in advise(item)] == []
 
 
 def test_every_level_is_listed(connection: Connection) -> None:
