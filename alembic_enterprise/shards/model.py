@@ -53,7 +53,7 @@ class HashShards(Declaration):
     With `RangePartitions` after it, each shard is partitioned by time as well
     (`orders_shard_0_y2026_m11`), and its number cannot grow in place. With `RangePartitions` before
     it, each partition by time has shards of its own (`orders_y2026_m11_shard_0`), and another count
-    goes for the partitions made from then on.
+    goes for the partitions made from then on: `shard_of` is right for those only.
 
     Args:
         keys: the columns whose values decide, part of the primary key and of every unique key;

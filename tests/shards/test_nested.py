@@ -578,6 +578,21 @@ def test_a_lost_shard_is_found(connection: Connection, order: str, lost: str, na
     assert [finding for item in inspect(connection) for finding in advise(item)] == []
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_did_not_reach_every_level_is_found(
+    connection: Connection, role: str, order: str
+) -> None:
+    pretend(connection, NOW)
+    upgrade(connection, orders(order).metadata)
+    run_sql(connection, f"GRANT SELECT ON orders TO {role}")
+    found = [finding for item in inspect(connection) for finding in advise(item)]
+    connection.rollback()
+    assert {item.rule for item in found} == {"attributes-differ"}
+    assert [item.evidence["partition"] for item in found] == [
+        f"public.{name}" for name in leaves(connection)
+    ]
+
+
 def test_every_level_is_listed(connection: Connection) -> None:
     pretend(connection, NOW)
     upgrade(connection, orders(HASH_FIRST).metadata)

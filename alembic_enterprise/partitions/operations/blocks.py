@@ -142,7 +142,7 @@ CREATE_RANGE_PARTITIONS: LiteralString = (
     + pieces.COPY_ATTRIBUTES
     + pieces.ATTACH
     + """
-        IF partition_by IS NOT NULL THEN
+        IF partition_by IS NOT NULL THEN  -- nobody sees it before it has its shards
             parents := parents || child::regclass;
         END IF;
     END LOOP;
