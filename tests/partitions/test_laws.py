@@ -93,8 +93,11 @@ SHORT_NAMES = [*(item for item in NAMES if len(item[1].encode()) <= 45), ("publi
 
 
 def nested_examples(schema: str, name: str) -> list[Example]:
-    """Examples of partitions that have shards."""
-    setup = table(schema, name)
+    """Examples of partitions that have shards, with a foreign key to the table."""
+    notes = SQL(
+        "CREATE TABLE {}.notes (id bigint, at timestamptz, FOREIGN KEY (id, at) REFERENCES {})"
+    ).format(Identifier(schema), Identifier(schema, name))
+    setup = (*table(schema, name), text_of(notes))
     create = CreateRangePartitions(
         name,
         "month",

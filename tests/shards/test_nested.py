@@ -316,6 +316,39 @@ def test_another_count_goes_for_new_partitions(connection: Connection) -> None:
     assert generate(connection, more.metadata).calls == []
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_default_partition_declared_later(connection: Connection, order: str) -> None:
+    pretend(connection, NOW)
+    upgrade(connection, orders(order).metadata)
+    before = leaves(connection)
+    model = orders(order, default=True)
+    script = upgrade(connection, model.metadata)
+    assert script.calls == ["create_range_partitions", "set_partition_policy"]
+    after = leaves(connection)
+    assert generate(connection, model.metadata).calls == []
+    names = {leaf for found in after.values() for leaf in found}
+    assert names - {leaf for found in before.values() for leaf in found} == (
+        {"orders_shard_0_default", "orders_shard_1_default"}
+        if order == HASH_FIRST
+        else {"orders_default_shard_0", "orders_default_shard_1"}
+    )
+    run(connection, script.downgrade)
+    assert leaves(connection) == before
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_job_makes_a_default_partition_that_is_lost(
+    connection: Connection, engine: Engine, order: str
+) -> None:
+    pretend(connection, NOW)
+    upgrade(connection, orders(order, default=True).metadata)
+    before = leaves(connection)
+    lost = "orders_shard_0_default" if order == HASH_FIRST else "orders_default"
+    run_sql(connection, f"DROP TABLE {lost}")
+    maintain(engine, now=datetime(2026, 11, 21, tzinfo=UTC))
+    assert leaves(connection) == before
+
+
 # What no migration can mend
 
 

@@ -101,6 +101,12 @@ def nested_examples(schema: str, name: str) -> list[Example]:
                 " PARTITION BY HASH (tenant)"
             ).format(Identifier(schema, name))
         ),
+        text_of(
+            SQL(
+                "CREATE TABLE {}.notes (tenant integer, at date,"
+                " FOREIGN KEY (tenant, at) REFERENCES {})"
+            ).format(Identifier(schema), Identifier(schema, name))
+        ),
     )
     create = CreateHashShards(name, 4, schema=schema, partition_by='RANGE ("at")')
     drop = DropHashShards(name, 4, schema=schema, partition_by='RANGE ("at")')
