@@ -35,9 +35,9 @@ VALUES = 50_000
 """Values of those columns that are no arrays: Python holds them as objects."""
 
 PROMISES = {
-    "bigint": (15.0, 250.0),
-    "uuid": (30.0, 350.0),
-    "text": (30.0, 1000.0),
+    "bigint": (12.0, 150.0),
+    "uuid": (25.0, 200.0),
+    "text": (25.0, 600.0),
 }
 """At most so many times a call of blake2b for a key, and a multiplication for a row."""
 

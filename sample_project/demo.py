@@ -117,10 +117,10 @@ def tell(folder: Path, url: str) -> None:
     explain("A PostgreSQL server is up, with an empty database for a small shop.")
 
     title("The committed migrations make its tables")
-    run(project, "alembic upgrade head", expect="Keep events for a year")
+    run(project, "alembic upgrade head", expect="Eight shards of order lines")
     explain(
-        "Orders are in partitions by the month and events by the week, from the first one on "
-        "through three periods after today, whatever day it is:"
+        "Order lines are in eight shards. Orders are in partitions by the month and events by the "
+        "week, from the first one on through three periods after today, whatever day it is:"
     )
     run(project, "alembic-enterprise partitions list", expect="orders")
 

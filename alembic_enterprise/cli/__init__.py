@@ -4,6 +4,7 @@ Modules of commands load what they need when they run, so that `--help` comes at
 """
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -12,7 +13,7 @@ from typing import NoReturn
 import click
 
 INTERRUPTED = 130
-"""What shells report of a program that was ended by Ctrl-C (128 + SIGINT)."""
+"""What shells report of a program that Ctrl-C ended (128 + SIGINT); SIGTERM does the same."""
 
 
 class Commands(click.Group):
@@ -30,6 +31,10 @@ class Commands(click.Group):
         "partitions": (
             "alembic_enterprise.cli.partitions",
             "See how partitioned tables stand.",
+        ),
+        "shards": (
+            "alembic_enterprise.cli.shards",
+            "See how sharded tables stand.",
         ),
         "jobs": (
             "alembic_enterprise.cli.jobs",
@@ -62,7 +67,7 @@ class Commands(click.Group):
 Exit codes:
   0    all is well
   1    something is missing or failed, or the command line is wrong
-  130  interrupted with Ctrl-C
+  130  interrupted with Ctrl-C, or by SIGTERM
 """,
 )
 @click.version_option(package_name="alembic-enterprise", message="%(prog)s %(version)s")
@@ -85,6 +90,8 @@ def commands() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
+    # As the first process of a container, without a handler, it would not hear it at all.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = sys.argv[1:] if arguments is None else list(arguments)
     sys.exit(_run(given))
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import click
 
-from alembic_enterprise.cli.output import fitted, printable, speaks_unicode, width
+from alembic_enterprise.cli.output import fitted, in_bytes, printable, speaks_unicode, width
 from alembic_enterprise.partitions.catalog import Partition
 from alembic_enterprise.partitions.live import Selection
 from alembic_enterprise.partitions.model import Policy
@@ -174,7 +174,7 @@ def _headroom(known: Status) -> str:
 
 
 def _sizes(known: Status) -> str:
-    count = f"{len(known.partitions):,}, {_bytes(known.size)}, about {known.rows:,} rows"
+    count = f"{len(known.partitions):,}, {in_bytes(known.size)}, about {known.rows:,} rows"
     return count + (f" and {known.unknown} never analyzed" if known.unknown else "")
 
 
@@ -185,15 +185,6 @@ def _default(known: Status) -> str:
     words = "unknown number of" if rows is None else f"{rows:,}"
     about = "" if known.default_exact or rows is None else "about "
     return f"{printable(known.default.name.name)}: {about}{words} row{'s' * (rows != 1)}"
-
-
-def _bytes(count: int) -> str:
-    """As pg_size_pretty prints it, near enough."""
-    number, units = float(count), ["bytes", "kB", "MB", "GB", "TB"]
-    while number >= 10 * 1024 and len(units) > 1:
-        number /= 1024
-        units.pop(0)
-    return f"{number:,.0f} {units[0]}"
 
 
 def _partitions(known: Status) -> list[str]:
@@ -218,7 +209,7 @@ def _partition(known: Status, item: Partition) -> tuple[str, str, str, str, str,
     if item.range is not None:
         lower, upper = _end(known, item.range.lower), _end(known, item.range.upper)
     rows = "unknown" if item.rows is None else f"{item.rows:,}"
-    return (name, lower, upper, rows, _bytes(item.size or 0), _notes(known, item))
+    return (name, lower, upper, rows, in_bytes(item.size or 0), _notes(known, item))
 
 
 def _notes(known: Status, item: Partition) -> str:

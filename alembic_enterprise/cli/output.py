@@ -7,9 +7,9 @@ import click
 
 
 def speaks_unicode() -> bool:
-    """Whether standard output can show the symbols of the timeline."""
+    """Whether standard output can show the symbols of timelines and bars."""
     try:
-        "━●✗○◂▸…".encode(sys.stdout.encoding or "ascii")
+        "━●✗○◂▸…│".encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         return False
     return True
@@ -47,3 +47,12 @@ def fitted(text: str, columns: int, ellipsis: str = "…") -> str:
     while width(text) > columns - width(ellipsis):
         text = text[:-1]
     return fitted(text + ellipsis, columns, ellipsis)
+
+
+def in_bytes(count: int) -> str:
+    """A size as pg_size_pretty prints it, near enough."""
+    number, units = float(count), ["bytes", "kB", "MB", "GB", "TB"]
+    while number >= 10 * 1024 and len(units) > 1:
+        number /= 1024
+        units.pop(0)
+    return f"{number:,.0f} {units[0]}"

@@ -51,17 +51,22 @@ def row_hash(types: Sequence[str], values: Sequence[Any]) -> int:
         PlacementError: for a type whose hash is not known here, a value that is not of its type,
             or another number of values than of types.
     """
-    if len(types) != len(values):
-        raise PlacementError(
-            f"the key has {len(types)} columns and {len(values)} values were given: give one value "
-            "for each column, None for NULL"
-        )
+    check_number(len(types), len(values))
     row = 0
     for name, value in zip(types, values, strict=True):
         kind = type_named(name)
         if value is not None:
             row = combine(row, kind.hashed(kind.stored(value)))
     return row
+
+
+def check_number(columns: int, values: int) -> None:
+    """Raise `PlacementError` unless there are as many values as columns."""
+    if values != columns:
+        raise PlacementError(
+            f"the key has {columns} columns and {values} values were given: give one value for "
+            "each column, None for NULL"
+        )
 
 
 def type_named(name: str) -> KeyType:

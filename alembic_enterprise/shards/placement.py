@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from alembic_enterprise import sql
 from alembic_enterprise.errors import PlacementError
 from alembic_enterprise.shards.hashing import LONG, SEED, hash_bytes
-from alembic_enterprise.shards.key_types import KEY_TYPES, row_hash, unknown_type
+from alembic_enterprise.shards.key_types import KEY_TYPES, check_number, row_hash, unknown_type
 from alembic_enterprise.shards.model import declared_on, key_type
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.sql import Name
@@ -75,7 +75,7 @@ class HashKey:
         if not self.processors:
             return ordered
         processors = map(self.processors.get, self.columns)
-        pairs = zip(processors, ordered, strict=False)  # their number is checked with the types'
+        pairs = zip(processors, ordered, strict=True)
         return [value if process is None else process(value) for process, value in pairs]
 
     def in_order(self, values: Values) -> Sequence[Any]:
@@ -86,6 +86,7 @@ class HashKey:
                 f"each of {', '.join(self.columns)}, or a mapping"
             )
         if not isinstance(values, Mapping):
+            check_number(len(self.columns), len(values))
             return values
         if missing := [column for column in self.columns if column not in values]:
             raise PlacementError(

@@ -48,9 +48,10 @@ def shards_of(declared: Table | type, columns: Sequence[Any] | Mapping[str, Any]
         PlacementError: when the table declares no shards, or for what are no keys of it.
     """
     key, count = declared_key(declared)
+    processors = map(key.processors.get, key.columns)
     stored = [
-        [process(value) for value in column] if (process := key.processors.get(name)) else column
-        for name, column in zip(key.columns, key.in_order(columns), strict=False)
+        column if process is None else [process(value) for value in column]
+        for process, column in zip(processors, key.in_order(columns), strict=True)
     ]
     return (row_hashes(key.types, stored) % np.uint64(count)).astype(np.int64)
 

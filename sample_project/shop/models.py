@@ -1,4 +1,4 @@
-"""The shop's tables; orders and events grow by the month and by the week."""
+"""The shop's tables; orders and events grow by the month and by the week, lines in shards."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from alembic_enterprise import RangePartitions
+from alembic_enterprise import HashShards, RangePartitions
 
 NAMES = {
     "pk": "pk_%(table_name)s",
@@ -72,11 +72,12 @@ class Order(Base):
 
 
 class OrderLine(Base):
-    """One article of an order; a plain table that refers to a partitioned one."""
+    """One article of an order; eight shards, each with all lines of its orders."""
 
     __tablename__ = "order_lines"
     __table_args__ = (
         ForeignKeyConstraint(["order_id", "order_created_at"], ["orders.id", "orders.created_at"]),
+        HashShards("order_id", count=8),
     )
 
     order_id: Mapped[int] = mapped_column(primary_key=True)

@@ -27,7 +27,15 @@ except SystemExit:
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", "init --help", "doctor --help", "partitions list --help", "--version"]
+    "arguments",
+    [
+        "--help",
+        "init --help",
+        "doctor --help",
+        "partitions list --help",
+        "shards list --help",
+        "--version",
+    ],
 )
 def test_help_comes_without_loading_anything_heavy(arguments: str) -> None:
     code = LOADED.replace("{HEAVY}", repr(set(HEAVY)))
@@ -46,6 +54,11 @@ def test_help_comes_without_loading_anything_heavy(arguments: str) -> None:
         "partitions list",
         "partitions maintain",
         "partitions check",
+        "shards",
+        "shards list",
+        "shards locate",
+        "shards check",
+        "shards advise",
     ],
 )
 def test_help_fits_80_columns_and_shows_an_example(

@@ -233,6 +233,8 @@ def test_types_of_the_models_turn_values_into_stored_ones() -> None:
     )
     expected = row_hash(["text", "character"], ["abc", key.hex]) % 4
     assert shard_of(declared, ("ABC", key)) == expected
+    with pytest.raises(PlacementError, match="2 columns and 3 values"):
+        shard_of(declared, ("ABC", key, 1))
 
 
 # Live tables

@@ -169,6 +169,8 @@ def test_types_of_the_models_turn_values_into_stored_ones() -> None:
     columns = range(9), [UUID(int=number) for number in range(9)]
     expected = [shard_of(table, key) for key in zip(*columns, strict=True)]
     assert shards_of(table, columns).tolist() == expected
+    with pytest.raises(PlacementError, match="2 columns and 3 values"):
+        shards_of(table, (*columns, columns[0]))
 
 
 def test_without_numpy_the_error_names_the_extra() -> None:

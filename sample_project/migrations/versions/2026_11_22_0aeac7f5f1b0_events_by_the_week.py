@@ -2,7 +2,7 @@
 
 Revision ID: 0aeac7f5f1b0
 Revises: 9e051ed6a987
-Create Date: 2026-11-21 21:17:55.954219
+Create Date: 2026-11-22 00:25:56.914007
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 Revision ID: 9e051ed6a987
 Revises: 8a89c6983c18
-Create Date: 2026-11-21 21:17:46.795315
+Create Date: 2026-11-22 00:25:53.667847
 """
 
 from collections.abc import Sequence

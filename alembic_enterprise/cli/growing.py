@@ -1,0 +1,230 @@
+"""`shards grow`: splitting shards while they are read and written."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from alembic_enterprise.cli.options import Target, targeted
+from alembic_enterprise.cli.output import in_bytes, printable, write
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from alembic_enterprise.shards.growth import Job
+    from alembic_enterprise.shards.report import Done, Report, Split
+
+MEGABYTE = 1024 * 1024
+
+
+@click.command("grow")
+@click.argument("table")
+@targeted
+@click.option(
+    "--to",
+    "count",
+    type=click.IntRange(1),
+    metavar="COUNT",
+    help="How many shards there shall be: a multiple of the number there is.",
+)
+@click.option(
+    "--abort",
+    "is_abort",
+    is_flag=True,
+    help="Remove the copies that a run has left; what is split stays so.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be split, and change nothing.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    default=2000,
+    show_default=True,
+    metavar="ROWS",
+    help="How many rows to copy in one transaction, about.",
+)
+@click.option(
+    "--sleep",
+    "pause",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to pause between two batches.",
+)
+@click.option(
+    "--max-lag",
+    type=click.IntRange(0),
+    metavar="MB",
+    help="Wait while a replica is further behind than so many megabytes of WAL.",
+)
+@click.option(
+    "--lock-timeout",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    metavar="MS",
+    help="How long to wait for one lock.",
+)
+@click.option(
+    "--attempts",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="How often to try a transaction that gets no lock.",
+)
+@click.pass_context
+def grow_command(
+    context: click.Context,
+    table: str,
+    target: Target,
+    count: int | None,
+    is_abort: bool,  # a flag of the command line
+    dry_run: bool,  # a flag of the command line
+    batch: int,
+    pause: float,
+    max_lag: int | None,
+    lock_timeout: int,
+    attempts: int,
+) -> None:
+    """Split shards in a table that is read and written meanwhile.
+
+    One shard at a time is copied into its parts, batch by batch, while a trigger repeats every
+    change in them; then they are compared with the shard, and take its place in a transaction that
+    locks the table for some milliseconds. The shard is dropped with it. Run it as the owner of the
+    table. It needs free space for the copies of one shard, which it names.
+
+    A run that was ended, by whatever, is carried on by the next with the same command; a second run
+    at the same time goes away. A table whose shards are partly split works as any other.
+
+    \b
+    Examples:
+      alembic-enterprise shards grow orders --to 16 --dry-run
+      alembic-enterprise shards grow orders --to 16
+      alembic-enterprise shards grow orders --to 16 --sleep 0.05 --max-lag 64
+      alembic-enterprise shards grow orders --abort
+    \b
+    Exit codes:
+      0  the table has so many shards
+      1  an error before anything was tried
+      2  something was left undone: run it again
+    """  # noqa: D301  # click wants the character \b
+    from alembic_enterprise.locks import Patience  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.shards.growth import Job  # noqa: PLC0415  # as above
+
+    if (count is None) != is_abort:
+        raise click.UsageError("write --to COUNT, or --abort to remove what a run has left")
+    if is_abort and dry_run:
+        raise click.UsageError("--abort goes without --dry-run: it touches no row of the table")
+    with _progress() as progress:
+        job = Job(
+            batch=batch,
+            pause=pause,
+            max_lag=None if max_lag is None else max_lag * MEGABYTE,
+            dry_run=dry_run,
+            patience=Patience(lock_timeout, attempts),
+            progress=progress,
+        )
+        report = target.connected(lambda connection: _run(connection, table, count, job))
+    write(_text(report, dry_run=dry_run, is_abort=is_abort))
+    context.exit(report.exit_code)
+
+
+def _run(connection: "Connection", table: str, count: int | None, job: "Job") -> "Report":
+    from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
+
+    connection.rollback()  # env.py's transaction would be open for as long as the run
+    if connection.engine.dialect.is_async:
+        url = connection.engine.url.render_as_string(hide_password=False)
+        with environment.connected(environment.parse(url)) as own:
+            return _grow(own, table, count, job)
+    return _grow(connection, table, count, job)
+
+
+def _grow(connection: "Connection", table: str, count: int | None, job: "Job") -> "Report":
+    from alembic_enterprise.shards import growth  # noqa: PLC0415  # --help stays fast
+
+    if count is None:
+        return growth.abort(connection, table, job)
+    return growth.grow(connection, table, count, job, _announce)
+
+
+def _announce(report: "Report") -> None:
+    """Say what it will take, before it is done."""
+    if report.splits:
+        click.echo(_plan(report), err=True)
+
+
+def _plan(report: "Report") -> str:
+    rows = sum(split.rows for split in report.splits)
+    size = sum(split.size for split in report.splits)
+    most = max(split.size for split in report.splits)
+    return (
+        f"{printable(str(report.table))}: {len(report.splits)} shard(s) to split, about "
+        f"{rows:,} rows, {in_bytes(size)}; needs {in_bytes(most)} of free space, one at a time"
+    )
+
+
+@contextmanager
+def _progress() -> Generator[Callable[[int, int], None]]:
+    """A progress bar with the rate on a terminal, and nothing in a pipe or in CI."""
+    if not sys.stderr.isatty() or os.environ.get("CI"):
+        yield lambda _done, _expected: None
+        return
+    began = time.monotonic()
+    with click.progressbar(
+        length=1, label="rows", file=sys.stderr, show_pos=True, item_show_func=_rate
+    ) as bar:
+
+        def show(done: int, expected: int) -> None:
+            bar.length = max(expected, 1)
+            bar.update(done - bar.pos, done / max(time.monotonic() - began, 0.001))
+
+        yield show
+
+
+def _rate(rows: float | None) -> str | None:
+    return None if rows is None else f"{rows:,.0f} rows/s"
+
+
+def _text(report: "Report", *, dry_run: bool, is_abort: bool) -> str:
+    name = printable(str(report.table))
+    if report.other is not None:
+        return f"{name}: another run is at work: {printable(str(report.other))}"
+    if dry_run and report.splits:
+        return "\n".join([_plan(report), *map(_split_line, report.splits)])
+    state = click.style("undone", fg="red") if report.problems else click.style("done", fg="green")
+    work = f"{len(report.removed)} shard(s) put back" if is_abort else _work(report)
+    waited = [f"  {report.retries} retries for locks"] if report.retries else []
+    blockers = [f"  waited for {printable(str(item))}" for item in sorted(report.blockers, key=str)]
+    checked = [
+        f"  {printable(str(table))}: foreign key {printable(key)} validated"
+        for table, key in report.validated
+    ]
+    problems = [f"  {printable(problem)}" for problem in report.problems]
+    lines = [f"{name}: {state}; {work}", *map(_done_line, report.done)]
+    return "\n".join([*lines, *checked, *waited, *blockers, *problems])
+
+
+def _work(report: "Report") -> str:
+    if not report.splits:
+        return "nothing to split"
+    return f"{len(report.done)} of {len(report.splits)} shard(s) split"
+
+
+def _split_line(split: "Split") -> str:
+    parts = ", ".join(str(part.remainder) for part in split.parts)
+    return (
+        f"  {printable(str(split.shard))}: modulus {split.parts[0].modulus}, remainders {parts}; "
+        f"about {split.rows:,} rows, {in_bytes(split.size)}"
+    )
+
+
+def _done_line(done: "Done") -> str:
+    return (
+        f"  {printable(str(done.shard))}: {done.rows:,} rows in {done.seconds:.1f} s, "
+        f"locked for {done.locked:.1f} ms"
+    )

@@ -1,0 +1,84 @@
+"""`shards locate`: in which shard a key is."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alembic_enterprise.cli.options import Target, targeted
+from alembic_enterprise.cli.output import printable, write
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from alembic_enterprise.shards.location import Location
+
+
+@click.command("locate")
+@click.argument("table")
+@click.argument("values", metavar="[COLUMN=VALUE]...", nargs=-1)
+@targeted
+@click.option("--null", "nulls", multiple=True, metavar="COLUMN", help="A column that is NULL.")
+def locate_command(
+    table: str, values: tuple[str, ...], target: Target, nulls: tuple[str, ...]
+) -> None:
+    """Say in which shard a key is.
+
+    Give every column of the key, with its value as PostgreSQL would read it in an INSERT. What
+    follows the first = is the value, which may be empty; NULL is written as --null COLUMN.
+
+    \b
+    Examples:
+      alembic-enterprise shards locate orders tenant_id=42
+      alembic-enterprise shards locate sales.lines tenant_id=42 "day=2026-11-21"
+      alembic-enterprise shards locate orders tenant_id=42 --null region
+
+    The shard is computed, as an application would, and asked from the server; the row need not
+    exist. When those two differ, or no shard takes the key, it is an error.
+    """  # noqa: D301  # click wants the character \b
+    key = _key(values, nulls)
+    found = target.connected(lambda connection: _locate(connection, table, key))
+    write(_text(found))
+
+
+def _key(values: tuple[str, ...], nulls: tuple[str, ...]) -> dict[str, str | None]:
+    key: dict[str, str | None] = {}
+    for value in values:
+        column, equals, text = value.partition("=")
+        if not equals:
+            raise click.UsageError(f"{value!r} is no COLUMN=VALUE: write {value}=..., or --null")
+        _add(key, column, text)
+    for column in nulls:
+        _add(key, column, None)
+    return key
+
+
+def _add(key: dict[str, str | None], column: str, text: str | None) -> None:
+    if column in key:
+        raise click.UsageError(f"{column} is given twice: give each column once")
+    key[column] = text
+
+
+def _locate(connection: "Connection", table: str, key: dict[str, str | None]) -> "Location":
+    from alembic_enterprise.shards.location import locate  # noqa: PLC0415  # --help stays fast
+
+    return locate(connection, table, key)
+
+
+def _text(found: "Location") -> str:
+    key = ", ".join(f"{column} = {_shown(value)}" for column, value in found.key.items())
+    held = found.shard.held
+    server = f"{found.shard.name}  remainder {held.remainder} of {held.modulus}"
+    computed = server if found.refusal is None else f"not possible: {found.refusal}"
+    lines = [
+        click.style(printable(str(found.table)), bold=True) + "  " + printable(key),
+        f"  computed  {printable(computed)}",
+        f"  server    {printable(server)}",
+    ]
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    from alembic_enterprise.shards.prediction import shown  # noqa: PLC0415  # --help stays fast
+
+    text = shown(value)
+    return "NULL" if text is None else text

@@ -1,0 +1,60 @@
+"""`shards check`: what needs attention in sharded tables."""
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from alembic_enterprise.cli.check import line
+from alembic_enterprise.cli.maintenance import format_option, tables_argument
+from alembic_enterprise.cli.options import Target, targeted
+from alembic_enterprise.cli.output import write
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from alembic_enterprise.finding import Finding
+
+
+@click.command("check")
+@tables_argument
+@targeted
+@format_option
+@click.pass_context
+def check_command(
+    context: click.Context, tables: tuple[str, ...], target: Target, form: str
+) -> None:
+    """Look at every sharded table and say what needs attention. Changes nothing.
+
+    Looks for: keys that no shard takes, interrupted detaches, shards whose names tell another
+    remainder, shards with more than 1.5 times their share of the rows, growth that was left
+    unfinished, tables made as shards and never attached, and rows in them that belong elsewhere.
+
+    \b
+    Examples:
+      alembic-enterprise shards check
+      alembic-enterprise shards check orders --format json
+    \b
+    Exit codes:
+      0  all is well; notes do not count
+      1  an error before anything was looked at
+      2  some table needs attention
+
+    The package has a schema of the JSON in schemas/shards-check.schema.json. A change that breaks
+    readers changes its format_version.
+    """  # noqa: D301  # click wants the character \b
+    findings = target.connected(lambda connection: _findings(connection, tables))
+    from alembic_enterprise.shards.advise import document, exit_code  # noqa: PLC0415  # as above
+
+    if form == "json":
+        write(json.dumps(document(findings), indent=2))
+    else:
+        write("\n".join(map(line, findings)) or "Every shard is in its place.")
+    context.exit(exit_code(findings))
+
+
+def _findings(connection: "Connection", only: tuple[str, ...]) -> "list[Finding]":
+    from alembic_enterprise.shards.advise import advise  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.shards.inspection import inspect  # noqa: PLC0415  # as above
+
+    return [found for item in inspect(connection, only) for found in advise(item)]

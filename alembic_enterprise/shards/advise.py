@@ -1,0 +1,199 @@
+"""What is not as it should be: one rule a function, each pure over one inspected table."""
+
+from collections.abc import Callable, Iterator, Sequence
+from shlex import quote
+from typing import Any
+
+from alembic_enterprise.finding import Finding
+from alembic_enterprise.operation import Operation
+from alembic_enterprise.shards.inspection import LOOKED_AT, Inspection, Orphan, number
+from alembic_enterprise.shards.model import SUFFIX
+from alembic_enterprise.shards.operations import CreateHashShards
+from alembic_enterprise.shards.status import SKEW, Standing
+from alembic_enterprise.sql import Name
+
+ENOUGH = 1000
+"""Rows a shard must have on average before its skew is remarked on: fewer differ by chance."""
+
+
+def advise(inspection: Inspection) -> list[Finding]:
+    """All findings on one table."""
+    return [found for rule in RULES for found in rule(inspection)]
+
+
+def shards_missing(inspection: Inspection) -> Iterator[Finding]:
+    """Some keys find no shard: their rows are refused."""
+    known, table = inspection.status, inspection.status.table
+    if known.coverage == 1 or any(item.pending for item in known.shards):
+        return
+    remainders = [held.remainder for held in known.holes]
+    operations: tuple[Operation, ...] = ()
+    if remainders:
+        create = CreateHashShards(table.name.name, table.count, remainders, table.name.schema)
+        operations = (create,)
+        holes = f"no shard holds remainder {_listed(remainders)} of {table.count}"
+        step = f"run op.{create}"
+    else:
+        holes = f"it has {len(known.shards)} shards"
+        step = "run `alembic upgrade head`, or op.create_hash_shards as the model declares it"
+    yield Finding(
+        "shards-missing",
+        "error",
+        str(table.name),
+        f"{holes}, and {float(1 - known.coverage):.1%} of all keys are refused: {step}",
+        {"coverage": float(known.coverage), "modulus": table.count, "remainders": remainders},
+        operations,
+    )
+
+
+def _listed(numbers: Sequence[int], most: int = 5) -> str:
+    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
+    return ", ".join(map(str, numbers[:most])) + more
+
+
+def detach_pending(inspection: Inspection) -> Iterator[Finding]:
+    """A concurrent detach was interrupted: rows are invisible and new ones are refused."""
+    table = inspection.status.table.name
+    for item in inspection.status.shards:
+        if item.pending:
+            name = item.shard.name
+            yield Finding(
+                "detach-pending",
+                "error",
+                str(table),
+                f"detaching {name} was interrupted, its rows are in limbo: ALTER TABLE "
+                f"{table.text} DETACH PARTITION {name.text} FINALIZE, and attach it again",
+                {"shard": str(name)},
+            )
+
+
+def shard_misnamed(inspection: Inspection) -> Iterator[Finding]:
+    """The number in the name of a shard is not its remainder."""
+    table = inspection.status.table.name
+    for item in inspection.status.shards:
+        shard = item.shard
+        found = number(shard.name.name)
+        if found == shard.held.remainder or (found is None and not shard.owned):
+            continue
+        wanted = Name(None, table.name + SUFFIX.format(shard.held.remainder))
+        yield Finding(
+            "shard-misnamed",
+            "warning",
+            str(table),
+            f"{shard.name} holds remainder {shard.held.remainder} of {shard.held.modulus}: "
+            f"ALTER TABLE {shard.name.text} RENAME TO {wanted.text}",
+            {"shard": str(shard.name), **shard.held._asdict()},
+        )
+
+
+def skewed(inspection: Inspection) -> Iterator[Finding]:
+    """A shard has many more rows than its share."""
+    known = inspection.status
+    if known.rows < ENOUGH * len(known.shards):
+        return
+    for item in known.shards:
+        if item.skew is not None and item.skew > SKEW:
+            yield _skewed(known.table.name, item, known.rows)
+
+
+def _skewed(table: Name, item: Standing, rows: int) -> Finding:
+    return Finding(
+        "skewed",
+        "warning",
+        str(table),
+        f"{item.shard.name} has {item.skew:.1f} times its share, about {item.rows:,} of {rows:,} "
+        f"rows: look for a better key with `alembic-enterprise shards advise {quote(str(table))}`",
+        {"shard": str(item.shard.name), "rows": item.rows, "skew": round(item.skew or 0, 3)},
+    )
+
+
+def growth_unfinished(inspection: Inspection) -> Iterator[Finding]:
+    """Shards are being split, or some are split and others not."""
+    known, table = inspection.status, inspection.status.table
+    grow = f"`alembic-enterprise shards grow {quote(str(table.name))} --to"
+    if inspection.copies:
+        count = max(held.modulus for held in inspection.copies)
+        yield Finding(
+            "growth-unfinished",
+            "warning",
+            str(table.name),
+            f"{len(inspection.copies)} copies of shards stand beside it, and every write is "
+            f"repeated in them: let {grow} {count}` run to its end",
+            {"moduli": table.moduli, "copies": [held._asdict() for held in inspection.copies]},
+        )
+    elif known.growing:
+        yield Finding(
+            "growth-unfinished",
+            "note",
+            str(table.name),
+            f"its shards are of modulus {' and '.join(map(str, table.moduli))}: go on with "
+            f"{grow} {table.count}`, unless only those were meant to be split",
+            {"moduli": table.moduli, "copies": []},
+        )
+
+
+def orphan(inspection: Inspection) -> Iterator[Finding]:
+    """A table that we made as a shard is not attached, and its rows could be."""
+    for item in inspection.orphans:
+        if not item.misplaced:
+            yield Finding(
+                "orphan",
+                "warning",
+                str(inspection.status.table.name),
+                f"{item.name} was made as a shard and is not attached{_holding(item)}: attach it "
+                "(ALTER TABLE ... ATTACH PARTITION), or drop it when its rows are not needed",
+                {"shard": str(item.name), "rows": item.rows},
+            )
+
+
+def _holding(item: Orphan) -> str:
+    if item.rows is None:
+        return ""
+    return f", with {_counted(item.rows)} row{'s' * (item.rows != 1)}"
+
+
+def rows_misplaced(inspection: Inspection) -> Iterator[Finding]:
+    """A table that we made as a shard is not attached, and holds rows of other shards."""
+    for item in inspection.orphans:
+        if item.claimed is not None and item.misplaced:
+            yield Finding(
+                "rows-misplaced",
+                "warning",
+                str(inspection.status.table.name),
+                f"{item.name} is not attached, and {_counted(item.misplaced)} of its rows are not "
+                f"of remainder {item.claimed.remainder} of {item.claimed.modulus}: INSERT them "
+                "into the table itself, which places them, and drop it",
+                {"shard": str(item.name), **item.claimed._asdict(), "rows": item.misplaced},
+            )
+
+
+def _counted(rows: int) -> str:
+    return f"{rows:,} or more" if rows >= LOOKED_AT else f"{rows:,}"
+
+
+RULES: Sequence[Callable[[Inspection], Iterator[Finding]]] = (
+    shards_missing,
+    detach_pending,
+    shard_misnamed,
+    skewed,
+    growth_unfinished,
+    orphan,
+    rows_misplaced,
+)
+
+FORMAT_VERSION = 1
+"""Of `document`; it changes when a reader of the old shape would go wrong."""
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """What `shards check` ends with; notes do not count."""
+    return 2 if any(found.severity != "note" for found in findings) else 0
+
+
+def document(findings: Sequence[Finding]) -> dict[str, Any]:
+    """What `shards check --format json` prints, as schemas/shards-check... says."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "exit_code": exit_code(findings),
+        "findings": [found.plain() for found in findings],
+    }

@@ -1,0 +1,357 @@
+"""What growth finds in the database: a shard as it has to be copied, and copies that were begun.
+
+All that a run knows stands in the database: in the comments of its copies, and in the comment of
+the function that mirrors changes, which counts the rows copied so far. So a run that was killed is
+carried on by the next.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from psycopg.sql import SQL, Literal
+from sqlalchemy import Connection
+
+from alembic_enterprise import sql
+from alembic_enterprise.errors import StepError
+from alembic_enterprise.registry import OWNERSHIP
+from alembic_enterprise.shards.catalog import Shard, ShardedTable
+from alembic_enterprise.shards.moduli import Class
+from alembic_enterprise.sql import Name
+
+TRIGGER = "!alembic_enterprise_mirror"
+"""Name of the trigger on a shard that is copied. Triggers fire by name, and this must be the first:
+others change the rows they are told of (PostgreSQL docs, "Overview of Trigger Behavior")."""
+
+PENDING = OWNERSHIP + "to be validated; "
+"""How the comment of a foreign key begins that a swap has put back and nobody validated yet."""
+
+GUARD = "alembic_enterprise_guard"
+"""Name of the CHECK on a copy that repeats its bounds."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a key.
+
+    Attributes:
+        equals: the schema of the operator `=` by which the index finds it.
+    """
+
+    name: str
+    equals: str
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A foreign key that refers to the table, was put back by a swap, and is to be validated.
+
+    Attributes:
+        table: the table that has it.
+        comment: what somebody had noted on it.
+    """
+
+    table: Name
+    name: str
+    comment: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A shard that is to be split, as it is now.
+
+    Attributes:
+        owner: the role it belongs to.
+        columns: all, in order.
+        stored: those that a statement can write: generated ones are computed again.
+        key: a unique key that tells rows apart and contains the shard key; empty when none does.
+        hashed: the columns of the shard key.
+        file: the number of its file, which a rewrite changes.
+        pages: how many pages the file has.
+        size: bytes, with indexes and TOAST.
+        rows: estimate of the last ANALYZE or VACUUM; 0 when there was none.
+    """
+
+    table: ShardedTable
+    shard: Shard
+    owner: str
+    columns: tuple[str, ...]
+    stored: tuple[str, ...]
+    key: tuple[Column, ...]
+    file: int
+    pages: int
+    size: int
+    rows: int
+
+    @property
+    def name(self) -> Name:
+        """The shard's name."""
+        return self.shard.name
+
+    @property
+    def hashed(self) -> tuple[str, ...]:
+        """The columns of the shard key."""
+        return tuple(name for name in self.table.key.columns if name is not None)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A table that takes over a part of a shard, found by its comment.
+
+    Attributes:
+        shard: the oid of the shard it is made from.
+        held: the rows it will hold.
+        columns: all its columns, with their types.
+        same: whether these are those of the shard still.
+    """
+
+    name: Name
+    oid: int
+    shard: int
+    held: Class
+    same: bool
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """The function that repeats changes of a shard in its copies.
+
+    Attributes:
+        shard: the oid of the shard.
+        since: the first transaction, all of whose changes it repeats.
+        rows: how many rows were copied so far.
+        pages: the first pages of the shard, whose rows these are.
+        file: the number of the file that these pages are of.
+        fires: whether its triggers stand on the shard, and fire always.
+    """
+
+    name: Name
+    oid: int
+    shard: int
+    since: int
+    rows: int
+    pages: int
+    file: int
+    fires: bool
+
+
+@dataclass(frozen=True)
+class Growing:
+    """What growth has begun on one table."""
+
+    copies: tuple[Copy, ...]
+    mirrors: tuple[Mirror, ...]
+
+    def of(self, shard: int) -> tuple[list[Copy], Mirror | None]:
+        """The copies of a shard, by remainder, and its mirror."""
+        copies = [item for item in self.copies if item.shard == shard]
+        mirrors = [item for item in self.mirrors if item.shard == shard]
+        return sorted(copies, key=lambda copy: copy.held), mirrors[0] if mirrors else None
+
+    @property
+    def shards(self) -> list[int]:
+        """The oids of the shards that were begun."""
+        return sorted({copy.shard for copy in self.copies} | {one.shard for one in self.mirrors})
+
+
+def copy_comment(source: Source, held: Class) -> str:
+    """What marks a copy."""
+    return (
+        f"{OWNERSHIP}copy of shard {source.shard.oid} of table {source.table.oid} "
+        f"for modulus {held.modulus}, remainder {held.remainder}"
+    )
+
+
+def mirror_comment(source: Source, since: object, rows: object, pages: int, file: int) -> str:
+    """What marks a mirror, and tells how far its shard is copied."""
+    return (
+        f"{OWNERSHIP}mirror of shard {source.shard.oid} of table {source.table.oid} "
+        f"since transaction {since}; copied {rows} rows in {pages} pages of file {file}"
+    )
+
+
+_SOURCE = SQL("""
+SELECT pg_get_userbyid(c.relowner),
+       ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute
+             WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum),
+       ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute
+             WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+             ORDER BY attnum),
+       pg_relation_filenode(c.oid)::bigint,
+       pg_relation_size(c.oid) / current_setting('block_size')::bigint,
+       pg_total_relation_size(c.oid), greatest(c.reltuples, 0)::bigint
+FROM pg_catalog.pg_class AS c WHERE c.oid = {shard}""")
+
+# The primary key where there is one. That of a partitioned table has all columns of its key.
+_KEY = SQL("""
+SELECT a.attname::text, n.nspname::text
+FROM (SELECT x.* FROM pg_catalog.pg_index AS x
+      JOIN pg_catalog.pg_class AS c ON c.oid = x.indexrelid
+      WHERE x.indrelid = {shard} AND x.indisunique AND x.indimmediate AND x.indisvalid
+        AND x.indexprs IS NULL AND x.indpred IS NULL AND c.relispartition
+        AND NOT EXISTS (SELECT FROM unnest(x.indkey) WITH ORDINALITY AS k (number, position)
+                        JOIN pg_catalog.pg_attribute ON attrelid = {shard} AND attnum = number
+                        WHERE position <= x.indnkeyatts AND NOT attnotnull)
+      ORDER BY x.indisprimary DESC, x.indexrelid LIMIT 1) AS x,
+     unnest(x.indkey, x.indclass) WITH ORDINALITY AS k (number, class, position)
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = {shard} AND a.attnum = k.number
+JOIN pg_catalog.pg_opclass AS c ON c.oid = k.class
+JOIN pg_catalog.pg_amop AS m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3
+     AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+JOIN pg_catalog.pg_operator AS o ON o.oid = m.amopopr AND o.oprname = '='
+JOIN pg_catalog.pg_namespace AS n ON n.oid = o.oprnamespace
+ORDER BY k.position""")
+
+
+def source(connection: Connection, table: ShardedTable, shard: Shard) -> Source:
+    """Read a shard, in two round trips."""
+    oid = Literal(shard.oid)
+    [(owner, columns, stored, *figures)] = sql.rows(connection, _SOURCE.format(shard=oid))
+    key = tuple(Column(*found) for found in sql.rows(connection, _KEY.format(shard=oid)))
+    return Source(table, shard, owner, tuple(columns), tuple(stored), key, *figures)
+
+
+_UNVALIDATED = SQL("""
+SELECT n.nspname, c.relname, k.conname::text, coalesce(obj_description(k.oid, 'pg_constraint'), '')
+FROM pg_catalog.pg_constraint AS k
+JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE k.contype = 'f' AND k.conparentid = 0 AND {which} AND NOT k.convalidated
+ORDER BY 1, 2, 3""")
+
+
+def pending(connection: Connection, table: ShardedTable) -> list[Pending]:
+    """The foreign keys that refer to the table and that swaps have left to be validated."""
+    which = SQL("k.confrelid = {}").format(Literal(table.oid))
+    return [
+        Pending(Name(schema, name), key, comment.removeprefix(PENDING))
+        for schema, name, key, comment in sql.rows(connection, _UNVALIDATED.format(which=which))
+        if comment.startswith(PENDING)
+    ]
+
+
+def unvalidated(connection: Connection, copies: Sequence[Copy]) -> list[tuple[Name, str]]:
+    """The foreign keys of copies that are not validated yet, with their tables."""
+    which = SQL("k.conrelid = ANY ({}::oid[])").format(Literal([copy.oid for copy in copies]))
+    found = sql.rows(connection, _UNVALIDATED.format(which=which))
+    return [(Name(schema, name), key) for schema, name, key, _ in found]
+
+
+_COPIES = SQL("""
+SELECT n.nspname, c.relname, c.oid, d.description,
+       ARRAY(SELECT (attname, atttypid, atttypmod, attnotnull, attgenerated)::text
+             FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND attnum > 0
+             AND NOT attisdropped ORDER BY attname)
+       = ARRAY(SELECT (attname, atttypid, atttypmod, attnotnull, attgenerated)::text
+               FROM pg_catalog.pg_attribute
+               WHERE attrelid = substring(d.description FROM ' of shard (\\d+) ')::oid
+               AND attnum > 0 AND NOT attisdropped ORDER BY attname)
+FROM pg_catalog.pg_description AS d
+JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid AND c.relkind = 'r' AND NOT c.relispartition
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0
+  AND starts_with(d.description, {ownership} || 'copy of shard ')
+ORDER BY 1, 2""")
+
+_MIRRORS = SQL("""
+SELECT n.nspname, p.proname, p.oid, d.description,
+       2 = (SELECT count(*) FROM pg_catalog.pg_trigger AS t
+            WHERE t.tgfoid = p.oid AND t.tgenabled = 'A')
+FROM pg_catalog.pg_description AS d
+JOIN pg_catalog.pg_proc AS p ON p.oid = d.objoid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+WHERE d.classoid = 'pg_catalog.pg_proc'::regclass
+  AND starts_with(d.description, {ownership} || 'mirror of shard ')
+ORDER BY 1, 2""")
+
+_COPY = re.compile(
+    rf"{re.escape(OWNERSHIP)}copy of shard (\d+) of table (\d+) for modulus (\d+), remainder (\d+)"
+)
+_MIRROR = re.compile(
+    rf"{re.escape(OWNERSHIP)}mirror of shard (\d+) of table (\d+) since transaction (\d+); "
+    r"copied (\d+) rows in (\d+) pages of file (\d+)"
+)
+
+
+def read(connection: Connection, table: ShardedTable) -> Growing:
+    """What growth has begun on a table, in two round trips."""
+    ownership = Literal(OWNERSHIP)
+    copies = [
+        _copy(table.oid, Name(schema, name), oid, comment, same)
+        for schema, name, oid, comment, same in sql.rows(
+            connection, _COPIES.format(ownership=ownership)
+        )
+    ]
+    mirrors = [
+        _mirror(table.oid, Name(schema, name), oid, comment, fires)
+        for schema, name, oid, comment, fires in sql.rows(
+            connection, _MIRRORS.format(ownership=ownership)
+        )
+    ]
+    return Growing(
+        tuple(item for item in copies if item is not None),
+        tuple(item for item in mirrors if item is not None),
+    )
+
+
+def _copy(table: int, name: Name, oid: int, comment: str, same: bool) -> Copy | None:
+    numbers = _numbers(_COPY, comment)
+    if not numbers or numbers[1] != table:
+        return None
+    return Copy(name, oid, numbers[0], Class(numbers[2], numbers[3]), same)
+
+
+def _mirror(table: int, name: Name, oid: int, comment: str, fires: bool) -> Mirror | None:
+    numbers = _numbers(_MIRROR, comment)
+    if not numbers or numbers[1] != table:
+        return None
+    shard, _, since, rows, pages, file = numbers
+    return Mirror(name, oid, shard, since, rows, pages, file, fires)
+
+
+_PROGRESS = SQL(
+    "SELECT obj_description({mirror}, 'pg_proc'), pg_relation_filenode({shard})::bigint"
+)
+
+
+def progress(connection: Connection, source: Source, mirror: Mirror) -> Mirror:
+    """How far a shard is copied by now; no page of it when its file is another one.
+
+    VACUUM FULL and CLUSTER write the rows anew, in another order.
+    """
+    query = _PROGRESS.format(mirror=Literal(mirror.oid), shard=Literal(source.shard.oid))
+    [(comment, file)] = sql.rows(connection, query)
+    now = _mirror(source.table.oid, mirror.name, mirror.oid, comment or "", mirror.fires)
+    if now is None or file is None:
+        raise StepError(
+            f"copy {source.name}: somebody has removed its mirror, or the shard: the next run "
+            "begins anew"
+        )
+    return now if now.file == file else replace(now, pages=0, file=file)
+
+
+def _numbers(pattern: re.Pattern[str], comment: str) -> Sequence[int]:
+    match = pattern.fullmatch(comment)
+    return () if match is None else [int(text) for text in match.groups()]
+
+
+_TAKEN = SQL("""
+SELECT relname::text FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE nspname = {schema} AND relname = ANY ({names}::text[])
+UNION
+SELECT typname::text FROM pg_catalog.pg_type AS t
+JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
+WHERE nspname = {schema} AND typname = ANY ({names}::text[])""")
+
+
+def free_names(connection: Connection, source: Source, wanted: Sequence[str]) -> list[str]:
+    """The wanted names; a number follows one that is taken in the schema of the shard."""
+    choices = {name: [name, *(f"{name}_{number}" for number in range(2, 10))] for name in wanted}
+    names = Literal([name for choice in choices.values() for name in choice])
+    query = _TAKEN.format(schema=Literal(source.name.schema), names=names)
+    taken = {name for (name,) in sql.rows(connection, query)}
+    return [
+        next((name for name in choice if name not in taken), choice[0])
+        for choice in choices.values()
+    ]

@@ -1,0 +1,164 @@
+"""The trigger that repeats each change of a shard in its copies, within the writer's transaction.
+
+It looks at the row as it is now and not as the trigger was told: other triggers may have changed it
+again, and their changes are told of first. So it may be called in any order, and twice.
+
+Rows are also copied by batches that lock nothing in the shard, see `copying.batch`. What keeps a
+batch from putting back a row that was deleted meanwhile is the unique index of the copy: where the
+row to delete is not there, the mirror writes it and deletes it again. That waits for a batch that
+has the same row in hand, whose row is then seen. A writer that works on an older snapshot, under
+REPEATABLE READ, gets a serialization failure for a row that was copied since: it cannot delete what
+it cannot see.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import LiteralString
+
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from alembic_enterprise.shards.copies import TRIGGER, Column, Copy, Source, mirror_comment
+from alembic_enterprise.shards.moduli import Class
+from alembic_enterprise.sql import Name, dollar_quoted, text_of
+
+# Without sequential scans: the plans are made while the copies are empty.
+_FUNCTION = SQL("""CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS {body}""")
+
+_BODY = SQL("""#variable_conflict use_column
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        TRUNCATE {copies};
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND NOT ({same}) THEN
+        {forget}
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        {repeat}
+    END IF;
+    RETURN NULL;
+END""")
+
+_FORGET = SQL("""IF {belongs} AND NOT EXISTS (SELECT FROM ONLY {shard} AS s WHERE {found}) THEN
+            DELETE FROM ONLY {copy} AS s WHERE {found};
+            IF NOT FOUND THEN
+                INSERT INTO {copy} ({columns}) VALUES ({old}) ON CONFLICT DO NOTHING;
+                DELETE FROM ONLY {copy} AS s WHERE {found};
+            END IF;
+        END IF;""")
+
+_REPEAT = SQL("""IF {belongs} THEN
+            INSERT INTO {copy} ({columns}) SELECT {columns} FROM ONLY {shard} AS s WHERE {found}
+            ON CONFLICT ({key}) DO UPDATE SET ({columns}) = ROW ({excluded});
+        END IF;""")
+
+_TRIGGERS = SQL("""
+CREATE TRIGGER {name} AFTER INSERT OR UPDATE OR DELETE ON {shard}
+    FOR EACH ROW EXECUTE FUNCTION {function}();
+CREATE TRIGGER {truncate} AFTER TRUNCATE ON {shard}
+    FOR EACH STATEMENT EXECUTE FUNCTION {function}();
+ALTER TABLE {shard} ENABLE ALWAYS TRIGGER {name}, ENABLE ALWAYS TRIGGER {truncate}""")
+
+
+def name(source: Source) -> Name:
+    """The name of a shard's mirror."""
+    return Name(source.name.schema, f"alembic_enterprise_mirror_{source.shard.oid}")
+
+
+_NOTE = SQL("EXECUTE format({}, pg_snapshot_xmax(pg_current_snapshot()))")
+
+
+def install(source: Source, copies: Sequence[Copy]) -> list[Composable]:
+    """Statements, for one transaction, that repeat all changes from then on.
+
+    Creating a trigger waits until no writer is left. So those that begin later, whose number is
+    noted, can only write when it is there.
+    """
+    function = name(source)
+    names = {"name": function.sql, "owner": Identifier(source.owner)}
+    comment = Literal(mirror_comment(source, "%s", 0, 0, source.file))
+    return [
+        _FUNCTION.format(body=dollar_quoted(body(source, copies), "mirror"), **names),
+        SQL("ALTER FUNCTION {name}() OWNER TO {owner}").format(**names),
+        _TRIGGERS.format(
+            name=Identifier(TRIGGER),
+            truncate=Identifier(TRIGGER + "_truncate"),
+            shard=source.name.sql,
+            function=function.sql,
+        ),
+        _NOTE.format(Literal(text_of(comment_on(function, comment)))),
+    ]
+
+
+def comment_on(function: Name, comment: Composable) -> Composable:
+    """The statement that notes something on a mirror."""
+    return SQL("COMMENT ON FUNCTION {}() IS {}").format(function.sql, comment)
+
+
+def body(source: Source, copies: Sequence[Copy]) -> Composable:
+    """The text of the function."""
+    return _BODY.format(
+        copies=listed(copy.name.sql for copy in copies),
+        same=equal(source.key, of("OLD"), of("NEW")),
+        forget=SQL("\n        ").join(_forget(source, copy) for copy in copies),
+        repeat=SQL("\n        ").join(_repeat(source, copy) for copy in copies),
+    )
+
+
+def _forget(source: Source, copy: Copy) -> Composable:
+    return _FORGET.format(
+        belongs=belongs(source, copy.held, of("OLD")),
+        shard=source.name.sql,
+        copy=copy.name.sql,
+        columns=listed(map(Identifier, source.stored)),
+        old=listed(map(of("OLD"), source.stored)),
+        found=equal(source.key, of("s"), of("OLD")),
+    )
+
+
+def _repeat(source: Source, copy: Copy) -> Composable:
+    return _REPEAT.format(
+        belongs=belongs(source, copy.held, of("NEW")),
+        shard=source.name.sql,
+        copy=copy.name.sql,
+        columns=listed(map(Identifier, source.stored)),
+        found=equal(source.key, of("s"), of("NEW")),
+        key=listed(Identifier(column.name) for column in source.key),
+        excluded=listed(map(of("excluded"), source.stored)),
+    )
+
+
+def belongs(
+    source: Source, held: Class, column: Callable[[str], Composable] = Identifier
+) -> Composable:
+    """The condition that a row is in a residue class, as the server writes it for a partition."""
+    return SQL("satisfies_hash_partition({}::oid, {}, {}, {})").format(
+        Literal(source.table.oid),
+        Literal(held.modulus),
+        Literal(held.remainder),
+        listed(map(column, source.hashed)),
+    )
+
+
+def equal(
+    key: Iterable[Column],
+    left: Callable[[str], Composable],
+    right: Callable[[str], Composable],
+) -> Composable:
+    """The condition that two rows have the same key, by the operators of its index."""
+    return SQL(" AND ").join(
+        SQL("{} OPERATOR({}.=) {}").format(
+            left(column.name), Identifier(column.equals), right(column.name)
+        )
+        for column in key
+    )
+
+
+def of(row: LiteralString) -> Callable[[str], Composable]:
+    """A function that names a column of the row."""
+    return lambda name: SQL("{}.{}").format(SQL(row), Identifier(name))
+
+
+def listed(items: Iterable[Composable]) -> Composable:
+    """Items with commas between them."""
+    return SQL(", ").join(items)

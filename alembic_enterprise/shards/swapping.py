@@ -1,0 +1,169 @@
+"""The short transaction that puts copies in the place of their shard, and the one that gives up.
+
+They read what they carry over on the server, in the moment they run.
+"""
+
+from collections.abc import Sequence
+from typing import LiteralString
+
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from alembic_enterprise.operation import REFUSED
+from alembic_enterprise.registry import OWNERSHIP
+from alembic_enterprise.shards.copies import GUARD, PENDING, Copy, Mirror, Pending, Source
+from alembic_enterprise.shards.copying import alike, together
+from alembic_enterprise.shards.mirror import listed
+from alembic_enterprise.sql import do_block
+
+_SWAP: LiteralString = """DECLARE
+    parent constant regclass := {table};
+    shard constant regclass := {shard};
+    shard_row pg_catalog.pg_class;
+    place name;
+    copy record;
+    found record;
+    command text;
+    restoring text[] := '{{}}';
+BEGIN
+    -- Writers of a table that refers to this one lock it first, and this one then.
+    FOR command IN
+        SELECT DISTINCT format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', conrelid::regclass)
+        FROM pg_catalog.pg_constraint
+        WHERE contype = 'f' AND confrelid = parent AND conparentid = 0 ORDER BY 1
+    LOOP
+        EXECUTE command;
+    END LOOP;
+    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', parent);
+    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', shard);
+    PERFORM set_config('alembic_enterprise.locked_since', clock_timestamp()::text, false);
+    SELECT * INTO shard_row FROM pg_catalog.pg_class WHERE oid = shard;
+    SELECT nspname INTO place FROM pg_catalog.pg_namespace WHERE oid = shard_row.relnamespace;
+    IF (SELECT count(*) FROM pg_catalog.pg_trigger
+        WHERE tgrelid = shard AND tgfoid = {function} AND tgenabled = 'A') <> 2 THEN
+        RAISE EXCEPTION '%: somebody has switched off the triggers that mirror its changes: '
+            'run `alembic-enterprise shards grow` again', shard USING ERRCODE = {refused};
+    END IF;
+    -- The first copy gets the shard's name, and its indexes those of the shard's.
+    FOR found IN {alike} LOOP
+        restoring := restoring || format('ALTER INDEX %I.%I RENAME TO %I', place, found.name,
+                                         found.like_name);
+    END LOOP;
+    -- A shard that foreign keys refer to cannot go: they do, and come back before anybody writes.
+    FOR found IN
+        SELECT conrelid::regclass AS relation, quote_ident(conname) AS name, convalidated,
+               regexp_replace(pg_get_constraintdef(oid), ' NOT VALID$', '') AS definition,
+               coalesce(obj_description(oid, 'pg_constraint'), '') AS note
+        FROM pg_catalog.pg_constraint
+        WHERE contype = 'f' AND confrelid = parent AND conparentid = 0 ORDER BY oid::bigint
+    LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %s', found.relation, found.name);
+        restoring := restoring
+            || format('ALTER TABLE %s ADD CONSTRAINT %s %s NOT VALID', found.relation, found.name,
+                      found.definition)
+            || format('COMMENT ON CONSTRAINT %s ON %s IS %L', found.name, found.relation,
+                      CASE WHEN found.convalidated THEN {pending} ELSE '' END || found.note);
+    END LOOP;
+    -- Triggers of the shard alone; the others come from its table.
+    FOR copy IN SELECT * FROM unnest({copies}::regclass[], {names}::text[]) AS c (relation, name)
+    LOOP
+        FOR found IN
+            SELECT quote_ident(tgname) AS name, tgenabled, format(' ON %I.%I ', place,
+                   shard_row.relname) AS target, pg_get_triggerdef(oid) AS definition
+            FROM pg_catalog.pg_trigger
+            WHERE tgrelid = shard AND NOT tgisinternal AND tgparentid = 0
+              AND tgfoid <> {function} ORDER BY oid::bigint
+        LOOP
+            restoring := restoring
+                || overlay(found.definition PLACING format(' ON %I.%I ', place, copy.name)
+                           FROM strpos(found.definition, found.target)
+                           FOR length(found.target))
+                || format('ALTER TABLE %I.%I %s TRIGGER %s', place, copy.name,
+                          CASE found.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN
+                          'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END,
+                          found.name);
+        END LOOP;
+    END LOOP;
+    EXECUTE format('DROP TABLE %s', shard);
+    DROP FUNCTION {mirror}();
+    FOR copy IN SELECT * FROM unnest({copies}::regclass[], {bounds}::text[]) AS c (relation, bound)
+    LOOP
+        EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s %s', parent, copy.relation, copy.bound);
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', copy.relation, {guard});
+        EXECUTE format('ALTER TABLE %s %s ROW LEVEL SECURITY, %s ROW LEVEL SECURITY',
+                       copy.relation,
+                       CASE WHEN shard_row.relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END,
+                       CASE WHEN shard_row.relforcerowsecurity THEN 'FORCE' ELSE 'NO FORCE' END);
+        EXECUTE format('COMMENT ON TABLE %s IS %L', copy.relation, {comment});
+    END LOOP;
+    EXECUTE format('ALTER TABLE %s RENAME TO %I', ({copies}::regclass[])[1], shard_row.relname);
+    FOREACH command IN ARRAY restoring LOOP
+        EXECUTE command;
+    END LOOP;
+END"""
+
+
+def swap(source: Source, copies: Sequence[Copy], mirror: Mirror) -> Composable:
+    """Drop the shard, whose rows are all in the copies, and attach them; the first gets its name.
+
+    ACCESS EXCLUSIVE on the table, and on those that refer to it, for some milliseconds. Foreign
+    keys that refer to the table are put back as NOT VALID: they hold for what is written from then
+    on, and `settle` validates them.
+    """
+    names = [source.name.name, *(copy.name.name for copy in copies[1:])]
+    bound = "FOR VALUES WITH (MODULUS {}, REMAINDER {})"
+    return do_block(
+        _SWAP,
+        table=source.table.name.regclass,
+        shard=source.name.regclass,
+        copies=Literal([copy.name.text for copy in copies]),
+        names=Literal(names),
+        bounds=Literal([bound.format(*copy.held) for copy in copies]),
+        function=SQL("{}::regproc").format(mirror.name.regclass),
+        mirror=mirror.name.sql,
+        alike=alike(source, Literal(copies[0].oid)),
+        guard=Literal(GUARD),
+        pending=Literal(PENDING),
+        comment=Literal(f"{OWNERSHIP}partition of {source.table.name}"),
+        refused=Literal(REFUSED),
+    )
+
+
+HELD = SQL(
+    "SELECT extract(epoch FROM clock_timestamp()"
+    " - current_setting('alembic_enterprise.locked_since')::timestamptz)::float8 * 1000"
+)
+"""Milliseconds since the last swap had its locks; right after it, no less than it held them."""
+
+
+def quiet(source: Source, copies: Sequence[Copy]) -> Composable:
+    """Send autovacuum away from a shard and its copies; it comes back after its nap.
+
+    It yields to whoever waits for longer than deadlock_timeout (PostgreSQL docs, "Routine
+    Vacuuming"), which the swap never does; and nobody who reads or writes waits for this lock.
+    """
+    tables = listed(name.sql for name in (source.name, *(copy.name for copy in copies)))
+    return together(
+        [
+            SQL("PERFORM set_config('lock_timeout', '10s', true)"),
+            SQL("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE").format(tables),
+        ]
+    )
+
+
+def settle(key: Pending) -> Composable:
+    """Validate a foreign key that a swap has put back, and give it its comment again."""
+    name = Identifier(key.name)
+    return together(
+        [
+            SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(key.table.sql, name),
+            SQL("COMMENT ON CONSTRAINT {} ON {} IS {}").format(
+                name, key.table.sql, Literal(key.comment or None)
+            ),
+        ]
+    )
+
+
+def discard(copies: Sequence[Copy], mirror: Mirror | None) -> Composable:
+    """Remove what was begun for a shard: the mirror first, which would write into no table."""
+    drops = [SQL("DROP FUNCTION {}() CASCADE").format(mirror.name.sql)] if mirror else []
+    return together([*drops, *(SQL("DROP TABLE {}").format(copy.name.sql) for copy in copies)])

@@ -1,0 +1,122 @@
+"""Runs the statements of growth one by one, patiently, on connections of its own."""
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg.sql import SQL, Composable, Literal
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from alembic_enterprise import locks, sql
+from alembic_enterprise.errors import LockedError, StepError
+from alembic_enterprise.locks import Patience
+from alembic_enterprise.operation import sqlstate
+from alembic_enterprise.partitions.worker import connect, said
+from alembic_enterprise.shards.report import Report
+
+APPLICATION = "alembic-enterprise shards grow"
+"""The `application_name` of the sessions of a run."""
+
+
+UNDEFINED_FUNCTION = "42883"
+"""SQLSTATE of a function that does not exist for a type."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The choices of a run, and its clock and chance.
+
+    Attributes:
+        batch: about so many rows are copied in one transaction: as many pages as hold them.
+        pause: seconds between two of these.
+        max_lag: bytes that a replica may be behind; copying waits while one is further behind.
+        dry_run: say what would be done, and change nothing.
+        progress: called after each batch with the numbers of rows copied and expected.
+    """
+
+    batch: int = 2000
+    pause: float = 0.0
+    max_lag: int | None = None
+    dry_run: bool = False
+    patience: Patience = field(default_factory=Patience)
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    uniform: Callable[[float, float], float] = random.uniform
+    progress: Callable[[int, int], None] = lambda _done, _expected: None
+
+
+class Worker:
+    """Two sessions: one for the work, one that looks who is in the way."""
+
+    def __init__(self, stack: ExitStack, engine: Engine, job: Job) -> None:
+        """Connect; the connections are closed with the stack."""
+        self.control = stack.enter_context(connect(engine))
+        self.connection = stack.enter_context(connect(engine))
+        _configured(self.control, 0)
+        self._pid = _configured(self.connection, job.patience.lock_timeout)
+        self._job = job
+
+    def first_of(self, queries: Iterable[Composable]) -> list[tuple[Any, ...]]:
+        """Ask the first of some queries that the server has the functions for."""
+        for query in queries:
+            try:
+                return sql.rows(self.connection, query)
+            except DBAPIError as error:
+                if sqlstate(error) != UNDEFINED_FUNCTION:
+                    raise
+        raise StepError("the server has none of the functions: this is a bug, please report it")
+
+    def run(self, step: str, statement: Composable, report: Report) -> None:
+        """Run one statement, a transaction of its own, and note what was in the way.
+
+        Raises `LockedError` when it does not get its locks, and `StepError` when it fails.
+        """
+
+        def waited(_attempt: int) -> None:
+            report.retries += 1
+
+        with locks.watched(self.control, self._pid, self._job.patience.lock_timeout / 2000) as seen:
+            try:
+                locks.retried(
+                    lambda: sql.execute(self.connection, statement),
+                    patience=self._job.patience,
+                    sleep=self._job.sleep,
+                    uniform=self._job.uniform,
+                    waited=waited,
+                )
+            except LockedError as error:
+                who = "; ".join(map(str, sorted(seen, key=lambda item: item.pid)))
+                raise LockedError(
+                    f"{step}: {error}, held by {who or 'somebody'}. "
+                    "Run again, or raise --lock-timeout"
+                ) from error
+            except DBAPIError as error:
+                raise StepError(f"{step}: {said(error)}") from error
+            finally:
+                report.blockers |= seen
+
+
+def _configured(connection: Connection, lock_timeout: int) -> int:
+    """Set up a session; returns the pid of its backend.
+
+    Row security must not hide rows from us: rather an error. And a batch needs a new snapshot for
+    each of its statements, whatever a role or a database sets for the application's.
+    """
+    values = {
+        "application_name": APPLICATION,
+        "default_transaction_isolation": "read committed",
+        "idle_session_timeout": "0",
+        "lock_timeout": str(lock_timeout),
+        "row_security": "off",
+        "statement_timeout": "0",
+    }
+    settings = SQL(", ").join(
+        SQL("set_config({}, {}, false)").format(Literal(name), Literal(value))
+        for name, value in values.items()
+    )
+    [(pid, *_)] = sql.rows(connection, SQL("SELECT pg_backend_pid(), {}").format(settings))
+    return int(pid)

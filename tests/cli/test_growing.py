@@ -1,0 +1,97 @@
+"""`shards grow`: what it prints, exit codes, the terminal."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from console import Outcome, in_terminal
+from growing import contents, held, leftovers, orders, session
+from sqlalchemy import Connection, Engine
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def grow(run: Run, database_url: str) -> Run:
+    """A function that runs `shards grow` on the test's database."""
+    return lambda *arguments: run("shards", "grow", "--url", database_url, *arguments)
+
+
+def masked(text: str) -> str:
+    """The text without figures that differ from run to run."""
+    return re.sub(r"\d+\.\d (s|ms|kB|KB|MB|KiB|MiB)", r"# \1", text)
+
+
+def test_a_run_says_what_it_takes_and_what_it_did(connection: Connection, grow: Run) -> None:
+    orders(connection)
+    outcome = grow("orders", "--to", "4")
+    assert outcome.code == 0
+    assert outcome.error.startswith("public.orders: 2 shard(s) to split, about 400 rows, ")
+    assert "of free space, one at a time" in outcome.error
+    rows = [len(connection.exec_driver_sql(f"TABLE orders_shard_{n}").all()) for n in range(4)]
+    assert masked(outcome.output) == (
+        "public.orders: done; 2 of 2 shard(s) split\n"
+        f"  public.orders_shard_0: {rows[0] + rows[2]} rows in # s, locked for # ms\n"
+        f"  public.orders_shard_1: {rows[1] + rows[3]} rows in # s, locked for # ms\n"
+    )
+    outcome = grow("orders", "--to", "4", "--dry-run")
+    assert (outcome.code, outcome.output) == (0, "public.orders: done; nothing to split\n")
+
+
+def test_a_dry_run_says_the_plan(connection: Connection, grow: Run) -> None:
+    orders(connection)
+    outcome = grow("orders", "--to", "8", "--dry-run")
+    assert (outcome.code, outcome.error) == (0, "")
+    assert "public.orders_shard_1: modulus 8, remainders 1, 3, 5, 7; about " in outcome.output
+    assert len(held(connection)) == 2
+
+
+def test_what_is_left_undone_ends_with_2_and_can_be_aborted(
+    connection: Connection, engine: Engine, grow: Run
+) -> None:
+    orders(connection)
+    rows = contents(connection)
+    with session(engine) as reader:
+        reader.execute("BEGIN")
+        reader.execute("LOCK TABLE orders_shard_0 IN SHARE UPDATE EXCLUSIVE MODE")
+        outcome = grow("orders", "--to", "4", "--lock-timeout", "50", "--attempts", "1")
+    assert outcome.code == 2
+    assert outcome.output.startswith("public.orders: undone; 0 of 2 shard(s) split\n")
+    assert "no lock within 50 ms, 1 times, held by pid" in outcome.output
+    outcome = grow("orders", "--abort")
+    assert (outcome.code, outcome.output) == (0, "public.orders: done; 1 shard(s) put back\n")
+    assert leftovers(connection) == []
+    assert contents(connection) == rows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["orders"], "write --to COUNT, or --abort"),
+        (["orders", "--to", "4", "--abort"], "write --to COUNT, or --abort"),
+        (["orders", "--abort", "--dry-run"], "--abort goes without --dry-run"),
+        (["orders", "--to", "3"], "Error: public.orders: its shards are of modulus 2, which 3 is"),
+        (["unknown", "--to", "4"], "Error: no sharded table is called unknown: there are public.o"),
+    ],
+)
+def test_errors_before_anything_is_tried_end_with_1(
+    connection: Connection, grow: Run, arguments: list[str], told: str
+) -> None:
+    orders(connection)
+    outcome = grow(*arguments)
+    assert (outcome.code, outcome.output) == (1, "")
+    assert told in outcome.error
+
+
+def test_the_rows_and_their_rate_are_for_terminals(
+    connection: Connection, database_url: str
+) -> None:
+    orders(connection)
+    written = in_terminal(["shards", "grow", "orders", "--to", "4", "--url", database_url], CI="")
+    assert "400/400" in written
+    assert "rows/s" in written
+
+
+def test_without_replicas_none_is_waited_for(connection: Connection, grow: Run) -> None:
+    orders(connection)
+    assert grow("orders", "--to", "4", "--max-lag", "0").code == 0

@@ -1,0 +1,99 @@
+"""Growth that was killed between any two statements is carried on by the next run, with writers."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from autogenerate import run_sql
+from growing import contents, held, leftovers, orders, run, writing
+from sqlalchemy import NullPool, create_engine, make_url
+
+REFERRING = (
+    (
+        "CREATE TABLE lines (tenant bigint, id bigint, FOREIGN KEY (tenant, id)"
+        " REFERENCES orders ON DELETE CASCADE ON UPDATE CASCADE)"
+    ),
+    "INSERT INTO lines SELECT tenant, id FROM orders",
+)
+
+REFERENCES = """SELECT convalidated, obj_description(oid, 'pg_constraint'),
+    (SELECT count(*) FROM lines LEFT JOIN orders USING (tenant, id) WHERE amount IS NULL)
+FROM pg_constraint WHERE conrelid = 'lines'::regclass AND contype = 'f' AND conparentid = 0"""
+
+
+@pytest.fixture
+def killer() -> Iterator[Callable[[str, int], str]]:
+    """A function that lets a table grow in a process that is killed before its n-th change."""
+    program = Path(__file__).with_name("growth_killed.py")
+    paths = {"PYTHONPATH": str(program.parent.parent)}
+    with subprocess.Popen(
+        [sys.executable, program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=paths,
+    ) as process:
+
+        def ask(url: str, number: int) -> str:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(f"{url} {number}\n")
+            process.stdin.flush()
+            return process.stdout.readline().strip()
+
+        yield ask
+        process.kill()
+
+
+def test_growth_killed_before_any_statement_is_carried_on(
+    database_url: str,
+    other_database: Callable[..., str],
+    killer: Callable[[str, int], str],
+) -> None:
+    with create_engine(database_url, poolclass=NullPool).connect() as connection:
+        orders(connection)
+        run_sql(connection, *REFERRING)
+    original = make_url(database_url).database
+    for number in range(1, 100):
+        url = other_database(original)
+        engine = create_engine(url, poolclass=NullPool)
+        with writing(engine) as writer:
+            ended = killer(url, number)
+            report = run(engine)
+        told = f"killed before change {number}"
+        assert report.exit_code == 0, (told, report)
+        with engine.connect() as connection:
+            assert writer.written > 0
+            assert contents(connection) == writer.rows, told
+            assert set(held(connection).values()) == {f"{n} of 4" for n in range(4)}, told
+            assert leftovers(connection) == [], told
+            assert connection.exec_driver_sql(REFERENCES).all() == [(True, None, 0)], told
+        if ended != "killed":
+            break
+    else:
+        pytest.fail("the run has no end")
+    assert ended == "finished"
+    assert number > 15
+
+
+def test_growth_killed_before_any_statement_can_be_aborted(
+    database_url: str,
+    other_database: Callable[..., str],
+    killer: Callable[[str, int], str],
+) -> None:
+    with create_engine(database_url, poolclass=NullPool).connect() as connection:
+        orders(connection)
+    original = make_url(database_url).database
+    for number in range(1, 12):  # the first shard; the second is like it
+        url = other_database(original)
+        engine = create_engine(url, poolclass=NullPool)
+        with writing(engine) as writer:
+            assert killer(url, number) == "killed"
+            report = run(engine, None)
+        assert report.exit_code == 0, report
+        with engine.connect() as connection:
+            assert contents(connection) == writer.rows
+            assert leftovers(connection) == []
+            assert set(held(connection)) >= {"orders_shard_0", "orders_shard_1"}
