@@ -71,19 +71,6 @@ def partitions_missing(inspection: Inspection) -> Iterator[Finding]:
         )
 
 
-def shards_missing(inspection: Inspection) -> Iterator[Finding]:
-    """A table by hash, outside or inside, has not all its shards: their rows are refused."""
-    for name in inspection.incomplete:
-        yield Finding(
-            "shards-missing",
-            "error",
-            str(inspection.table.name),
-            f"{name} lacks shards, and rows of theirs are refused: `alembic revision "
-            "--autogenerate` proposes op.create_hash_shards",
-            {"table": str(name)},
-        )
-
-
 def bounds_misaligned(inspection: Inspection) -> Iterator[Finding]:
     """A partition begins or ends inside a period of the policy: it cannot expire with one."""
     crooked = [item for item in inspection.partitions if _crooked(item, inspection)]
@@ -254,7 +241,6 @@ def minor_release(inspection: Inspection) -> Iterator[Finding]:
 
 RULES: Sequence[Callable[[Inspection], Iterator[Finding]]] = (
     partitions_missing,
-    shards_missing,
     bounds_misaligned,
     default_rows,
     detach_pending,

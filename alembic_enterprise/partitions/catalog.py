@@ -3,17 +3,17 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from psycopg.sql import SQL, Composable, Literal
+from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection, Table
 
 from alembic_enterprise import registry, sql
+from alembic_enterprise.partitions import coverage
 from alembic_enterprise.partitions.declaration import declarations_on, inner_key
 from alembic_enterprise.partitions.model import TIMES, Policy, declared_on
-from alembic_enterprise.partitions.periods import Range, moment, shift, today
+from alembic_enterprise.partitions.periods import Range
 from alembic_enterprise.sql import Name
 
 STRATEGIES = {"r": "RANGE", "l": "LIST", "h": "HASH"}
@@ -224,45 +224,6 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relpersistence <> 't'
 ORDER BY 2, 3""")
 
-BUDGET = 1000
-"""So many bounds are read in one comparison; beyond, tables with a policy are read by a sample."""
-
-BOTH_ENDS = 2
-"""A sample of a table in order covers so many ranges at most: where it begins and where it ends."""
-
-ALL = SQL("SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = p.oid")
-SAMPLE = SQL("""
-SELECT unnest(CASE WHEN partitions <= {few} THEN made
-                   ELSE made[:2] || made[partitions - 17:] END) AS inhrelid
-FROM (SELECT array_agg(inhrelid ORDER BY inhrelid::bigint) AS made, count(*)::int AS partitions
-      FROM pg_catalog.pg_inherits WHERE inhparent = p.oid) AS children""")
-"""The two partitions made first and the 18 made last: enough to know a table that is in order.
-
-Among them may be a default partition and backfilled ones. The cast keeps the server from walking
-the index of all oids in search of one table's partitions.
-"""
-
-BOUNDS = SQL("""
-SELECT parent, partition,
-       nullif(split_part(split_part(bound, ' TO ', 1), '''', 2), '')::timestamptz AS lower,
-       nullif(split_part(split_part(bound, ' TO ', 2), '''', 2), '')::timestamptz AS upper
-FROM (SELECT p.oid AS parent, c.oid AS partition, pg_get_expr(c.relpartbound, 0) AS bound
-      FROM unnest({parents}::oid[]) AS p(oid), LATERAL ({children}) AS i
-      JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid OFFSET 0) AS partitions
-WHERE bound <> 'DEFAULT'""")
-"""Bounds of the range partitions of some tables by time, naive ones read as UTC; NULL is unbounded.
-
-The session must print times as `canonical_output` sets it. `OFFSET 0` keeps the server from moving
-the casts below the filter.
-"""
-
-_COVERED = SQL("""
-SELECT parent, lower(part)::text, upper(part)::text, partitions
-FROM (SELECT parent, range_agg(tstzrange(lower, upper)) AS parts,
-             (SELECT count(*) FROM pg_catalog.pg_inherits WHERE inhparent = parent) AS partitions
-      FROM ({bounds}) AS bounds GROUP BY parent) AS merged, unnest(parts) AS part
-ORDER BY parent, lower(part) NULLS FIRST""")
-
 
 def read(connection: Connection) -> Catalog:
     """Every partitioned table of the database, with coverage and policy, in a few round trips."""
@@ -272,7 +233,7 @@ def read(connection: Connection) -> Catalog:
         rows = sql.rows(connection, _TABLES)
         policies = _policies(connection) if rows else {}
         policies |= _of_shards(rows, policies)
-        covered = _covered(
+        covered = coverage.covered(
             connection, [row for row in rows if row[3] == "r" and row[5] in TIMES], policies
         )
     read = {row[0]: _table(row, policies.get(row[0]), covered.get(row[0], ())) for row in rows}
@@ -313,70 +274,6 @@ def _table(
     return PartitionedTable(
         Name(schema, name), key, policy, naive, covered, has_default, timed, oid
     )
-
-
-def _covered(
-    connection: Connection, rows: Sequence[tuple[Any, ...]], policies: Mapping[int, Policy]
-) -> dict[int, tuple[Range, ...]]:
-    """What the partitions of each table cover.
-
-    Printing a bound costs the server more than all else that autogenerate does for a partition. So
-    where there are very many, a table with a policy is known by a sample: when it has exactly as
-    many partitions as there are periods from the first to the newest, they are taken for those.
-    Any other table is read in full. So a hole goes unseen only among older partitions, and only
-    when somebody split another of them by hand; `partitions()` always reads each bound.
-    """
-    naive = {row[0]: row[5] != TIMES[2] for row in rows}
-    few = BUDGET // max(1, len(rows))
-    sample = SAMPLE.format(few=Literal(few))
-    defaults = {row[0]: row[6] for row in rows}
-    found: dict[int, tuple[Range, ...]] = {}
-    for oid, (ranges, count) in _read(
-        connection, naive, sample, set(naive) & set(policies)
-    ).items():
-        number = count - defaults[oid]
-        if count <= few:
-            found[oid] = tuple(ranges)
-            continue
-        whole = in_order(policies[oid], ranges, number, naive=naive[oid])
-        if whole is not None:
-            found[oid] = (whole,)
-    rest = _read(connection, naive, ALL, set(naive) - set(found))
-    return found | {oid: tuple(ranges) for oid, (ranges, _) in rest.items()}
-
-
-def _read(
-    connection: Connection, naive: Mapping[int, bool], children: Composable, oids: set[int]
-) -> dict[int, tuple[list[Range], int]]:
-    """Coverage, and the number of all partitions, of the tables `oids`."""
-    found: dict[int, tuple[list[Range], int]] = {}
-    if not oids:
-        return found
-    bounds = BOUNDS.format(parents=Literal(sorted(oids)), children=children)
-    for oid, lower, upper, count in sql.rows(connection, _COVERED.format(bounds=bounds)):
-        ranges, _ = found.setdefault(oid, ([], count))
-        ranges.append(Range(_moment(lower, naive[oid]), _moment(upper, naive[oid])))
-    return found
-
-
-def in_order(policy: Policy, sample: Sequence[Range], count: int, *, naive: bool) -> Range | None:
-    """The whole range of a table whose `count` partitions are exactly its periods, else None."""
-    lower, upper = sample[0].lower, sample[-1].upper
-    if len(sample) > BOTH_ENDS or lower is None or upper is None:
-        return None
-    local = ZoneInfo(policy.timezone)
-    first = lower.date() if naive else today(lower, local)
-    begin = moment(first, None if naive else local)
-    end = moment(shift(first, policy.every, count), None if naive else local)
-    return Range(lower, upper) if (begin, end) == (lower, upper) else None
-
-
-def _moment(text: str | None, naive: bool) -> datetime | None:  # private
-    """A bound as PostgreSQL prints it in UTC; None for one that `datetime` cannot hold."""
-    if text is None or "infinity" in text or text.endswith("BC") or text.index("-") > len("9999"):
-        return None
-    value = datetime.fromisoformat(text)
-    return value.replace(tzinfo=None) if naive else value.astimezone(UTC)
 
 
 KINDS = {"r": "table", "p": "partitioned table", "f": "foreign table"}
@@ -438,9 +335,8 @@ def partitions(
 def _partition(table: PartitionedTable, schema: str, name: str, bound: str, *row: Any) -> Partition:
     owned, pending, kind, rows, size = row
     match = _BOUND.fullmatch(bound) if table.timed else None
-    held = (
-        None if match is None else Range(*(_moment(text, table.naive) for text in match.groups()))
-    )
+    ends = () if match is None else match.groups()
+    held = Range(*(coverage.bound(text, naive=table.naive) for text in ends)) if match else None
     return Partition(Name(schema, name), held, bound, owned, pending, KINDS[kind], rows, size)
 
 

@@ -51,7 +51,6 @@ class Inspection:
         root: the attributes of the table that it is a shard of.
         refers: whether the table has a foreign key to a partitioned table.
         orphans: tables we made for it that are neither attached nor marked as retired.
-        incomplete: tables by hash, partitions of it or the one it is a shard of, that lack shards.
     """
 
     table: PartitionedTable
@@ -67,7 +66,6 @@ class Inspection:
     root: Attributes | None = None
     refers: bool = False
     orphans: tuple[Name, ...] = ()
-    incomplete: tuple[Name, ...] = ()
 
 
 def inspect(
@@ -93,7 +91,6 @@ def inspect(
     analyzed = _analyzed(connection, tables)
     refers = _refers(connection, tables)
     orphans = _orphans(connection)
-    incomplete = _incomplete(connection, tables)
     defaults = [item.name for found in partitions.values() for item in found if item.is_default]
     rows = catalog.counted(connection, defaults, COUNTED)
     server = _server(connection)
@@ -118,7 +115,6 @@ def inspect(
             root=None if table.root is None else attributes[table.root.name],
             refers=table.oid in refers,
             orphans=tuple(orphans.get(str(table.name), ())),
-            incomplete=tuple(incomplete.get(table.oid, ())),
         )
         for table in tables
     ]
@@ -224,36 +220,6 @@ def _orphans(connection: Connection) -> dict[str, list[Name]]:
     query = _ORPHANS.format(prefix=Literal(OWNERSHIP + "partition of "))
     for table, schema, name in sql.rows(connection, query):
         found.setdefault(table, []).append(Name(schema, name))
-    return found
-
-
-_INCOMPLETE = SQL("""
-SELECT min(beside.asked), n.nspname, c.relname
-FROM (SELECT inhparent AS asked, inhrelid AS relation FROM pg_catalog.pg_inherits
-      WHERE inhparent = ANY ({parents}::oid[])
-      UNION ALL
-      SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits
-      WHERE inhrelid = ANY ({parents}::oid[])) AS beside
-JOIN pg_catalog.pg_partitioned_table AS p ON p.partrelid = beside.relation AND p.partstrat = 'h'
-JOIN pg_catalog.pg_class AS c ON c.oid = p.partrelid
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE (SELECT coalesce(sum(largest / modulus) < max(largest), true)
-       FROM (SELECT modulus, max(modulus) OVER () AS largest
-             FROM (SELECT substring(pg_get_expr(s.relpartbound, 0) FROM 'modulus ([0-9]+)')::integer
-                   FROM pg_catalog.pg_inherits AS i
-                   JOIN pg_catalog.pg_class AS s ON s.oid = i.inhrelid
-                   WHERE i.inhparent = p.partrelid) AS shards (modulus)) AS moduli)
-GROUP BY c.oid, 2, 3 ORDER BY 2, 3""")
-
-
-def _incomplete(
-    connection: Connection, tables: Sequence[PartitionedTable]
-) -> dict[int, list[Name]]:
-    """By the oid of a table; one by hash with several of them stands with the oldest."""
-    found: dict[int, list[Name]] = {}
-    query = _INCOMPLETE.format(parents=_oids(tables))
-    for oid, schema, name in sql.rows(connection, query):
-        found.setdefault(oid, []).append(Name(schema, name))
     return found
 
 

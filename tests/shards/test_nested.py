@@ -16,6 +16,8 @@ from alembic_enterprise.errors import DeclarationError
 from alembic_enterprise.partitions.advise import advise
 from alembic_enterprise.partitions.inspection import inspect
 from alembic_enterprise.partitions.live import select
+from alembic_enterprise.shards.advise import advise as advise_shards
+from alembic_enterprise.shards.inspection import inspect as inspect_shards
 from alembic_enterprise.shards.placement import shard_of
 
 NOW = "2026-11-21 12:00+00"
@@ -597,18 +599,21 @@ def test_a_table_in_order_has_no_finding(connection: Connection, order: str) -> 
         (RANGE_FIRST, "orders_y2026_m11_shard_1", "public.orders_y2026_m11"),
     ],
 )
-def test_a_lost_shard_is_found(connection: Connection, order: str, lost: str, named: str) -> None:
+def test_a_lost_shard_is_found(
+    connection: Connection, engine: Engine, order: str, lost: str, named: str
+) -> None:
     pretend(connection, NOW)
     model = orders(order)
     upgrade(connection, model.metadata)
+    before = leaves(connection)
     run_sql(connection, f"DROP TABLE {lost}")
-    found = [finding for item in inspect(connection) for finding in advise(item)]
+    found = [finding for item in inspect_shards(connection) for finding in advise_shards(item)]
     connection.rollback()
-    assert [(item.rule, item.severity, item.evidence) for item in found] == [
-        ("shards-missing", "error", {"table": named})
-    ]
-    upgrade(connection, model.metadata)
-    assert [finding for item in inspect(connection) for finding in advise(item)] == []
+    assert [(item.rule, item.table) for item in found] == [("shards-missing", named)]
+    laws.apply(connection, found[0].operations)
+    maintain(engine, now=datetime(2026, 11, 21, tzinfo=UTC))
+    assert leaves(connection) == before
+    assert generate(connection, model.metadata).calls == []
 
 
 @pytest.mark.parametrize("order", ORDERS)
