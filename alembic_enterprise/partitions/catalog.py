@@ -175,11 +175,12 @@ def _declared(table: Table) -> PartitionedTable:
 
 def _declared_policy(table: Table) -> Policy | None:
     spec = declared_on(table)
-    levels = declarations_on(table)
-    if spec is None or spec is levels[-1]:
-        return None if spec is None else spec.policy
-    count = levels[-1].partition_count
-    return replace(spec.policy, partition_by=inner_key(table), shards=count)
+    if spec is None:
+        return None
+    *_, inner = declarations_on(table)
+    if inner is spec:
+        return spec.policy
+    return replace(spec.policy, partition_by=inner_key(table), shards=inner.partition_count)
 
 
 def parse_key(text: str) -> Key:
@@ -236,8 +237,8 @@ def read(connection: Connection) -> Catalog:
         covered = coverage.covered(
             connection, [row for row in rows if row[3] == "r" and row[5] in TIMES], policies
         )
-    read = {row[0]: _table(row, policies.get(row[0]), covered.get(row[0], ())) for row in rows}
-    tables = [replace(read[row[0]], parent=read.get(row[8])) for row in rows]
+    found = {row[0]: _table(row, policies.get(row[0]), covered.get(row[0], ())) for row in rows}
+    tables = [replace(found[row[0]], parent=found.get(row[8])) for row in rows]
     visible = {
         table.name.name: table.name for table, row in zip(tables, rows, strict=True) if row[7]
     }

@@ -59,7 +59,10 @@ def dropped(name: Name, live: PartitionedTable, catalog: Catalog) -> list[Operat
     policy = live.policy
     if policy is None:
         return []
+    forget: Operation = DropPartitionPolicy.of(name, policy)
     tables = catalog.timed(live)
+    if not all(table.timed for table in tables):
+        return [forget]
     first = min(window(policy, table, catalog.now)[0] for table in tables)
     partitions = DropRangePartitions(
         name.name,
@@ -73,7 +76,7 @@ def dropped(name: Name, live: PartitionedTable, catalog: Catalog) -> list[Operat
         shards=policy.shards,
         whole_table=True,
     )
-    return [DropPartitionPolicy.of(name, policy), partitions]
+    return [forget, partitions]
 
 
 def mismatch(declared: PartitionedTable, live: PartitionedTable | None) -> str | None:

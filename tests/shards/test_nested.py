@@ -182,6 +182,29 @@ def test_a_table_that_holds_rows_is_not_dropped(connection: Connection, order: s
     assert generate(connection, orders(order).metadata).calls == []
 
 
+def test_a_table_that_lost_all_shards_is_dropped(connection: Connection) -> None:
+    pretend(connection, NOW)
+    upgrade(connection, orders(HASH_FIRST).metadata)
+    run_sql(connection, "DROP TABLE orders_shard_0, orders_shard_1")
+    script = upgrade(connection, MetaData())
+    assert [call for call in script.calls if "index" not in call] == [
+        "drop_partition_policy",
+        "drop_table",
+    ]
+
+
+def test_a_table_that_lost_all_shards_gets_them_again(connection: Connection) -> None:
+    pretend(connection, NOW)
+    model = orders(HASH_FIRST)
+    upgrade(connection, model.metadata)
+    before = leaves(connection)
+    run_sql(connection, "DROP TABLE orders_shard_0, orders_shard_1")
+    script = upgrade(connection, model.metadata)
+    assert script.calls == ["create_hash_shards", "create_range_partitions"]
+    assert leaves(connection) == before
+    assert generate(connection, model.metadata).calls == []
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_attributes_reach_every_leaf(connection: Connection, role: str, order: str) -> None:
     pretend(connection, NOW)
