@@ -109,9 +109,12 @@ def _found(
     sharded = shard_catalog.declared(tables)
     for remark in shard_compare.unfinished(sharded, shards, live.resolve):
         log.info(remark)
+    incomplete = shard_compare.incomplete(sharded, shards, live.resolve)
+    inside = shard_catalog.declared_inside(tables)
     return _together(
-        lambda: compare.compare(catalog.declared(tables), live, existing),
-        lambda: shard_compare.compare(sharded, shards, live.resolve),
+        lambda: shard_compare.compare(sharded, shards, live.resolve),  # which ranges go into
+        lambda: compare.compare(catalog.declared(tables), live, existing, incomplete),
+        lambda: shard_compare.inside(inside, shards, live.resolve),
     )
 
 
@@ -155,7 +158,7 @@ def _guard_drops(upgrade: UpgradeOps, live: Catalog, shards: Mapping[Name, Shard
         if isinstance(operation, DropTableOp):
             name = Name(operation.schema, operation.table_name)
             if table := live.tables.get(live.resolve(name)):
-                guarded += compare.dropped(name, table, live.now)
+                guarded += compare.dropped(name, table, live)
             if sharded := shards.get(live.resolve(name)):
                 guarded += shard_compare.dropped(name, sharded)
         guarded.append(operation)

@@ -140,7 +140,10 @@ def _policy(known: Status) -> str:
     if policy is None:
         return "none" if known.table.timed else ""
     kept = "all kept" if policy.retain is None else f"{policy.retain} kept, then {_expiry(policy)}"
-    return f"every {policy.every}, {policy.ahead} ahead, {kept}; {policy.timezone}"
+    words = f"every {policy.every}, {policy.ahead} ahead, {kept}; {policy.timezone}"
+    if policy.shards is not None:
+        return f"{words}; each in {policy.shards} shards by {printable(policy.partition_by or '')}"
+    return words if known.table.timed else f"{words}; in each of its shards"
 
 
 def _expiry(policy: Policy) -> str:

@@ -36,7 +36,7 @@ def render_jobs(connection: Connection, schedule: Schedule) -> str:
     Raises:
         ConfigurationError: no table has a policy.
     """
-    tables = [item for item in catalog.read(connection).tables.values() if item.policy]
+    tables = catalog.read(connection).kept()
     if not tables:
         raise ConfigurationError(
             "no table has a policy: declare RangePartitions and run `alembic upgrade head`"
@@ -101,6 +101,8 @@ def _command(table: PartitionedTable, policy: Policy) -> Composed:
         ahead=policy.ahead,
         timezone=policy.timezone,
         schema=table.name.schema,
+        partition_by=policy.partition_by,
+        shards=policy.shards,
     )
     first = _FIRST.format(start=Literal(policy.start), zone=Literal(policy.timezone))
     return SQL("SET lock_timeout = '200ms';\n{}").format(operation.block(first))

@@ -65,14 +65,7 @@ def partitions_missing(inspection: Inspection) -> Iterator[Finding]:
             "`alembic-enterprise partitions maintain`",
             {"missing": [[start.isoformat(), stop.isoformat()] for start, stop in missing]},
             tuple(
-                CreateRangePartitions(
-                    table.name.name,
-                    policy.every,
-                    start.isoformat(),
-                    stop.isoformat(),
-                    timezone=policy.timezone,
-                    schema=table.name.schema,
-                )
+                CreateRangePartitions.of_period(table.name, policy, start, stop)
                 for start, stop in missing
             ),
         )
@@ -152,11 +145,12 @@ def orphan(inspection: Inspection) -> Iterator[Finding]:
 
 def attributes_differ(inspection: Inspection) -> Iterator[Finding]:
     """A partition has not the owner, grants, row security or replica identity of its table."""
-    if inspection.parent is None:
-        return
-    for name, leaf in inspection.leaves.items():
-        words = _differences(inspection.parent, leaf)
-        if words:
+    compared = [(inspection.parent, name, leaf) for name, leaf in inspection.leaves.items()]
+    for above, name, below in [
+        (inspection.root, inspection.table.name, inspection.parent),
+        *compared,
+    ]:
+        if above and below and (words := _differences(above, below)):
             yield _different(inspection, name, words, "warning")
 
 

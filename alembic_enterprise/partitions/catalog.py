@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from psycopg.sql import SQL, Composable, Literal
+from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection, Table
 
 from alembic_enterprise import registry, sql
+from alembic_enterprise.partitions import coverage
+from alembic_enterprise.partitions.declaration import declarations_on, inner_key
 from alembic_enterprise.partitions.model import TIMES, Policy, declared_on
-from alembic_enterprise.partitions.periods import Range, moment, shift, today
+from alembic_enterprise.partitions.periods import Range
 from alembic_enterprise.sql import Name
 
 STRATEGIES = {"r": "RANGE", "l": "LIST", "h": "HASH"}
@@ -39,6 +40,9 @@ class PartitionedTable:
         has_default: whether a default partition is attached.
         naive: whether the key has no time zone (`date`, `timestamp`).
         timed: whether it is partitioned by range of one date or timestamp column.
+        inner: how the model wants each partition to be partitioned itself; None when it does not
+            say, and in what is live.
+        parent: the table it is a partition of.
     """
 
     name: Name
@@ -49,6 +53,29 @@ class PartitionedTable:
     has_default: bool = False
     timed: bool = False
     oid: int = field(default=0, compare=False)
+    inner: Key | None = None
+    parent: "PartitionedTable | None" = field(default=None, compare=False)
+
+    @property
+    def root(self) -> "PartitionedTable | None":
+        """The table by hash of which this one by time is a shard: its policy counts for both."""
+        key = None if self.parent is None else self.parent.key
+        return self.parent if self.timed and key is not None and key.strategy == "HASH" else None
+
+    @property
+    def lineage(self) -> tuple["PartitionedTable", ...]:
+        """Itself and its root."""
+        return (self,) if self.root is None else (self, self.root)
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """Its name, and its root's."""
+        return tuple(item.name for item in self.lineage)
+
+    @property
+    def called(self) -> set[str]:
+        """What a person may call it: its name or its root's, with or without the schema."""
+        return {text for name in self.names for text in (name.name, str(name))}
 
 
 @dataclass(frozen=True)
@@ -101,6 +128,25 @@ class Catalog:
             return self.visible[name.name]
         return Name(name.schema or self.default_schema, name.name)
 
+    def nested(self, table: PartitionedTable) -> list[PartitionedTable]:
+        """The shards of a table by hash that are partitioned themselves."""
+        if table.key is None or table.key.strategy != "HASH":
+            return []
+        return [
+            item
+            for item in self.tables.values()
+            if item.parent is not None and item.parent.oid == table.oid
+        ]
+
+    def timed(self, table: PartitionedTable) -> list[PartitionedTable]:
+        """The tables by time for which the policy of a table counts: its shards, or itself."""
+        return [shard for shard in self.nested(table) if shard.timed] or [table]
+
+    def kept(self) -> list[PartitionedTable]:
+        """The tables with a policy; in the place of one by hash, its shards by time."""
+        roots = {table.root.oid for table in self.tables.values() if table.root is not None}
+        return [table for table in self.tables.values() if table.policy and table.oid not in roots]
+
 
 _PARTITION_BY = re.compile(r"\s*(RANGE|LIST|HASH)\s*\((.*)\)\s*", re.IGNORECASE | re.DOTALL)
 _COLUMN = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([A-Za-z_][\w$]*))\s*(?:,|$)')
@@ -118,12 +164,23 @@ def _declared(table: Table) -> PartitionedTable:
     spec = declared_on(table)
     if spec is not None:
         spec.check(table)
-    text = table.dialect_options["postgresql"]["partition_by"]
+    text, inner = table.dialect_options["postgresql"]["partition_by"], inner_key(table)
     return PartitionedTable(
         name=Name(table.schema, table.name),
         key=None if text is None else parse_key(str(text)),
-        policy=None if spec is None else spec.policy,
+        policy=_declared_policy(table),
+        inner=None if inner is None else parse_key(inner),
     )
+
+
+def _declared_policy(table: Table) -> Policy | None:
+    spec = declared_on(table)
+    if spec is None:
+        return None
+    *_, inner = declarations_on(table)
+    if inner is spec:
+        return spec.policy
+    return replace(spec.policy, partition_by=inner_key(table), shards=inner.partition_count)
 
 
 def parse_key(text: str) -> Key:
@@ -160,51 +217,13 @@ SELECT c.oid, n.nspname, c.relname, p.partstrat::text,
              ORDER BY k.pos),
        (SELECT format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = c.oid AND a.attnum = p.partattrs[0] AND p.partnatts = 1),
-       p.partdefid <> 0, pg_table_is_visible(c.oid)
+       p.partdefid <> 0, pg_table_is_visible(c.oid),
+       (SELECT inhparent FROM pg_catalog.pg_inherits WHERE c.relispartition AND inhrelid = c.oid)
 FROM pg_catalog.pg_partitioned_table AS p
 JOIN pg_catalog.pg_class AS c ON c.oid = p.partrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relpersistence <> 't'
 ORDER BY 2, 3""")
-
-BUDGET = 1000
-"""So many bounds are read in one comparison; beyond, tables with a policy are read by a sample."""
-
-BOTH_ENDS = 2
-"""A sample of a table in order covers so many ranges at most: where it begins and where it ends."""
-
-ALL = SQL("SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = p.oid")
-SAMPLE = SQL("""
-SELECT unnest(CASE WHEN partitions <= {few} THEN made
-                   ELSE made[:2] || made[partitions - 17:] END) AS inhrelid
-FROM (SELECT array_agg(inhrelid ORDER BY inhrelid::bigint) AS made, count(*)::int AS partitions
-      FROM pg_catalog.pg_inherits WHERE inhparent = p.oid) AS children""")
-"""The two partitions made first and the 18 made last: enough to know a table that is in order.
-
-Among them may be a default partition and backfilled ones. The cast keeps the server from walking
-the index of all oids in search of one table's partitions.
-"""
-
-BOUNDS = SQL("""
-SELECT parent, partition,
-       nullif(split_part(split_part(bound, ' TO ', 1), '''', 2), '')::timestamptz AS lower,
-       nullif(split_part(split_part(bound, ' TO ', 2), '''', 2), '')::timestamptz AS upper
-FROM (SELECT p.oid AS parent, c.oid AS partition, pg_get_expr(c.relpartbound, 0) AS bound
-      FROM unnest({parents}::oid[]) AS p(oid), LATERAL ({children}) AS i
-      JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid OFFSET 0) AS partitions
-WHERE bound <> 'DEFAULT'""")
-"""Bounds of the range partitions of some tables by time, naive ones read as UTC; NULL is unbounded.
-
-The session must print times as `canonical_output` sets it. `OFFSET 0` keeps the server from moving
-the casts below the filter.
-"""
-
-_COVERED = SQL("""
-SELECT parent, lower(part)::text, upper(part)::text, partitions
-FROM (SELECT parent, range_agg(tstzrange(lower, upper)) AS parts,
-             (SELECT count(*) FROM pg_catalog.pg_inherits WHERE inhparent = parent) AS partitions
-      FROM ({bounds}) AS bounds GROUP BY parent) AS merged, unnest(parts) AS part
-ORDER BY parent, lower(part) NULLS FIRST""")
 
 
 def read(connection: Connection) -> Catalog:
@@ -214,10 +233,12 @@ def read(connection: Connection) -> Catalog:
         [(now, schema)] = sql.rows(connection, clock)
         rows = sql.rows(connection, _TABLES)
         policies = _policies(connection) if rows else {}
-        covered = _covered(
+        policies |= _of_shards(rows, policies)
+        covered = coverage.covered(
             connection, [row for row in rows if row[3] == "r" and row[5] in TIMES], policies
         )
-    tables = [_table(row, policies.get(row[0]), covered.get(row[0], ())) for row in rows]
+    found = {row[0]: _table(row, policies.get(row[0]), covered.get(row[0], ())) for row in rows}
+    tables = [replace(found[row[0]], parent=found.get(row[8])) for row in rows]
     visible = {
         table.name.name: table.name for table, row in zip(tables, rows, strict=True) if row[7]
     }
@@ -232,80 +253,28 @@ def _policies(connection: Connection) -> dict[int, Policy]:
     }
 
 
+def _of_shards(
+    rows: Sequence[tuple[Any, ...]], policies: Mapping[int, Policy]
+) -> dict[int, Policy]:
+    """The policies of shards by time: those of the tables by hash that they belong to."""
+    hashed = {row[0] for row in rows if row[3] == "h" and row[0] in policies}
+    return {
+        row[0]: policies[row[8]]
+        for row in rows
+        if row[8] in hashed and row[3] == "r" and row[5] in TIMES
+    }
+
+
 def _table(
     row: tuple[Any, ...], policy: Policy | None, covered: tuple[Range, ...]
 ) -> PartitionedTable:
-    oid, schema, name, strategy, columns, key_type, has_default, _ = row
+    oid, schema, name, strategy, columns, key_type, has_default, *_ = row
     key = Key(STRATEGIES[strategy], tuple(columns))
     naive = key_type != TIMES[2]
     timed = strategy == "r" and key_type in TIMES
     return PartitionedTable(
         Name(schema, name), key, policy, naive, covered, has_default, timed, oid
     )
-
-
-def _covered(
-    connection: Connection, rows: Sequence[tuple[Any, ...]], policies: Mapping[int, Policy]
-) -> dict[int, tuple[Range, ...]]:
-    """What the partitions of each table cover.
-
-    Printing a bound costs the server more than all else that autogenerate does for a partition. So
-    where there are very many, a table with a policy is known by a sample: when it has exactly as
-    many partitions as there are periods from the first to the newest, they are taken for those.
-    Any other table is read in full. So a hole goes unseen only among older partitions, and only
-    when somebody split another of them by hand; `partitions()` always reads each bound.
-    """
-    naive = {row[0]: row[5] != TIMES[2] for row in rows}
-    few = BUDGET // max(1, len(rows))
-    sample = SAMPLE.format(few=Literal(few))
-    defaults = {row[0]: row[6] for row in rows}
-    found: dict[int, tuple[Range, ...]] = {}
-    for oid, (ranges, count) in _read(
-        connection, naive, sample, set(naive) & set(policies)
-    ).items():
-        number = count - defaults[oid]
-        if count <= few:
-            found[oid] = tuple(ranges)
-            continue
-        whole = in_order(policies[oid], ranges, number, naive=naive[oid])
-        if whole is not None:
-            found[oid] = (whole,)
-    rest = _read(connection, naive, ALL, set(naive) - set(found))
-    return found | {oid: tuple(ranges) for oid, (ranges, _) in rest.items()}
-
-
-def _read(
-    connection: Connection, naive: Mapping[int, bool], children: Composable, oids: set[int]
-) -> dict[int, tuple[list[Range], int]]:
-    """Coverage, and the number of all partitions, of the tables `oids`."""
-    found: dict[int, tuple[list[Range], int]] = {}
-    if not oids:
-        return found
-    bounds = BOUNDS.format(parents=Literal(sorted(oids)), children=children)
-    for oid, lower, upper, count in sql.rows(connection, _COVERED.format(bounds=bounds)):
-        ranges, _ = found.setdefault(oid, ([], count))
-        ranges.append(Range(_moment(lower, naive[oid]), _moment(upper, naive[oid])))
-    return found
-
-
-def in_order(policy: Policy, sample: Sequence[Range], count: int, *, naive: bool) -> Range | None:
-    """The whole range of a table whose `count` partitions are exactly its periods, else None."""
-    lower, upper = sample[0].lower, sample[-1].upper
-    if len(sample) > BOTH_ENDS or lower is None or upper is None:
-        return None
-    local = ZoneInfo(policy.timezone)
-    first = lower.date() if naive else today(lower, local)
-    begin = moment(first, None if naive else local)
-    end = moment(shift(first, policy.every, count), None if naive else local)
-    return Range(lower, upper) if (begin, end) == (lower, upper) else None
-
-
-def _moment(text: str | None, naive: bool) -> datetime | None:  # private
-    """A bound as PostgreSQL prints it in UTC; None for one that `datetime` cannot hold."""
-    if text is None or "infinity" in text or text.endswith("BC") or text.index("-") > len("9999"):
-        return None
-    value = datetime.fromisoformat(text)
-    return value.replace(tzinfo=None) if naive else value.astimezone(UTC)
 
 
 KINDS = {"r": "table", "p": "partitioned table", "f": "foreign table"}
@@ -367,9 +336,8 @@ def partitions(
 def _partition(table: PartitionedTable, schema: str, name: str, bound: str, *row: Any) -> Partition:
     owned, pending, kind, rows, size = row
     match = _BOUND.fullmatch(bound) if table.timed else None
-    held = (
-        None if match is None else Range(*(_moment(text, table.naive) for text in match.groups()))
-    )
+    ends = () if match is None else match.groups()
+    held = Range(*(coverage.bound(text, naive=table.naive) for text in ends)) if match else None
     return Partition(Name(schema, name), held, bound, owned, pending, KINDS[kind], rows, size)
 
 

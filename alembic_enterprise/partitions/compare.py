@@ -1,12 +1,12 @@
 """Why autogenerate emits something: the declared tables against the live ones, and the clock."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime
 
 from alembic_enterprise.errors import MismatchError
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions.catalog import Catalog, PartitionedTable
-from alembic_enterprise.partitions.due import missing_days, reach, window
+from alembic_enterprise.partitions.due import missing_in_any, reach, window
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import (
     CreateRangePartitions,
@@ -19,7 +19,10 @@ from alembic_enterprise.sql import Name
 
 
 def compare(
-    declared: Mapping[Name, PartitionedTable], catalog: Catalog, existing: set[Name]
+    declared: Mapping[Name, PartitionedTable],
+    catalog: Catalog,
+    existing: Collection[Name],
+    incomplete: Collection[Name] = (),
 ) -> list[Operation]:
     """Operations that make the live partitions and policies what the models declare.
 
@@ -27,6 +30,7 @@ def compare(
         declared: the tables of the models that take part, as `catalog.declared` gives them.
         catalog: the live partitioned tables.
         existing: resolved names of all live tables, plain ones too.
+        incomplete: declared tables that get shards first, which have no partitions yet.
 
     Raises:
         MismatchError: when a table is partitioned in one place and not, or otherwise, in the
@@ -34,31 +38,45 @@ def compare(
     """
     pairs = [(table, catalog.tables.get(catalog.resolve(name))) for name, table in declared.items()]
     present = [(table, live) for table, live in pairs if catalog.resolve(table.name) in existing]
-    problems = [text for table, live in present if (text := mismatch(table, live))]
+    problems = [
+        text
+        for table, live in present
+        if (text := mismatch(table, live) or (live and misfit(table, live, catalog.nested(live))))
+    ]
     if problems:
         raise MismatchError("\n".join(problems))
-    return [
-        operation for table, live in pairs for operation in _operations(table, live, catalog.now)
-    ]
+    found: list[Operation] = []
+    for table, live in pairs:
+        tables = catalog.timed(live) if live else []
+        if live is None or table.name in incomplete:
+            tables = [*tables, table]
+        found += _operations(table, live, tables, catalog.now)
+    return found
 
 
-def dropped(name: Name, live: PartitionedTable, now: datetime) -> list[Operation]:
+def dropped(name: Name, live: PartitionedTable, catalog: Catalog) -> list[Operation]:
     """What goes before the `drop_table` of a table with a policy: its partitions, if empty."""
     policy = live.policy
     if policy is None:
         return []
-    first, _ = window(policy, live, now)
+    forget: Operation = DropPartitionPolicy.of(name, policy)
+    tables = catalog.timed(live)
+    if not all(table.timed for table in tables):
+        return [forget]
+    first = min(window(policy, table, catalog.now)[0] for table in tables)
     partitions = DropRangePartitions(
         name.name,
         policy.every,
         first.isoformat(),
         ahead=policy.ahead,
         timezone=policy.timezone,
-        default=live.has_default,
+        default=any(table.has_default for table in tables),
         schema=name.schema,
+        partition_by=policy.partition_by,
+        shards=policy.shards,
         whole_table=True,
     )
-    return [DropPartitionPolicy.of(name, policy), partitions]
+    return [forget, partitions]
 
 
 def mismatch(declared: PartitionedTable, live: PartitionedTable | None) -> str | None:
@@ -89,6 +107,26 @@ def mismatch(declared: PartitionedTable, live: PartitionedTable | None) -> str |
     )
 
 
+def misfit(
+    declared: PartitionedTable, live: PartitionedTable, nested: Sequence[PartitionedTable]
+) -> str | None:
+    """Why the live shards, of which some are partitioned (`nested`), are not those declared."""
+    advice = "build a new table and move the rows"
+    if declared.inner is None and live.policy is not None and nested:
+        return (
+            f"{declared.name}: the database has its shards partitioned by {nested[0].key}, the "
+            f"model does not. Declare RangePartitions(...) after HashShards(...), or {advice}"
+        )
+    wrong = [shard for shard in nested if declared.inner and shard.key != declared.inner]
+    if not wrong:
+        return None
+    return (
+        f"{declared.name}: the model declares that each shard is PARTITION BY {declared.inner}, "
+        f"but the database has {wrong[0].name} partitioned by {wrong[0].key}, which ALTER TABLE "
+        f"cannot change. Correct the declaration, or {advice}"
+    )
+
+
 def _same_key(declared: PartitionedTable, live: PartitionedTable) -> bool:
     if declared.key is None or live.key is None or declared.key.strategy != live.key.strategy:
         return False
@@ -98,7 +136,10 @@ def _same_key(declared: PartitionedTable, live: PartitionedTable) -> bool:
 
 
 def _operations(
-    declared: PartitionedTable, live: PartitionedTable | None, now: datetime
+    declared: PartitionedTable,
+    live: PartitionedTable | None,
+    tables: Sequence[PartitionedTable],
+    now: datetime,
 ) -> Iterator[Operation]:
     policy, name = declared.policy, declared.name
     known = None if live is None else live.policy
@@ -106,7 +147,7 @@ def _operations(
         if known is not None:
             yield DropPartitionPolicy.of(name, known)
         return
-    yield from _missing(declared, live or declared, policy, now, new_table=live is None)
+    yield from _missing(declared, live, tables, policy, now)
     if known != policy:
         operation = SetPartitionPolicy.of(name, policy)
         operation.previous = known
@@ -114,10 +155,10 @@ def _operations(
 
 
 def _kept(
-    live: PartitionedTable, policy: Policy, stop: date | None
+    live: PartitionedTable | None, policy: Policy, stop: date | None
 ) -> tuple[int | None, Every | None]:
     """Periods ahead, and their length, that the downgrade must leave to the previous policy."""
-    before = live.policy
+    before = None if live is None else live.policy
     if before is None or stop is not None:
         return None, None
     return before.ahead, None if before.every == policy.every else before.every
@@ -125,15 +166,15 @@ def _kept(
 
 def _missing(
     declared: PartitionedTable,
-    live: PartitionedTable,
+    live: PartitionedTable | None,
+    tables: Sequence[PartitionedTable],
     policy: Policy,
     now: datetime,
-    *,
-    new_table: bool,
 ) -> Iterator[CreateRangePartitions]:
     """One operation for each contiguous range that is missing, and for the default partition."""
-    default = policy.default and not live.has_default
-    for start, stop in missing_days(policy, live, now):
+    default = policy.default and not all(table.has_default for table in tables)
+    inner = (policy.partition_by, policy.shards)
+    for start, stop in missing_in_any(policy, tables, now):
         yield CreateRangePartitions(
             declared.name.name,
             policy.every,
@@ -143,10 +184,10 @@ def _missing(
             policy.timezone,
             default and stop is None,
             declared.name.schema,
-            new_table,
-            *((None, None) if new_table else _kept(live, policy, stop)),
+            *inner,
+            live is None,
+            *_kept(live, policy, stop),
         )
         default = default and stop is not None
     if default:
-        name = declared.name
-        yield CreateRangePartitions(name.name, policy.every, default=True, schema=name.schema)
+        yield CreateRangePartitions.of_default(declared.name, policy)

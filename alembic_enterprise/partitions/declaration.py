@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from sqlalchemy import (
     Column,
@@ -24,13 +24,23 @@ NAME_BYTES = 63
 class Declaration(SchemaItem):
     """Base of what goes into `__table_args__` or `Table(...)` and sets `PARTITION BY` itself.
 
+    Two kinds on one table nest in the order written: the second is how each partition of the first
+    is partitioned itself.
+
     Attributes:
         strategy: "RANGE" or "HASH".
         keys: the columns of the key, as PostgreSQL or as Python calls them.
+        suffix_bytes: length of what follows the table's name in the name of a partition.
     """
 
     strategy: ClassVar[str]
     keys: tuple[str, ...]
+    suffix_bytes: int
+
+    @property
+    def partition_count(self) -> int | None:
+        """How many partitions there are; None when time decides."""
+        return None
 
     @abstractmethod
     def check(self, table: Table) -> None:
@@ -39,6 +49,10 @@ class Declaration(SchemaItem):
     def key_columns(self, table: Table) -> list[Column[Any]]:
         """The columns of the key. Raises `DeclarationError` for one that `table` has not."""
         return [self._key_column(table, name) for name in self.keys]
+
+    def key_names(self, table: Table) -> list[str]:
+        """The columns of the key as PostgreSQL calls them, not as Python does."""
+        return [column.name for column in self.key_columns(table)]
 
     def _key_column(self, table: Table, name: str) -> Column[Any]:
         column = table.columns.get(name)
@@ -54,48 +68,47 @@ class Declaration(SchemaItem):
 
     def _set_parent(self, parent: Any, **_: Any) -> None:
         """Attach to a table (the hook of every SchemaItem) and check it when it is complete."""
-        before = declaration_on(parent)
-        if before is not None:
-            self._check_twice(parent, before)
-        elif parent.kwargs.get("postgresql_partition_by") is not None:
+        levels = declarations_on(parent)
+        if not levels and parent.kwargs.get("postgresql_partition_by") is not None:
             raise DeclarationError(
                 f"{parent.fullname}: {type(self).__name__} sets PARTITION BY itself; "
                 "remove postgresql_partition_by"
             )
-        parent.kwargs["postgresql_partition_by"] = PartitionBy(self.keys, self)
+        if not any(self._is_again(parent, before) for before in levels):
+            levels = (*levels, self)
+        parent.kwargs["postgresql_partition_by"] = PartitionBy(levels[0].keys, levels)
         event.listen(parent, "after_parent_attach", self._check_complete)
 
-    def _check_twice(self, table: Table, before: "Declaration") -> None:
-        mine, other = type(self).__name__, type(before).__name__
-        if mine != other:
-            raise DeclarationError(
-                f"{table.fullname}: {other} and {mine} on one table are not supported yet; "
-                "keep one of them"
-            )
+    def _is_again(self, table: Table, before: "Declaration") -> bool:
+        mine = type(self).__name__
+        if mine != type(before).__name__:
+            return False
         if repr(before) != repr(self):
             raise DeclarationError(f"{table.fullname}: two {mine} on one table; keep one of them")
+        return True
 
     def _check_complete(self, table: Table, _metadata: object) -> None:
         self.check(table)
-        names = [column.name for column in self.key_columns(table)]  # not what Python calls them
-        table.kwargs["postgresql_partition_by"] = PartitionBy(names, self)
+        levels = declarations_on(table)
+        names = levels[0].key_names(table)
+        table.kwargs["postgresql_partition_by"] = PartitionBy(names, levels)
 
 
 class PartitionBy(str):
-    """The text of PARTITION BY, which remembers the declaration that it comes from.
+    """The text of PARTITION BY, which remembers the declarations that it comes from.
 
     As an option of the table it goes where the table goes, through `Table.to_metadata()` too, and
-    in a migration script it is plain text.
+    in a migration script it is plain text: that of the first declaration.
     """
 
-    __slots__ = ("spec",)
+    __slots__ = ("levels",)
 
-    spec: Declaration
+    levels: tuple[Declaration, ...]
 
-    def __new__(cls, columns: Iterable[str], spec: Declaration) -> Self:
-        """Compose the text for the columns of the key."""
-        text = super().__new__(cls, f"{spec.strategy} ({', '.join(map(quoted, columns))})")
-        text.spec = spec
+    def __new__(cls, columns: Iterable[str], levels: tuple[Declaration, ...]) -> Self:
+        """Compose the text for the columns of the first declaration's key."""
+        text = super().__new__(cls, f"{levels[0].strategy} ({', '.join(map(quoted, columns))})")
+        text.levels = levels
         return text
 
 
@@ -109,10 +122,24 @@ def words(values: Iterable[str]) -> str:
     return ", ".join(f'"{value}"' for value in values)
 
 
-def declaration_on(table: Table) -> Declaration | None:
-    """The declaration on a table, if it has one."""
+Kind = TypeVar("Kind", bound=Declaration)
+
+
+def declarations_on(table: Table) -> tuple[Declaration, ...]:
+    """The declarations on a table, outer first."""
     text = table.kwargs.get("postgresql_partition_by")
-    return text.spec if isinstance(text, PartitionBy) else None
+    return text.levels if isinstance(text, PartitionBy) else ()
+
+
+def declaration_on(table: Table, kind: type[Kind]) -> Kind | None:
+    """The declaration of one kind on a table, at either level, if it has one."""
+    return next((spec for spec in declarations_on(table) if isinstance(spec, kind)), None)
+
+
+def inner_key(table: Table) -> str | None:
+    """How each partition of a table is partitioned itself, as the text of PARTITION BY."""
+    inner = declarations_on(table)[1:]
+    return str(PartitionBy(inner[0].key_names(table), inner)) if inner else None
 
 
 def check_unique_keys(table: Table, columns: Sequence[Column[Any]], called: str) -> None:
@@ -125,7 +152,7 @@ def check_unique_keys(table: Table, columns: Sequence[Column[Any]], called: str)
     """
     for key in _unique_keys(table):
         for column in columns:
-            _check_unique(table, key, column, columns, called)
+            _check_unique(table, key, column, called)
 
 
 def _unique_keys(table: Table) -> list[Constraint | Index]:
@@ -137,13 +164,12 @@ def _unique_keys(table: Table) -> list[Constraint | Index]:
     return [*keys, *(index for index in table.indexes if index.unique)]
 
 
-def _check_unique(
-    table: Table, key: Any, column: Column[Any], columns: Sequence[Column[Any]], called: str
-) -> None:
+def _check_unique(table: Table, key: Any, column: Column[Any], called: str) -> None:
     names = [item.name for item in key.columns]
     if column.name in names:
         return
-    corrected = words([*names, *(item.name for item in columns if item.name not in names)])
+    wanted = [name for spec in declarations_on(table) for name in spec.key_names(table)]
+    corrected = words(dict.fromkeys([*names, *wanted]))
     if isinstance(key, PrimaryKeyConstraint):
         kind, advice = "the primary key", f"PrimaryKeyConstraint({corrected})"
     elif isinstance(key, UniqueConstraint):
@@ -159,8 +185,9 @@ def _check_unique(
     )
 
 
-def check_length(table: Table, suffix_bytes: int) -> None:
-    """Raise `DeclarationError` when names of partitions, with their suffix, would be cut."""
+def check_length(table: Table) -> None:
+    """Raise `DeclarationError` when names of partitions, with their suffixes, would be cut."""
+    suffix_bytes = sum(spec.suffix_bytes for spec in declarations_on(table))
     length = len(table.name.encode()) + suffix_bytes
     if length > NAME_BYTES:
         raise DeclarationError(

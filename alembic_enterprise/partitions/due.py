@@ -1,7 +1,7 @@
 """What a policy asks for at a moment: pure functions of policy, live bounds and clock."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import count
 from zoneinfo import ZoneInfo
@@ -70,6 +70,29 @@ def missing_days(
         stop = shift(final, policy.every, 1)
         found[begin, None if stop == end else stop] = None
     return list(found)
+
+
+def missing_in_any(
+    policy: Policy, tables: Sequence[PartitionedTable], now: datetime
+) -> list[tuple[date, date | None]]:
+    """What is missing in any of the shards of a table, as `missing_days` gives it.
+
+    All begin where the first of them does: also one that was made anew.
+    """
+    if len(tables) == 1:
+        return missing_days(policy, tables[0], now)
+    begin = min(window(policy, table, now)[0] for table in tables)
+    aligned = replace(policy, start=begin.isoformat())
+    ranges = merged(
+        Range(moment(start, None), None if stop is None else moment(stop, None))
+        for table in tables
+        for start, stop in missing_days(aligned, table, now)
+    )
+    return [
+        (item.lower.date(), None if item.upper is None else item.upper.date())
+        for item in ranges
+        if item.lower is not None
+    ]
 
 
 def _current(policy: Policy, now: datetime) -> date:

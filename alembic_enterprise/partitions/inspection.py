@@ -48,6 +48,7 @@ class Inspection:
         analyzed: when the statistics of the whole table were last made; None for never.
         parent: the attributes of the table itself.
         leaves: the attributes of its partitions.
+        root: the attributes of the table that it is a shard of.
         refers: whether the table has a foreign key to a partitioned table.
         orphans: tables we made for it that are neither attached nor marked as retired.
     """
@@ -62,6 +63,7 @@ class Inspection:
     analyzed: datetime | None = None
     parent: Attributes | None = None
     leaves: Mapping[Name, Attributes] = field(default_factory=dict[Name, Attributes])
+    root: Attributes | None = None
     refers: bool = False
     orphans: tuple[Name, ...] = ()
 
@@ -110,6 +112,7 @@ def inspect(
                 for item in partitions[table.name]
                 if item.name in attributes and item.kind != "foreign table"
             },
+            root=None if table.root is None else attributes[table.root.name],
             refers=table.oid in refers,
             orphans=tuple(orphans.get(str(table.name), ())),
         )
@@ -156,7 +159,8 @@ WHERE c.oid = ANY ({parents}::oid[])
 def _attributes(
     connection: Connection, tables: Sequence[PartitionedTable]
 ) -> dict[Name, Attributes]:
-    query = _ATTRIBUTES.format(parents=_oids(tables))
+    lineages = {item.oid: item for table in tables for item in table.lineage}
+    query = _ATTRIBUTES.format(parents=_oids(list(lineages.values())))
     return {
         Name(schema, name): Attributes(
             owner, tuple(grants), (enabled, forced), identity, tuple(sorted(options))
@@ -168,10 +172,11 @@ def _attributes(
 
 
 _INDEXES = SQL("""
-WITH members AS (
+WITH RECURSIVE members AS (
     SELECT oid AS root, oid FROM unnest({parents}::oid[]) AS p(oid)
     UNION ALL
-    SELECT inhparent, inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = ANY ({parents}::oid[]))
+    SELECT m.root, i.inhrelid
+    FROM members AS m JOIN pg_catalog.pg_inherits AS i ON i.inhparent = m.oid)
 SELECT m.root, count(DISTINCT m.oid) + count(x.indexrelid),
        array_remove(array_agg(CASE WHEN NOT x.indisvalid THEN x.indexrelid::regclass::text END
                               ORDER BY x.indexrelid::bigint), NULL)

@@ -63,7 +63,7 @@ def chosen(
     Without names, tables that are partitions themselves (`nested`) need a policy to be listed.
     """
     inside = [table for table in tables if schema in (None, table.name.schema)]
-    known = {name for table in inside for name in (table.name.name, str(table.name))}
+    known = {name for table in inside for name in table.called}
     if unknown := [name for name in names if name not in known]:
         there = ", ".join(str(table.name) for table in inside[:10]) or "none"
         raise ConfigurationError(
@@ -71,4 +71,4 @@ def chosen(
         )
     if not names:
         return [table for table in inside if table.policy or table.oid not in nested]
-    return [table for table in inside if {table.name.name, str(table.name)} & set(names)]
+    return [table for table in inside if table.called & set(names)]

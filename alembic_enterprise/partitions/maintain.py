@@ -4,7 +4,7 @@ One step is one statement and one transaction; the failure of one table never st
 run that was killed at any point is made up for by the next.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import date, datetime
@@ -193,14 +193,28 @@ class _Run:
     def _ordered(self, reports: Iterable[TableReport]) -> Iterator[TableReport]:
         """Tables that refer to others first: their rows must go before those they refer to."""
         by_name = {report.name: report for report in reports}
-        graph = {
-            name: {key.source for key in self.seen.foreign_keys[name]} - {name} for name in by_name
-        }
+        graph = self._referring(list(by_name.values()))
         try:
             order: Iterable[Name] = list(TopologicalSorter(graph).static_order())
         except CycleError:
             order = by_name
         return (by_name[name] for name in order if name in by_name)
+
+    def _referring(self, reports: Sequence[TableReport]) -> dict[Name, set[Name]]:
+        """The tables that refer to each table; a foreign key of a root is one of each shard."""
+        shards: dict[Name, set[Name]] = {}
+        for report in reports:
+            for item in report.table.lineage:
+                shards.setdefault(item.name, set()).add(report.name)
+        return {
+            report.name: {
+                name
+                for key in self.seen.foreign_keys[report.name]
+                if key.source not in report.table.names
+                for name in shards.get(key.source, ())
+            }
+            for report in reports
+        }
 
     def _repair(self, report: TableReport) -> None:
         """Finish what was begun: by a run that was killed, or by a step that failed."""
@@ -213,7 +227,7 @@ class _Run:
             self.worker.run(steps.unguard(default.name), report)
         for found in self.seen.retired_of(table):
             if found.name.schema == table.name.schema:
-                for step in steps.settle(found.name, policy, found.keys):
+                for step in steps.settle(found.name, policy, found.keys, found.inside):
                     self.worker.run(step, report)
 
     def _create(self, report: TableReport) -> None:
@@ -303,7 +317,8 @@ class _Run:
             report.problems.append(refusal)
             return
         keys = self._keys_of(report.table, partition)
-        for step in steps.retire(report.table, partition, report.policy, self.now, keys):
+        inside = surroundings.inside(self.worker.connection, partition)
+        for step in steps.retire(report.table, partition, report.policy, self.now, keys, inside):
             self.worker.run(step, report)
 
     def _referred(self, table: PartitionedTable, partition: Partition) -> str | None:

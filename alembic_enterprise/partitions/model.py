@@ -41,6 +41,8 @@ class Policy:
             schema `archive` ("archive").
         hold: days between detaching and dropping.
         archive: schema for `on_expire="archive"`.
+        partition_by: how each partition is partitioned itself, as PARTITION BY has it.
+        shards: into how many shards, then.
     """
 
     every: Every
@@ -52,6 +54,8 @@ class Policy:
     on_expire: OnExpire = "detach"
     hold: int = 7
     archive: str | None = None
+    partition_by: str | None = None
+    shards: int | None = None
 
     def __post_init__(self) -> None:
         """Raise `DeclarationError` when a value cannot be used."""
@@ -69,12 +73,22 @@ class Policy:
             value = getattr(self, name)
             if not (name == "retain" and value is None) and not _whole(value, least):
                 raise DeclarationError(f"{name}={value!r}: write a whole number from {least} up")
+        self._check_shards()
         zone(self.timezone)
         if self.start is not None and floor(day(self.start), self.every) != day(self.start):
             first = floor(day(self.start), self.every)
             raise DeclarationError(
                 f'start="{self.start}" is not the first day of a {self.every}: '
                 f'write start="{first}"'
+            )
+
+    def _check_shards(self) -> None:
+        if self.partition_by is None and self.shards is None:
+            return
+        if not (self.partition_by or "").startswith("HASH (") or not _whole(self.shards, 1):
+            raise DeclarationError(
+                f"partition_by={self.partition_by!r}, shards={self.shards!r}: write both, such as "
+                """partition_by='HASH ("tenant_id")', shards=8, or neither"""
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -122,6 +136,9 @@ class RangePartitions(Declaration):
             __tablename__ = "events"
             __table_args__ = (RangePartitions("created_at", every="month"),)
 
+    With `HashShards` before it, each shard has these partitions; with `HashShards` after it, each
+    of these partitions has shards.
+
     Args:
         key: the column whose value decides, of type date, timestamp or timestamptz, NOT NULL and
             part of the primary key and of every unique key.
@@ -167,6 +184,7 @@ class RangePartitions(Declaration):
         self.policy = Policy(
             every, ahead, retain, timezone, first, default, on_expire, hold, archive
         )
+        self.suffix_bytes = SUFFIX_BYTES[every]
 
     def __repr__(self) -> str:
         """The declaration as it would be written."""
@@ -182,13 +200,12 @@ class RangePartitions(Declaration):
         [column] = self.key_columns(table)
         _check_column(table, column)
         check_unique_keys(table, [column], "partition column")
-        check_length(table, SUFFIX_BYTES[self.policy.every])
+        check_length(table)
 
 
 def declared_on(table: Table) -> RangePartitions | None:
-    """The declaration on a table, if it has one."""
-    spec = declaration_on(table)
-    return spec if isinstance(spec, RangePartitions) else None
+    """The declaration on a table, at either level, if it has one."""
+    return declaration_on(table, RangePartitions)
 
 
 def _check_column(table: Table, column: Column[Any]) -> None:

@@ -66,6 +66,7 @@ class Retired:
         since: when it was retired, aware.
         to_drop: whether the policy said so at that time.
         keys: its foreign keys to tables with a policy.
+        inside: its own partitions, when it is partitioned itself.
     """
 
     name: Name
@@ -74,6 +75,7 @@ class Retired:
     since: datetime
     to_drop: bool
     keys: tuple[str, ...] = ()
+    inside: tuple[Name, ...] = ()
 
     def belonged_to(self, table: PartitionedTable) -> bool:
         """Whether it was a partition of the table."""
@@ -85,14 +87,16 @@ _RETIRED = re.compile(
 )
 
 
-def retired(name: Name, comment: str, keys: Sequence[str]) -> Retired | None:
+def retired(
+    name: Name, comment: str, keys: Sequence[str], inside: Sequence[Name] = ()
+) -> Retired | None:
     """Read the comment of a table that is no partition any more."""
     match = _RETIRED.fullmatch(comment)
     if match is None:
         return None
     table, since, oid, purpose = match.groups()
     moment = datetime.fromisoformat(since)
-    return Retired(name, table, int(oid), moment, purpose == "drop", tuple(keys))
+    return Retired(name, table, int(oid), moment, purpose == "drop", tuple(keys), tuple(inside))
 
 
 def finalize(table: PartitionedTable, partition: Partition) -> Step:
@@ -140,23 +144,14 @@ def create_plainly(table: PartitionedTable, policy: Policy, start: date, stop: d
 
 def create(table: PartitionedTable, policy: Policy, start: date, stop: date) -> Step:
     """Create the partition of one period, or what is missing of it."""
-    operation = CreateRangePartitions(
-        table.name.name,
-        policy.every,
-        start.isoformat(),
-        stop.isoformat(),
-        timezone=policy.timezone,
-        schema=table.name.schema,
-    )
+    operation = CreateRangePartitions.of_period(table.name, policy, start, stop)
     (statement,) = operation.statements()
     return Step("create", period(start, stop), statement)
 
 
 def create_default(table: PartitionedTable, policy: Policy) -> Step:
     """Create the default partition."""
-    operation = CreateRangePartitions(
-        table.name.name, policy.every, default=True, schema=table.name.schema
-    )
+    operation = CreateRangePartitions.of_default(table.name, policy)
     (statement,) = operation.statements()
     return Step("create", "default", statement)
 
@@ -198,11 +193,12 @@ def retire(
     policy: Policy,
     now: datetime,
     keys: Sequence[str],
+    inside: Sequence[Name] = (),
 ) -> Iterator[Step]:
     """Detach a partition, and do with it what the policy says.
 
     It is marked first: killed in between, the next run still knows what it was about to do.
-    `keys` are its foreign keys to tables with a policy.
+    `keys` are its foreign keys to tables with a policy, `inside` its own partitions.
     """
     purpose = "drop" if policy.on_expire == "drop" else "keep"
     comment = (
@@ -221,15 +217,21 @@ def retire(
     # Both take SHARE UPDATE EXCLUSIVE on the partition: waiting for it stops no reader or writer.
     yield Step("mark", str(partition.name), mark, detach.concurrently)
     yield Step("detach", str(partition.name), statement, detach.concurrently)
-    yield from settle(partition.name, policy, keys)
+    yield from settle(partition.name, policy, keys, inside)
 
 
-def settle(name: Name, policy: Policy, keys: Sequence[str]) -> Iterator[Step]:
-    """What follows the detach: the partition refers to no table of policies, and is archived."""
+def settle(
+    name: Name, policy: Policy, keys: Sequence[str], inside: Sequence[Name]
+) -> Iterator[Step]:
+    """What follows the detach: the partition refers to no table of policies, and is archived.
+
+    It moves after its own partitions: as long as it stays, the next run knows what is left to do.
+    """
     if keys:
         yield release(name, keys)
-    if policy.archive is not None and name.schema != policy.archive:
-        yield archive(name, policy.archive)
+    for item in (*inside, name):
+        if policy.archive is not None and item.schema != policy.archive:
+            yield archive(item, policy.archive)
 
 
 def release(name: Name, keys: Sequence[str]) -> Step:

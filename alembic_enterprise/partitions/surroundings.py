@@ -66,7 +66,7 @@ class View:
 
     def referred(self, table: PartitionedTable) -> Sequence[PartitionedTable]:
         """Those of `retaining` that foreign keys of a table refer to."""
-        return self._referred_from.get(table.name, ())
+        return [other for name in table.names for other in self._referred_from.get(name, ())]
 
     @cached_property
     def _referred_from(self) -> Mapping[Name, Sequence[PartitionedTable]]:
@@ -141,18 +141,18 @@ def read_policies(connection: Connection) -> Catalog:
 def with_policy(live: Catalog, names: Collection[str] = ()) -> list[PartitionedTable]:
     """The tables with a policy, or those named, with or without their schema.
 
+    A table by hash is known by its shards by time; its name stands for all of them.
+
     Raises `ConfigurationError` for a name that no table with a policy has.
     """
-    tables = [table for table in live.tables.values() if table.policy is not None]
-    known = {name for table in tables for name in (table.name.name, str(table.name))}
+    tables = live.kept()
+    known = {name for table in tables for name in table.called}
     if unknown := sorted(set(names) - known):
         there = ", ".join(str(table.name) for table in tables[:10]) or "none"
         raise ConfigurationError(
             f"no table with a policy is called {', '.join(unknown)}: there are {there}"
         )
-    return [
-        table for table in tables if not names or {table.name.name, str(table.name)} & set(names)
-    ]
+    return [table for table in tables if not names or table.called & set(names)]
 
 
 @dataclass(frozen=True)
@@ -170,27 +170,36 @@ class ForeignKey:
 
 
 _FOREIGN_KEYS = SQL("""
-SELECT k.confrelid, n.nspname, c.relname,
+SELECT referred.asked, n.nspname, c.relname,
        ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS o(num, pos)
              JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = o.num
              ORDER BY o.pos),
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS o(num, pos)
              JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = o.num
              ORDER BY o.pos)
-FROM pg_catalog.pg_constraint AS k
+FROM (VALUES {parents}) AS referred (asked, relation)
+JOIN pg_catalog.pg_constraint AS k ON k.confrelid = referred.relation
 JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = ANY ({parents}::oid[])
+WHERE k.contype = 'f' AND k.conparentid = 0
 ORDER BY 2, 3""")
 
 
 def foreign_keys(
-    connection: Connection, tables: Iterable[PartitionedTable]
+    connection: Connection, tables: Collection[PartitionedTable]
 ) -> dict[Name, list[ForeignKey]]:
-    """The foreign keys that refer to each of some tables."""
+    """The foreign keys that refer to each of some tables, or to the one that it is a shard of."""
     names = {table.oid: table.name for table in tables}
     found: dict[Name, list[ForeignKey]] = {name: [] for name in names.values()}
-    query = _FOREIGN_KEYS.format(parents=Literal(sorted(names)))
+    if not names:
+        return found
+    pairs = sorted((table.oid, item.oid) for table in tables for item in table.lineage)
+    query = _FOREIGN_KEYS.format(
+        parents=SQL(", ").join(
+            SQL("({}::oid, {}::oid)").format(Literal(asked), Literal(relation))
+            for asked, relation in pairs
+        )
+    )
     for parent, schema, name, columns, referred in sql.rows(connection, query):
         key = ForeignKey(Name(schema, name), tuple(columns), tuple(referred))
         found[names[parent]].append(key)
@@ -219,26 +228,51 @@ def keys_of(
 ) -> list[str]:
     """The names of a partition's own foreign keys to some tables."""
     relation = SQL("{}::regclass").format(partition.regclass)
-    query = _KEYS.format(relation=relation, parents=_oids(tables))
+    query = _KEYS.format(relation=relation, parents=_lineages(tables))
     return [name for (name,) in sql.rows(connection, query)]
 
 
-_RETIRED = SQL("""
-SELECT n.nspname, c.relname, d.description, ARRAY({keys})
-FROM pg_catalog.pg_description AS d
-JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid
+_INSIDE = SQL("""
+SELECT ARRAY[n.nspname::text, c.relname::text]
+FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE i.inhparent = {relation} ORDER BY c.oid::bigint""")
+
+
+def inside(connection: Connection, partition: Partition) -> list[Name]:
+    """The partitions of a partition that is partitioned itself."""
+    if partition.kind != "partitioned table":
+        return []
+    relation = SQL("{}::regclass").format(partition.name.regclass)
+    return [Name(*pair) for (pair,) in sql.rows(connection, _INSIDE.format(relation=relation))]
+
+
+_RETIRED = SQL("""
+SELECT n.nspname, outside.relname, d.description, ARRAY({keys}), ARRAY({inside})
+FROM pg_catalog.pg_description AS d
+JOIN pg_catalog.pg_class AS outside ON outside.oid = d.objoid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = outside.relnamespace
 WHERE d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0
-  AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND starts_with(d.description, {ownership})
+  AND outside.relkind IN ('r', 'p') AND NOT outside.relispartition
+  AND starts_with(d.description, {ownership})
 ORDER BY 1, 2""")
 
 
 def retired_partitions(connection: Connection, tables: Iterable[PartitionedTable]) -> list[Retired]:
     """The tables that an earlier run detached and marked, with their foreign keys to `tables`."""
-    keys = _KEYS.format(relation=SQL("c.oid"), parents=_oids(tables))
-    rows = sql.rows(connection, _RETIRED.format(ownership=Literal(OWNERSHIP), keys=keys))
-    found = (retired(Name(schema, name), comment, keys) for schema, name, comment, keys in rows)
+    keys = _KEYS.format(relation=SQL("outside.oid"), parents=_lineages(tables))
+    inside = _INSIDE.format(relation=SQL("outside.oid"))
+    query = _RETIRED.format(ownership=Literal(OWNERSHIP), keys=keys, inside=inside)
+    found = (
+        retired(Name(schema, name), comment, keys, [Name(*pair) for pair in pairs])
+        for schema, name, comment, keys, pairs in sql.rows(connection, query)
+    )
     return [item for item in found if item is not None]
+
+
+def _lineages(tables: Iterable[PartitionedTable]) -> Literal:
+    """The oids of some tables, and of those that they are shards of."""
+    return Literal(sorted({item.oid for table in tables for item in table.lineage}))
 
 
 def _oids(tables: Iterable[PartitionedTable]) -> Literal:
@@ -291,8 +325,9 @@ def plain_tables(connection: Connection, tables: Iterable[PartitionedTable]) -> 
     LIKE leaves behind owner, grants, row security, replica identity, persistence, access method,
     tablespace and storage parameters (PostgreSQL docs, "CREATE TABLE").
     """
+    whole = [table for table in tables if table.policy and table.policy.partition_by is None]
     longest = Literal(NAME_BYTES - max(SUFFIX_BYTES.values()))
-    query = _PLAIN.format(parents=_oids(tables), longest=longest)
+    query = _PLAIN.format(parents=_oids(whole), longest=longest)
     return {oid for (oid,) in sql.rows(connection, query)}
 
 

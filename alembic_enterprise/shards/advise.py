@@ -29,7 +29,9 @@ def shards_missing(inspection: Inspection) -> Iterator[Finding]:
     remainders = [held.remainder for held in known.holes]
     operations: tuple[Operation, ...] = ()
     if remainders:
-        create = CreateHashShards(table.name.name, table.count, remainders, table.name.schema)
+        create = CreateHashShards(
+            table.name.name, table.count, remainders, table.name.schema, table.partition_by
+        )
         operations = (create,)
         holes = f"no shard holds remainder {_listed(remainders)} of {table.count}"
         step = f"run op.{create}"

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Table
 
 from alembic_enterprise import registry, sql
 from alembic_enterprise.partitions.catalog import KINDS, Key
+from alembic_enterprise.partitions.declaration import declarations_on, inner_key
 from alembic_enterprise.shards.model import SUFFIX, HashShards, declared_on, key_type
 from alembic_enterprise.shards.moduli import Class, evenly
 from alembic_enterprise.sql import Name
@@ -23,6 +24,7 @@ class Shard:
         kind: "table", "partitioned table" or "foreign table".
         owned: whether alembic-enterprise made it, by its comment.
         oid: 0 when it is only declared.
+        partition_by: how it is partitioned itself, as PARTITION BY has it.
     """
 
     name: Name
@@ -30,6 +32,7 @@ class Shard:
     kind: str = "table"
     owned: bool = field(default=True, compare=False)
     oid: int = field(default=0, compare=False)
+    partition_by: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class ShardedTable:
         plain: whether the key hashes as clients compute it: by default operator classes, with
             deterministic collations.
         oid: 0 when it is only declared.
+        parent: the table it is a partition of.
     """
 
     name: Name
@@ -51,6 +55,12 @@ class ShardedTable:
     shards: tuple[Shard, ...]
     plain: bool = True
     oid: int = field(default=0, compare=False)
+    parent: Name | None = field(default=None, compare=False)
+
+    @property
+    def partition_by(self) -> str | None:
+        """How its shards are partitioned themselves, if they are."""
+        return next((shard.partition_by for shard in self.shards if shard.partition_by), None)
 
     @property
     def held(self) -> list[Class]:
@@ -69,12 +79,26 @@ class ShardedTable:
 
 
 def declared(tables: Iterable[Table]) -> dict[Name, ShardedTable]:
-    """The tables of the models that declare `HashShards`.
+    """The tables of the models that are partitioned by `HashShards`.
 
     Raises `DeclarationError` for a unique index that was added after the table was complete.
     """
-    specs = [(table, spec) for table in tables if (spec := declared_on(table))]
+    specs = [
+        (table, spec)
+        for table in tables
+        if (spec := declared_on(table)) and spec is declarations_on(table)[0]
+    ]
     return {Name(table.schema, table.name): _declared(table, spec) for table, spec in specs}
+
+
+def declared_inside(tables: Iterable[Table]) -> dict[Name, int]:
+    """The tables of the models whose partitions by time are sharded -> the number of shards."""
+    specs = [(table, spec) for table in tables if (spec := declared_on(table))]
+    return {
+        Name(table.schema, table.name): spec.count
+        for table, spec in specs
+        if spec is not declarations_on(table)[0]
+    }
 
 
 def _declared(table: Table, spec: HashShards) -> ShardedTable:
@@ -85,7 +109,11 @@ def _declared(table: Table, spec: HashShards) -> ShardedTable:
         key=Key("HASH", tuple(column.name for column in columns)),
         types=tuple(map(key_type, columns)),
         shards=tuple(
-            Shard(Name(table.schema, table.name + SUFFIX.format(held.remainder)), held)
+            Shard(
+                Name(table.schema, table.name + SUFFIX.format(held.remainder)),
+                held,
+                partition_by=inner_key(table),
+            )
             for held in evenly(spec.count)
         ),
     )
@@ -103,16 +131,21 @@ SELECT c.oid, n.nspname, c.relname,
        NOT EXISTS (SELECT FROM pg_catalog.pg_opclass
                    WHERE oid = ANY (p.partclass::oid[]) AND NOT opcdefault)
        AND NOT EXISTS (SELECT FROM pg_catalog.pg_collation
-                       WHERE oid = ANY (p.partcollation::oid[]) AND NOT collisdeterministic)
+                       WHERE oid = ANY (p.partcollation::oid[]) AND NOT collisdeterministic),
+       outside_place.nspname, outside.relname
 FROM pg_catalog.pg_partitioned_table AS p
 JOIN pg_catalog.pg_class AS c ON c.oid = p.partrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = c.oid
+LEFT JOIN pg_catalog.pg_class AS outside ON outside.oid = i.inhparent
+LEFT JOIN pg_catalog.pg_namespace AS outside_place ON outside_place.oid = outside.relnamespace
 WHERE p.partstrat = 'h' AND c.relpersistence <> 't'
 ORDER BY 2, 3""")
 
 _SHARDS = SQL("""
 SELECT i.inhparent, c.oid, n.nspname, c.relname, c.relkind::text,
-       starts_with(coalesce(d.description, ''), {ownership}), pg_get_expr(c.relpartbound, 0)
+       starts_with(coalesce(d.description, ''), {ownership}), pg_get_expr(c.relpartbound, 0),
+       pg_get_partkeydef(c.oid)
 FROM pg_catalog.pg_partitioned_table AS p
 JOIN pg_catalog.pg_inherits AS i ON i.inhparent = p.partrelid
 JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
@@ -137,13 +170,17 @@ def read(connection: Connection) -> dict[Name, ShardedTable]:
             tuple(sorted(shards.get(oid, ()), key=lambda shard: shard.held)),
             plain,
             oid,
+            None if parent is None else Name(place, parent),
         )
-        for oid, schema, name, columns, types, plain in sql.rows(connection, _TABLES)
+        for oid, schema, name, columns, types, plain, place, parent in sql.rows(connection, _TABLES)
     }
 
 
-def _shard(oid: int, schema: str, name: str, kind: str, owned: bool, bound: str) -> Shard:
+def _shard(
+    oid: int, schema: str, name: str, kind: str, owned: bool, bound: str, partition_by: str | None
+) -> Shard:
     match = _BOUND.fullmatch(bound)
     if match is None:
         raise ValueError(f"{schema}.{name} has bounds that no hash partition has: {bound}")
-    return Shard(Name(schema, name), Class(int(match[1]), int(match[2])), KINDS[kind], owned, oid)
+    held = Class(int(match[1]), int(match[2]))
+    return Shard(Name(schema, name), held, KINDS[kind], owned, oid, partition_by)

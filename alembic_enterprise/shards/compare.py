@@ -46,11 +46,29 @@ def compare(
     return [operation for table, found in pairs for operation in _operations(table, found)]
 
 
+def incomplete(
+    declared: Mapping[Name, ShardedTable],
+    live: Mapping[Name, ShardedTable],
+    resolve: Callable[[Name], Name],
+) -> set[Name]:
+    """Those of the declared tables that lack a shard."""
+    pairs = [(name, table, live.get(resolve(name))) for name, table in declared.items()]
+    return {name for name, table, found in pairs if found and _missing(found, table.count)}
+
+
 def dropped(name: Name, live: ShardedTable) -> list[Operation]:
     """What goes before the `drop_table` of a table with shards of ours: those, if empty."""
     if not any(shard.owned for shard in live.shards):
         return []
-    return [DropHashShards(name.name, live.count, schema=name.schema, whole_table=True)]
+    return [
+        DropHashShards(
+            name.name,
+            live.count,
+            schema=name.schema,
+            partition_by=live.partition_by,
+            whole_table=True,
+        )
+    ]
 
 
 def mismatch(declared: ShardedTable, live: ShardedTable) -> str | None:
@@ -63,6 +81,8 @@ def mismatch(declared: ShardedTable, live: ShardedTable) -> str | None:
         )
     if not live.shards:
         return None
+    if (text := _misfit(declared, live)) is not None:
+        return text
     count, smallest = declared.count, live.moduli[0]
     if count < smallest and smallest % count == 0:
         return (
@@ -79,6 +99,54 @@ def mismatch(declared: ShardedTable, live: ShardedTable) -> str | None:
             "move the rows"
         )
     return None
+
+
+def _misfit(declared: ShardedTable, live: ShardedTable) -> str | None:
+    """Why shards that are partitioned themselves cannot be had, or grow, or None."""
+    if declared.partition_by is None:
+        return None
+    for shard in live.shards:
+        if shard.partition_by is None:
+            return (
+                f"{declared.name}: the model declares that each shard is PARTITION BY "
+                f"{declared.partition_by}, but {shard.name} is a {shard.kind}, which ALTER TABLE "
+                "cannot partition. Build a new table and move the rows"
+            )
+    if declared.count != live.count:
+        return (
+            f"{declared.name}: the model declares count={declared.count}, but the database has "
+            f"{live.count} shards, and shards that are partitioned themselves cannot be split or "
+            f"merged. Write count={live.count}, or build a new table and move the rows"
+        )
+    return None
+
+
+def inside(
+    declared: Mapping[Name, int],
+    live: Mapping[Name, ShardedTable],
+    resolve: Callable[[Name], Name],
+) -> list[Operation]:
+    """Operations that make the shards which partitions by time lack.
+
+    Another number of shards than the declared one stays: it goes for new partitions only.
+
+    Args:
+        declared: the tables whose partitions are sharded, with the number of shards.
+        live: the sharded tables of the database, partitions among them, by their full names.
+        resolve: fills in the schema of a declared name.
+    """
+    counts = {resolve(name): count for name, count in declared.items()}
+    return [
+        CreateHashShards(table.name.name, table.count or count, missing, table.name.schema)
+        for table in live.values()
+        if table.parent is not None and (count := counts.get(table.parent)) is not None
+        if (missing := _missing(table, count))
+    ]
+
+
+def _missing(live: ShardedTable, count: int) -> list[int]:
+    """The remainders that no shard holds; of `count` when there is no shard at all."""
+    return [hole.remainder for hole in holes(live.held, live.count or count)]
 
 
 def unfinished(
@@ -102,10 +170,15 @@ def _unfinished(name: Name, live: ShardedTable) -> str:
 def _operations(declared: ShardedTable, live: ShardedTable | None) -> Iterator[Operation]:
     name, count = declared.name, declared.count
     if live is None or not live.shards:
-        yield CreateHashShards(name.name, count, schema=name.schema, new_table=live is None)
+        yield CreateHashShards(
+            name.name,
+            count,
+            schema=name.schema,
+            partition_by=declared.partition_by,
+            new_table=live is None,
+        )
         return
-    missing = [hole.remainder for hole in holes(live.held, live.count)]
-    if missing:
-        yield CreateHashShards(name.name, live.count, missing, name.schema)
+    if missing := _missing(live, count):
+        yield CreateHashShards(name.name, live.count, missing, name.schema, declared.partition_by)
     if len(live.moduli) == 1 and live.count < count:
         yield GrowHashShards(name.name, count, name.schema, previous=live.count)

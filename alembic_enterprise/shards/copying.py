@@ -21,7 +21,7 @@ from alembic_enterprise.sql import Name, do_block, text_of
 
 _CREATE: LiteralString = (
     """DECLARE
-    parent constant regclass := {shard};
+    root constant regclass := {shard};
 """
     + pieces.CREATION_VARIABLES
     + """BEGIN
@@ -112,6 +112,7 @@ def create(source: Source, names: Sequence[str], parts: Sequence[Class]) -> Comp
     return do_block(
         _CREATE,
         shard=source.name.regclass,
+        partition_by=Literal(None),
         labels=Literal(list(names)),
         guards=Literal([text_of(belongs(source, part)) for part in parts]),
         comments=Literal([copy_comment(source, part) for part in parts]),

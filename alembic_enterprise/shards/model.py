@@ -50,6 +50,11 @@ class HashShards(Declaration):
 
     A shard is named after its table and remainder: `orders_shard_0` through `orders_shard_7`.
 
+    With `RangePartitions` after it, each shard is partitioned by time as well
+    (`orders_shard_0_y2026_m11`), and its number cannot grow in place. With `RangePartitions` before
+    it, each partition by time has shards of its own (`orders_y2026_m11_shard_0`), and another count
+    goes for the partitions made from then on: `shard_of` is right for those only.
+
     Args:
         keys: the columns whose values decide, part of the primary key and of every unique key;
             of type integer, text, uuid, boolean, bytea, date, timestamp or numeric.
@@ -75,10 +80,16 @@ class HashShards(Declaration):
             warnings.warn(_odd_count(count), stacklevel=2)
         self.keys = keys
         self.count = count
+        self.suffix_bytes = len(SUFFIX.format(count - 1))
 
     def __repr__(self) -> str:
         """The declaration as it would be written."""
         return f"HashShards({', '.join(map(repr, self.keys))}, count={self.count})"
+
+    @property
+    def partition_count(self) -> int:
+        """How many shards there are."""
+        return self.count
 
     def check(self, table: Table) -> None:
         """Raise `DeclarationError` unless PostgreSQL can partition `table` like this."""
@@ -86,13 +97,12 @@ class HashShards(Declaration):
         for column in columns:
             key_type(column)
         check_unique_keys(table, columns, "shard column")
-        check_length(table, len(SUFFIX.format(self.count - 1)))
+        check_length(table)
 
 
 def declared_on(table: Table) -> HashShards | None:
-    """The declaration on a table, if it has one."""
-    spec = declaration_on(table)
-    return spec if isinstance(spec, HashShards) else None
+    """The declaration on a table, at either level, if it has one."""
+    return declaration_on(table, HashShards)
 
 
 def check_count(count: object) -> None:

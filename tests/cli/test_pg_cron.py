@@ -193,3 +193,33 @@ def test_names_of_jobs_fit_and_differ() -> None:
     assert all(len(name.encode()) <= 63 for name in long)
     assert len(set(long)) == 2
     assert job_name("shop", "public.events") == "shop: public.events"
+
+
+def test_each_level_gets_what_is_due(engine: Engine, schedule: Schedule) -> None:
+    execute(
+        engine,
+        """
+        CREATE TABLE outside (id int, at date NOT NULL) PARTITION BY HASH (id);
+        CREATE TABLE one PARTITION OF outside FOR VALUES WITH (MODULUS 2, REMAINDER 0)
+            PARTITION BY RANGE (at);
+        CREATE TABLE two PARTITION OF outside FOR VALUES WITH (MODULUS 2, REMAINDER 1)
+            PARTITION BY RANGE (at);
+        CREATE TABLE inside (id int, at date NOT NULL) PARTITION BY RANGE (at)""",
+    )
+    by_hash = Policy("year", ahead=0, partition_by='HASH ("id")', shards=2)
+    with engine.begin() as connection:
+        for name, policy in {"outside": Policy("year", ahead=0), "inside": by_hash}.items():
+            for statement in SetPartitionPolicy.of(Name(None, name), policy).statements():
+                sql.execute(connection, statement)
+    schedule()
+    run_jobs(engine)
+    with engine.begin() as connection:
+        leaves = connection.exec_driver_sql(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relispartition ORDER BY 1"
+        )
+        assert [name for (name,) in leaves] == [
+            "inside_y2026_shard_0",
+            "inside_y2026_shard_1",
+            "one_y2026",
+            "two_y2026",
+        ]

@@ -90,6 +90,12 @@ def test_a_decorated_or_variant_type_counts_as_what_it_is_in_postgresql() -> Non
 MONTHLY = RangePartitions("at", every="month")
 BAD = [
     (
+        lambda: Policy("month", shards=8),
+        "partition_by=None, shards=8: write both, such as partition_by='HASH (\"tenant_id\")', ",
+    ),
+    (lambda: Policy("month", partition_by='HASH ("id")'), "shards=None: write both, such as"),
+    (lambda: Policy("month", partition_by="LIST (id)", shards=8), "write both, such as"),
+    (
         lambda: table(RangePartitions("created", every="month")),
         'events: RangePartitions("created"): no such column; it has "id", "at"',
     ),

@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Column, Connection, MetaData, Table
 
 from alembic_enterprise import HashShards
 from alembic_enterprise.operation import Operation
+from alembic_enterprise.partitions.operations import CreateRangePartitions, DropRangePartitions
 from alembic_enterprise.shards import catalog, compare
 from alembic_enterprise.shards.operations import (
     OPERATIONS,
@@ -86,19 +87,58 @@ def examples(schema: str, name: str, key: LiteralString = "tenant") -> list[Exam
     ]
 
 
+SHORT_NAMES = [*(item for item in NAMES if len(item[1].encode()) <= 45), ("public", "o" * 45)]
+"""Those that leave room for both suffixes."""
+
+
+def nested_examples(schema: str, name: str) -> list[Example]:
+    """Examples of shards that are partitioned by time."""
+    setup = (
+        text_of(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(schema))),
+        text_of(
+            SQL(
+                "CREATE TABLE {} (tenant integer, at date, PRIMARY KEY (tenant, at))"
+                " PARTITION BY HASH (tenant)"
+            ).format(Identifier(schema, name))
+        ),
+        text_of(
+            SQL(
+                "CREATE TABLE {}.notes (tenant integer, at date,"
+                " FOREIGN KEY (tenant, at) REFERENCES {})"
+            ).format(Identifier(schema), Identifier(schema, name))
+        ),
+    )
+    create = CreateHashShards(name, 4, schema=schema, partition_by='RANGE ("at")')
+    drop = DropHashShards(name, 4, schema=schema, partition_by='RANGE ("at")')
+    fill = CreateRangePartitions(name, "month", "2026-01-01", ahead=3, default=True, schema=schema)
+    empty = DropRangePartitions(name, "month", "2026-01-01", ahead=3, default=True, schema=schema)
+    created = (*setup, *map(text_of, create.statements()))
+    filled = (*created, *map(text_of, fill.statements()))
+    return [
+        Example(create, setup),
+        Example(replace(create, remainders=[1, 3]), setup),
+        Example(drop, created),
+        Example(fill, created),
+        Example(replace(fill, ahead=None, stop="2026-03-01", default=False), created),
+        Example(empty, filled),
+        Example(replace(empty, whole_table=True), filled),
+    ]
+
+
 def test_every_operation_has_an_example() -> None:
     assert {type(example.operation) for example in examples("public", "orders")} == set(OPERATIONS)
 
 
 @pytest.mark.parametrize(("schema", "name"), NAMES)
 def test_operations_render(schema: str, name: str) -> None:
-    for example in examples(schema, name):
+    for example in [*examples(schema, name), *nested_examples(schema, name)]:
         laws.renders(example.operation)
 
 
 def test_rendered_text_is_golden() -> None:
     """To accept a change: delete the file and run this once; review the difference."""
-    texts = [laws.rendered(example.operation) for example in examples("sales", "orders")]
+    written = [*examples("sales", "orders"), *nested_examples("sales", "orders")]
+    texts = [laws.rendered(example.operation) for example in written]
     if not GOLDEN.exists():
         GOLDEN.write_text("\n\n".join(texts) + "\n")
     assert GOLDEN.read_text() == "\n\n".join(texts) + "\n"
@@ -108,6 +148,14 @@ def test_rendered_text_is_golden() -> None:
 @pytest.mark.parametrize("number", range(len(examples("public", "orders"))))
 def test_operations_reverse(connection: Connection, schema: str, name: str, number: int) -> None:
     laws.reverses(connection, examples(schema, name)[number])
+
+
+@pytest.mark.parametrize(("schema", "name"), SHORT_NAMES)
+@pytest.mark.parametrize("number", range(len(nested_examples("public", "orders"))))
+def test_operations_on_two_levels_reverse(
+    connection: Connection, schema: str, name: str, number: int
+) -> None:
+    laws.reverses(connection, nested_examples(schema, name)[number])
 
 
 @pytest.mark.parametrize("key", KEYS)

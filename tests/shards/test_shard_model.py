@@ -239,11 +239,7 @@ BAD = [
     ),
     (
         lambda: table(EIGHT, RangePartitions("at", every="day")),
-        "orders: HashShards and RangePartitions on one table are not supported yet; keep one",
-    ),
-    (
-        lambda: table(RangePartitions("at", every="day"), EIGHT),
-        "orders: RangePartitions and HashShards on one table are not supported yet; keep one",
+        'orders: RangePartitions("at"): no such column; it has "id", "tenant_id"',
     ),
     (
         lambda: table(EIGHT, postgresql_partition_by="HASH (tenant_id)"),

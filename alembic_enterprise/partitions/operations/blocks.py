@@ -4,6 +4,9 @@ They decide on the server, on the day they run: what exists is read from its bou
 counted in the declared zone, and attributes are copied from the table as it is then. So a script
 works on any database, and `--sql` writes what an online upgrade executes.
 
+A table of two levels is worked through one partitioned table after the other: by hash outside, each
+of its shards; by hash inside, the table itself and then each new partition, which gets its shards.
+
 All moments are `timestamptz`; for keys without a zone they are read as UTC. The session prints
 them in ISO form and UTC meanwhile, and gets its own settings back.
 """
@@ -13,7 +16,7 @@ from typing import LiteralString
 from alembic_enterprise.partitions.operations import pieces
 
 _DECLARE: LiteralString = """DECLARE
-    parent constant regclass := {table};
+    root constant regclass := {table};
     range_start constant date := {start};
     range_stop constant date := {stop};
     ahead constant integer := {ahead};
@@ -32,14 +35,20 @@ _DECLARE: LiteralString = """DECLARE
 
 _PREPARE: LiteralString = """
 BEGIN
-    SELECT CASE a.atttypid WHEN 'timestamptz'::regtype THEN zone ELSE 'UTC' END INTO key_zone
+    SELECT min(CASE a.atttypid WHEN 'timestamptz'::regtype THEN zone ELSE 'UTC' END),
+           array_agg(p.partrelid::regclass ORDER BY p.partrelid::bigint)
+    INTO key_zone, parents
     FROM pg_catalog.pg_partitioned_table AS p
     JOIN pg_catalog.pg_attribute AS a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
-    WHERE p.partrelid = parent AND p.partstrat = 'r' AND p.partnatts = 1
-      AND a.atttypid IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype);
-    IF NOT FOUND THEN
+    WHERE p.partstrat = 'r' AND p.partnatts = 1
+      AND a.atttypid IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)
+      AND (p.partrelid = root OR p.partrelid IN (  -- the shards of one by hash
+          SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i
+          JOIN pg_catalog.pg_partitioned_table AS h ON h.partrelid = i.inhparent
+          WHERE i.inhparent = root AND h.partstrat = 'h'));
+    IF parents IS NULL THEN
         RAISE EXCEPTION '% is not partitioned by range of one date or timestamp column: '
-            'create it with PARTITION BY RANGE (...) first', parent USING ERRCODE = {refused};
+            'create it with PARTITION BY RANGE (...) first', root USING ERRCODE = {refused};
     END IF;
     PERFORM set_config('DateStyle', 'ISO, YMD', true), set_config('TimeZone', 'UTC', true);
     local_now := coalesce(
@@ -58,19 +67,26 @@ _FINISH: LiteralString = """
 _END: LiteralString = """
 END"""
 
-_BOUNDS: LiteralString = """(
+
+def _bounds(parents: LiteralString) -> LiteralString:
+    return (
+        """(
         SELECT relation, tstzrange(
             nullif(split_part(split_part(bound, ' TO ', 1), '''', 2), '')::timestamptz,
             nullif(split_part(split_part(bound, ' TO ', 2), '''', 2), '')::timestamptz) AS held
         FROM (SELECT c.oid AS relation, pg_get_expr(c.relpartbound, 0) AS bound
               FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
-              WHERE i.inhparent = parent OFFSET 0) AS children
+              WHERE i.inhparent = """
+        + parents
+        + """ OFFSET 0) AS children
         WHERE bound <> 'DEFAULT') AS bounds"""
+    )
+
 
 _FIND_MISSING: LiteralString = (
     """
     SELECT coalesce(range_agg(held), '{{}}') INTO covered FROM """
-    + _BOUNDS
+    + _bounds("parent")
     + """;
     FOR missing IN
         -- The parts of each period that no partition holds, then the default partition.
@@ -80,10 +96,15 @@ _FIND_MISSING: LiteralString = (
              unnest(tstzmultirange(tstzrange(
                  first AT TIME ZONE key_zone, (first + step) AT TIME ZONE key_zone)) - covered
              ) AS part
+        WHERE by_range
         UNION ALL
         SELECT NULL, table_row.relname || '_default', 'DEFAULT'
-        WHERE with_default AND NOT EXISTS (
+        WHERE by_range AND with_default AND NOT EXISTS (
             SELECT FROM pg_catalog.pg_partitioned_table WHERE partrelid = parent AND partdefid <> 0)
+        UNION ALL
+        SELECT NULL, table_row.relname || '_shard_' || number,
+               format('FOR VALUES WITH (MODULUS %s, REMAINDER %s)', shards, number)
+        FROM generate_series(0, shards - 1) AS number WHERE NOT by_range
         ORDER BY held
     LOOP"""
 )
@@ -100,11 +121,20 @@ EXCEPTION WHEN check_violation THEN
 CREATE_RANGE_PARTITIONS: LiteralString = (
     _DECLARE
     + """    suffix_pattern constant text := {suffix};
+    shards constant integer := {shards};
+    parents regclass[];
+    by_range boolean;
     covered tstzmultirange;
 """
     + pieces.CREATION_VARIABLES
     + _PREPARE
     + """
+    WHILE cardinality(parents) > 0 LOOP
+    parent := parents[1];
+    parents := parents[2:];
+    by_range := (SELECT partstrat = 'r' FROM pg_catalog.pg_partitioned_table
+                 WHERE partrelid = parent);
+    partition_by := CASE WHEN by_range THEN {partition_by} END;
     EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);"""
     + pieces.TEMPLATE
     + _FIND_MISSING
@@ -112,6 +142,10 @@ CREATE_RANGE_PARTITIONS: LiteralString = (
     + pieces.COPY_ATTRIBUTES
     + pieces.ATTACH
     + """
+        IF partition_by IS NOT NULL THEN  -- nobody sees it before it has its shards
+            parents := parents || child::regclass;
+        END IF;
+    END LOOP;
     END LOOP;
 """
     + _FINISH
@@ -127,9 +161,9 @@ _FIND_WANTED: LiteralString = (
     """
     SELECT array_agg(i.inhrelid::regclass ORDER BY held) INTO wanted
     FROM pg_catalog.pg_inherits AS i LEFT JOIN """
-    + _BOUNDS
+    + _bounds("ANY (parents)")
     + """ ON bounds.relation = i.inhrelid
-    WHERE i.inhparent = parent AND (whole_table OR (
+    WHERE i.inhparent = ANY (parents) AND (whole_table OR (
         starts_with(obj_description(i.inhrelid, 'pg_class'), ownership)
         AND CASE WHEN held IS NULL THEN with_default
                  ELSE range_start IS NOT NULL

@@ -1,13 +1,16 @@
 """Pieces of PL/pgSQL that create and drop partitions of any kind, for blocks to be made of.
 
-The block around them declares `parent`, the partitioned table, and `ownership`; the rest of what
-they use stands in `CREATION_VARIABLES` and `DROP_VARIABLES`. `missing` is a partition to create:
-its `label`, the name it should have, and its `bound`, as ATTACH PARTITION wants it.
+The block around them declares `root`, the table the operation is for, and `ownership`; the rest of
+what they use stands in `CREATION_VARIABLES` and `DROP_VARIABLES`. `parent` is the table that gets a
+partition: the root, or a partition of it that is partitioned itself. `missing` is a partition to
+create: its `label`, the name it should have, and its `bound`, as ATTACH PARTITION wants it.
 """
 
 from typing import LiteralString
 
-CREATION_VARIABLES: LiteralString = """    missing record;
+CREATION_VARIABLES: LiteralString = """    parent regclass := root;
+    partition_by text := {partition_by};
+    missing record;
     table_row pg_catalog.pg_class;
     place name;
     storage_parameters text;
@@ -20,9 +23,12 @@ TEMPLATE: LiteralString = """
     SELECT * INTO table_row FROM pg_catalog.pg_class WHERE oid = parent;
     SELECT nspname INTO place FROM pg_catalog.pg_namespace WHERE oid = table_row.relnamespace;
     -- A partitioned table has no storage parameters: the newest partition shows them.
+    WITH RECURSIVE tree AS (
+        SELECT root::oid AS oid UNION ALL
+        SELECT inhrelid FROM tree JOIN pg_catalog.pg_inherits ON inhparent = tree.oid)
     SELECT array_to_string(c.reloptions, ', ') INTO storage_parameters
-    FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
-    WHERE i.inhparent = parent AND c.relkind = 'r' ORDER BY c.oid::bigint DESC LIMIT 1;
+    FROM tree JOIN pg_catalog.pg_class AS c ON c.oid = tree.oid
+    WHERE c.relkind = 'r' ORDER BY c.oid::bigint DESC LIMIT 1;
 """
 """Looks at what each partition is made after. Lock the table first, so that it stays so."""
 
@@ -43,10 +49,11 @@ CREATE: LiteralString = """
         EXECUTE format(
             'CREATE %sTABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED '
             'INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING COMMENTS '
-            'INCLUDING STATISTICS)%s%s%s',
+            'INCLUDING STATISTICS)%s%s%s%s',
             CASE table_row.relpersistence WHEN 'u' THEN 'UNLOGGED ' END, child, parent,
+            ' PARTITION BY ' || partition_by,
             (SELECT format(' USING %I', amname) FROM pg_catalog.pg_am WHERE oid = table_row.relam),
-            ' WITH (' || storage_parameters || ')',
+            CASE WHEN partition_by IS NULL THEN ' WITH (' || storage_parameters || ')' END,
             (SELECT format(' TABLESPACE %I', spcname) FROM pg_catalog.pg_tablespace
              WHERE oid = table_row.reltablespace));
         EXECUTE format('COMMENT ON TABLE %s IS %L', child,
@@ -111,7 +118,7 @@ ATTACH: LiteralString = """
 REFUSE_OLD_SNAPSHOT: LiteralString = """
     IF current_setting('transaction_isolation') NOT LIKE 'read %' THEN
         RAISE EXCEPTION '%: a transaction that is % does not see the rows written since it began: '
-            'run this migration with the isolation level READ COMMITTED', parent,
+            'run this migration with the isolation level READ COMMITTED', root,
             upper(current_setting('transaction_isolation')) USING ERRCODE = {refused};
     END IF;
 """
@@ -125,10 +132,12 @@ SEE_AS_BEFORE: LiteralString = """
     PERFORM set_config('row_security', session_row_security, true);
 """
 
-DROP_VARIABLES: LiteralString = """    drop_rows constant boolean := {drop_rows};
+DROP_VARIABLES: LiteralString = """    parents regclass[] := ARRAY[root];
+    drop_rows constant boolean := {drop_rows};
     session_row_security constant text := current_setting('row_security');
     wanted regclass[];
     partition regclass;
+    parent regclass;
     is_foreign boolean;
     is_locked boolean;
     rows_held bigint;
@@ -138,7 +147,7 @@ DROP_VARIABLES: LiteralString = """    drop_rows constant boolean := {drop_rows}
 def drop(find: LiteralString) -> LiteralString:
     """Counts rows under the lock that keeps new ones out, and drops only what is empty.
 
-    `find` is the statement that selects the partitions INTO `wanted`.
+    `find` is the statement that selects the partitions of the `parents` INTO `wanted`.
     """
     return (
         "\n    IF NOT drop_rows THEN"
@@ -149,7 +158,9 @@ def drop(find: LiteralString) -> LiteralString:
     -- Counted first, while nobody waits for a lock; then again under the one that keeps rows out.
     FOREACH is_locked IN ARRAY ARRAY[false, true] LOOP
         IF is_locked THEN
-            EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', parent);
+            FOREACH parent IN ARRAY parents LOOP
+                EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', parent);
+            END LOOP;
         END IF;
 """
         + find
@@ -165,7 +176,7 @@ def drop(find: LiteralString) -> LiteralString:
                            CASE WHEN is_locked THEN '1' ELSE 'ALL' END) INTO rows_held;
             IF rows_held > 0 THEN
                 RAISE EXCEPTION '%: partition % holds % row(s). Move them away, or pass '
-                    'drop_rows=True to op.% to lose them', parent, partition, rows_held,
+                    'drop_rows=True to op.% to lose them', root, partition, rows_held,
                     {operation} USING ERRCODE = {refused};
             END IF;
         END LOOP;
@@ -176,6 +187,7 @@ def drop(find: LiteralString) -> LiteralString:
         -- detaching gives it foreign keys of its own, one for each partition they refer to.
         IF is_foreign OR EXISTS (SELECT FROM pg_catalog.pg_constraint
                                  WHERE contype = 'f' AND confrelid = partition) THEN
+            parent := (SELECT inhparent FROM pg_catalog.pg_inherits WHERE inhrelid = partition);
             EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, partition);
         END IF;
         IF NOT is_foreign THEN

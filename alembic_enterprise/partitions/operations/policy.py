@@ -28,6 +28,8 @@ class _PartitionPolicy(Operation):
     on_expire: OnExpire = "detach"
     hold: int = 7
     archive: str | None = None
+    partition_by: str | None = None
+    shards: int | None = None
     schema: str | None = None
 
     @property
@@ -70,14 +72,21 @@ class SetPartitionPolicy(_PartitionPolicy):
         on_expire: OnExpire = "detach",
         hold: int = 7,
         archive: str | None = None,
+        partition_by: str | None = None,
+        shards: int | None = None,
         schema: str | None = None,
     ) -> None:
         """Keep in the database what the scheduled job has to keep true for a table.
 
-        The arguments are those of `RangePartitions`; the policy stands in the table
-        `alembic_enterprise_policy`, in the table's schema, so that the job needs no models.
+        The arguments are those of `RangePartitions`, and those of `create_range_partitions` for
+        partitions that have shards; the policy stands in the table `alembic_enterprise_policy`, in
+        the table's schema, so that the job needs no models. That of a table partitioned by hash
+        counts for each of its shards.
         """
-        policy = Policy(every, ahead, retain, timezone, start, default, on_expire, hold, archive)
+        expiry = (on_expire, hold, archive)
+        policy = Policy(
+            every, ahead, retain, timezone, start, default, *expiry, partition_by, shards
+        )
         operations.invoke(cls.of(Name(schema, table), policy))
 
     def statements(self) -> Sequence[Composable]:
@@ -113,13 +122,18 @@ class DropPartitionPolicy(_PartitionPolicy):
         on_expire: OnExpire = "detach",
         hold: int = 7,
         archive: str | None = None,
+        partition_by: str | None = None,
+        shards: int | None = None,
         schema: str | None = None,
     ) -> None:
         """Forget the policy of a table; its partitions stay, and nothing makes new ones.
 
         The other arguments are the policy as it was, for the reverse operation.
         """
-        policy = Policy(every, ahead, retain, timezone, start, default, on_expire, hold, archive)
+        expiry = (on_expire, hold, archive)
+        policy = Policy(
+            every, ahead, retain, timezone, start, default, *expiry, partition_by, shards
+        )
         operations.invoke(cls.of(Name(schema, table), policy))
 
     def statements(self) -> Sequence[Composable]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from datetime import date
+from typing import ClassVar, Self
 
 from alembic.operations import Operations
 from psycopg.sql import Composable, Literal
@@ -28,10 +29,18 @@ class _RangePartitions(Operation):
     timezone: str = "UTC"
     default: bool = False
     schema: str | None = None
+    partition_by: str | None = None
+    shards: int | None = None
 
     def __post_init__(self) -> None:
         """Raise `EnterpriseError` when an argument cannot be used."""
-        Policy(self.every, self.ahead or 0, timezone=self.timezone)
+        Policy(
+            self.every,
+            self.ahead or 0,
+            timezone=self.timezone,
+            partition_by=self.partition_by,
+            shards=self.shards,
+        )
         call = f"{self.operation_name}({self.table!r})"
         if self.start is None and self.stop is None and self.ahead is None and self.default:
             return
@@ -96,12 +105,15 @@ class CreateRangePartitions(_RangePartitions):
         timezone: str = "UTC",
         default: bool = False,
         schema: str | None = None,
+        partition_by: str | None = None,
+        shards: int | None = None,
     ) -> None:
         """Create the partitions that a range of a partitioned table lacks.
 
         What exists is recognised by its bounds, whatever its name; a partly covered period gets
         partitions for the rest of it. Each partition is made beside the table and then attached, so
-        that readers and writers of the table are not stopped.
+        that readers and writers of the table are not stopped. In a table that is partitioned by
+        hash, this is done for each of its shards that is partitioned by range.
 
         Args:
             table: the partitioned table.
@@ -112,9 +124,38 @@ class CreateRangePartitions(_RangePartitions):
             timezone: IANA zone in which periods begin at midnight.
             default: also create a default partition.
             schema: schema of the table.
+            partition_by: how each new partition is partitioned itself: 'HASH ("tenant_id")'.
+            shards: into how many shards, which are created with it.
         """
-        operation = cls(table, every, start, stop, ahead, timezone, default, schema)
+        shared = (table, every, start, stop, ahead, timezone, default, schema)
+        operation = cls(*shared, partition_by, shards)
         operations.invoke(operation)
+
+    @classmethod
+    def of_period(cls, name: Name, policy: Policy, start: date, stop: date) -> Self:
+        """The operation that creates one period of a policy, or what is missing of it."""
+        return cls(
+            name.name,
+            policy.every,
+            start.isoformat(),
+            stop.isoformat(),
+            timezone=policy.timezone,
+            schema=name.schema,
+            partition_by=policy.partition_by,
+            shards=policy.shards,
+        )
+
+    @classmethod
+    def of_default(cls, name: Name, policy: Policy) -> Self:
+        """The operation that creates the default partition of a table with a policy."""
+        return cls(
+            name.name,
+            policy.every,
+            default=True,
+            schema=name.schema,
+            partition_by=policy.partition_by,
+            shards=policy.shards,
+        )
 
     def statements(self) -> Sequence[Composable]:
         """One block, which finds out on the server what is missing on the day it runs."""
@@ -122,7 +163,12 @@ class CreateRangePartitions(_RangePartitions):
 
     def block(self, start: Composable) -> Composable:
         """The block with its first day as SQL: a literal, or an expression of the day it runs."""
-        values = self._values() | {"start": start, "suffix": Literal(SUFFIX[self.every])}
+        values = self._values() | {
+            "start": start,
+            "suffix": Literal(SUFFIX[self.every]),
+            "partition_by": Literal(self.partition_by),
+            "shards": Literal(self.shards),
+        }
         return do_block(blocks.CREATE_RANGE_PARTITIONS, **values)
 
     def reverse(self) -> "DropRangePartitions":
@@ -154,6 +200,8 @@ class DropRangePartitions(_RangePartitions):
         timezone: str = "UTC",
         default: bool = False,
         schema: str | None = None,
+        partition_by: str | None = None,
+        shards: int | None = None,
         whole_table: bool = False,
         keep: int | None = None,
         keep_every: Every | None = None,
@@ -170,6 +218,8 @@ class DropRangePartitions(_RangePartitions):
             timezone: IANA zone in which periods begin at midnight.
             default: also drop the default partition.
             schema: schema of the table.
+            partition_by: as it was created, which only the reverse operation needs.
+            shards: see `partition_by`.
             whole_table: drop every partition, whoever made it: the table itself goes next.
             keep: drop nothing through this many periods after the one in which the migration runs.
             keep_every: length of those periods, when it is not `every`.
@@ -177,7 +227,8 @@ class DropRangePartitions(_RangePartitions):
                 migration stops with the number.
         """
         shared = (table, every, start, stop, ahead, timezone, default, schema)
-        operations.invoke(cls(*shared, whole_table, keep, keep_every, drop_rows))
+        more = (whole_table, keep, keep_every, drop_rows)
+        operations.invoke(cls(*shared, partition_by, shards, *more))
 
     def statements(self) -> Sequence[Composable]:
         """One block that looks for rows under a lock before it drops anything."""

@@ -10,7 +10,7 @@ from typing import LiteralString
 from alembic_enterprise.partitions.operations import pieces
 
 _DECLARE: LiteralString = """DECLARE
-    parent constant regclass := {table};
+    root constant regclass := {table};
     target constant integer := {modulus};
     ownership constant text := {ownership};
 """
@@ -18,9 +18,9 @@ _DECLARE: LiteralString = """DECLARE
 _PREPARE: LiteralString = """
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_partitioned_table
-                   WHERE partrelid = parent AND partstrat = 'h' AND partexprs IS NULL) THEN
+                   WHERE partrelid = root AND partstrat = 'h' AND partexprs IS NULL) THEN
         RAISE EXCEPTION '% is not partitioned by hash of columns: '
-            'create it with PARTITION BY HASH (...) first', parent USING ERRCODE = {refused};
+            'create it with PARTITION BY HASH (...) first', root USING ERRCODE = {refused};
     END IF;
 """
 
@@ -33,7 +33,7 @@ _SHARDS: LiteralString = """(
         FROM (SELECT c.oid::regclass AS relation, c.relname, c.relkind, regexp_match(
                   pg_get_expr(c.relpartbound, 0), 'modulus ([0-9]+), remainder ([0-9]+)') AS held
               FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
-              WHERE i.inhparent = parent) AS children) AS shards"""
+              WHERE i.inhparent = root) AS children) AS shards"""
 
 _FIND_MISSING: LiteralString = (
     """

@@ -23,6 +23,7 @@ class _HashShards(Operation):
     count: int
     remainders: list[int] | None = None
     schema: str | None = None
+    partition_by: str | None = None
 
     def __post_init__(self) -> None:
         """Raise `EnterpriseError` when an argument cannot be used."""
@@ -67,6 +68,7 @@ class CreateHashShards(_HashShards):
         count: int,
         remainders: list[int] | None = None,
         schema: str | None = None,
+        partition_by: str | None = None,
     ) -> None:
         """Create the shards that a table partitioned by hash lacks.
 
@@ -79,12 +81,15 @@ class CreateHashShards(_HashShards):
             count: how many shards it should have, 1 to 1024.
             remainders: create only these of them; None for all.
             schema: schema of the table.
+            partition_by: how each shard is partitioned itself, such as 'RANGE ("created_at")';
+                `op.create_range_partitions` of the table then makes partitions in each.
         """
-        operations.invoke(cls(table, count, remainders, schema))
+        operations.invoke(cls(table, count, remainders, schema, partition_by))
 
     def statements(self) -> Sequence[Composable]:
         """One block, which finds out on the server what is missing on the day it runs."""
-        return [do_block(blocks.CREATE_HASH_SHARDS, **self._values())]
+        values = self._values() | {"partition_by": Literal(self.partition_by)}
+        return [do_block(blocks.CREATE_HASH_SHARDS, **values)]
 
     def reverse(self) -> "DropHashShards":
         """Drop the same shards, or every one of a table that is dropped next."""
@@ -109,6 +114,7 @@ class DropHashShards(_HashShards):
         count: int,
         remainders: list[int] | None = None,
         schema: str | None = None,
+        partition_by: str | None = None,
         whole_table: bool = False,
         drop_rows: bool = False,
     ) -> None:
@@ -119,11 +125,13 @@ class DropHashShards(_HashShards):
             count: as they were created.
             remainders: drop only what holds these remainders of `count`; None for all.
             schema: schema of the table.
+            partition_by: as they were created, which only the reverse operation needs.
             whole_table: drop every shard, whoever made it: the table itself goes next.
             drop_rows: drop shards that hold rows as well. Without it they are counted, and the
                 migration stops with the number.
         """
-        operations.invoke(cls(table, count, remainders, schema, whole_table, drop_rows))
+        shared = (table, count, remainders, schema, partition_by)
+        operations.invoke(cls(*shared, whole_table, drop_rows))
 
     def statements(self) -> Sequence[Composable]:
         """One block that looks for rows under a lock before it drops anything."""

@@ -31,6 +31,7 @@ def _change(table: Name, within: Class, modulus: int, *, growing: bool) -> list[
             within_modulus=Literal(within.modulus),
             within_remainder=Literal(within.remainder),
             growing=Literal(growing),
+            partition_by=Literal(None),
             ownership=Literal(OWNERSHIP),
             refused=Literal(REFUSED),
         )

@@ -1,0 +1,116 @@
+"""What the partitions of tables by time cover, read from their bounds, or from some of them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from psycopg.sql import SQL, Composable, Literal
+from sqlalchemy import Connection
+
+from alembic_enterprise import sql
+from alembic_enterprise.partitions.model import TIMES, Policy
+from alembic_enterprise.partitions.periods import Range, moment, shift, today
+
+BUDGET = 1000
+"""So many bounds are read in one comparison; beyond, tables with a policy are read by a sample."""
+
+BOTH_ENDS = 2
+"""A sample of a table in order covers so many ranges at most: where it begins and where it ends."""
+
+ALL = SQL("SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = p.oid")
+SAMPLE = SQL("""
+SELECT unnest(CASE WHEN partitions <= {few} THEN made
+                   ELSE made[:2] || made[partitions - 17:] END) AS inhrelid
+FROM (SELECT array_agg(inhrelid ORDER BY inhrelid::bigint) AS made, count(*)::int AS partitions
+      FROM pg_catalog.pg_inherits WHERE inhparent = p.oid) AS children""")
+"""The two partitions made first and the 18 made last: enough to know a table that is in order.
+
+Among them may be a default partition and backfilled ones. The cast keeps the server from walking
+the index of all oids in search of one table's partitions.
+"""
+
+BOUNDS = SQL("""
+SELECT parent, partition,
+       nullif(split_part(split_part(bound, ' TO ', 1), '''', 2), '')::timestamptz AS lower,
+       nullif(split_part(split_part(bound, ' TO ', 2), '''', 2), '')::timestamptz AS upper
+FROM (SELECT p.oid AS parent, c.oid AS partition, pg_get_expr(c.relpartbound, 0) AS bound
+      FROM unnest({parents}::oid[]) AS p(oid), LATERAL ({children}) AS i
+      JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid OFFSET 0) AS partitions
+WHERE bound <> 'DEFAULT'""")
+"""Bounds of the range partitions of some tables by time, naive ones read as UTC; NULL is unbounded.
+
+The session must print times as `canonical_output` sets it. `OFFSET 0` keeps the server from moving
+the casts below the filter.
+"""
+
+_COVERED = SQL("""
+SELECT parent, lower(part)::text, upper(part)::text, partitions
+FROM (SELECT parent, range_agg(tstzrange(lower, upper)) AS parts,
+             (SELECT count(*) FROM pg_catalog.pg_inherits WHERE inhparent = parent) AS partitions
+      FROM ({bounds}) AS bounds GROUP BY parent) AS merged, unnest(parts) AS part
+ORDER BY parent, lower(part) NULLS FIRST""")
+
+
+def covered(
+    connection: Connection, rows: Sequence[tuple[Any, ...]], policies: Mapping[int, Policy]
+) -> dict[int, tuple[Range, ...]]:
+    """What the partitions of each table cover.
+
+    Printing a bound costs the server more than all else that autogenerate does for a partition. So
+    where there are very many, a table with a policy is known by a sample: when it has exactly as
+    many partitions as there are periods from the first to the newest, they are taken for those.
+    Any other table is read in full. So a hole goes unseen only among older partitions, and only
+    when somebody split another of them by hand; `partitions()` always reads each bound.
+    """
+    naive = {row[0]: row[5] != TIMES[2] for row in rows}
+    few = BUDGET // max(1, len(rows))
+    sample = SAMPLE.format(few=Literal(few))
+    defaults = {row[0]: row[6] for row in rows}
+    found: dict[int, tuple[Range, ...]] = {}
+    for oid, (ranges, count) in _read(
+        connection, naive, sample, set(naive) & set(policies)
+    ).items():
+        number = count - defaults[oid]
+        if count <= few:
+            found[oid] = tuple(ranges)
+            continue
+        whole = in_order(policies[oid], ranges, number, naive=naive[oid])
+        if whole is not None:
+            found[oid] = (whole,)
+    rest = _read(connection, naive, ALL, set(naive) - set(found))
+    return found | {oid: tuple(ranges) for oid, (ranges, _) in rest.items()}
+
+
+def _read(
+    connection: Connection, naive: Mapping[int, bool], children: Composable, oids: set[int]
+) -> dict[int, tuple[list[Range], int]]:
+    """Coverage, and the number of all partitions, of the tables `oids`."""
+    found: dict[int, tuple[list[Range], int]] = {}
+    if not oids:
+        return found
+    bounds = BOUNDS.format(parents=Literal(sorted(oids)), children=children)
+    for oid, lower, upper, count in sql.rows(connection, _COVERED.format(bounds=bounds)):
+        ranges, _ = found.setdefault(oid, ([], count))
+        ranges.append(Range(bound(lower, naive=naive[oid]), bound(upper, naive=naive[oid])))
+    return found
+
+
+def in_order(policy: Policy, sample: Sequence[Range], count: int, *, naive: bool) -> Range | None:
+    """The whole range of a table whose `count` partitions are exactly its periods, else None."""
+    lower, upper = sample[0].lower, sample[-1].upper
+    if len(sample) > BOTH_ENDS or lower is None or upper is None:
+        return None
+    local = ZoneInfo(policy.timezone)
+    first = lower.date() if naive else today(lower, local)
+    begin = moment(first, None if naive else local)
+    end = moment(shift(first, policy.every, count), None if naive else local)
+    return Range(lower, upper) if (begin, end) == (lower, upper) else None
+
+
+def bound(text: str | None, *, naive: bool) -> datetime | None:
+    """A bound as PostgreSQL prints it in UTC; None for one that `datetime` cannot hold."""
+    if text is None or "infinity" in text or text.endswith("BC") or text.index("-") > len("9999"):
+        return None
+    value = datetime.fromisoformat(text)
+    return value.replace(tzinfo=None) if naive else value.astimezone(UTC)
