@@ -13,6 +13,7 @@ from threading import Event, Thread
 from typing import Any
 
 import psycopg
+import pytest
 from autogenerate import run_sql
 from psycopg.sql import SQL, Composable, Identifier, Literal
 from sqlalchemy import Connection, Engine, event
@@ -114,6 +115,28 @@ def before(engine: Engine, text: str, act: Callable[[], object]) -> None:
             waiting.pop()()
 
     event.listen(engine, "before_cursor_execute", listen)
+
+
+class Killed(Exception):  # noqa: N818  # what happens to the run
+    """Ends a run in this process as a signal would."""
+
+
+def stopped(engine: Engine, text: str, count: int = 4) -> None:
+    """Let a run end before the first statement that has the text in it."""
+
+    def end() -> None:
+        raise Killed
+
+    before(engine, text, end)
+    with pytest.raises(Killed):
+        run(engine, count)
+
+
+def one(connection: Connection, query: str) -> Any:
+    """The only value that a query returns."""
+    found = connection.exec_driver_sql(query, execution_options={"no_parameters": True}).scalar()
+    connection.rollback()
+    return found
 
 
 def session(engine: Engine) -> psycopg.Connection:

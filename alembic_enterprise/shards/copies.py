@@ -21,7 +21,7 @@ from alembic_enterprise.sql import Name
 
 TRIGGER = "!alembic_enterprise_mirror"
 """Name of the trigger on a shard that is copied. Triggers fire by name, and this must be the first:
-others change the rows they are told of (PostgreSQL docs, "Overview of Trigger Behavior")."""
+another may use a unique value again that the row has just given up."""
 
 PENDING = OWNERSHIP + "to be validated; "
 """How the comment of a foreign key begins that a swap has put back and nobody validated yet."""
@@ -101,8 +101,7 @@ class Copy:
     Attributes:
         shard: the oid of the shard it is made from.
         held: the rows it will hold.
-        columns: all its columns, with their types.
-        same: whether these are those of the shard still.
+        same: whether its columns, CHECKs and indexes are those of the shard still.
     """
 
     name: Name
@@ -237,21 +236,30 @@ def unvalidated(connection: Connection, copies: Sequence[Copy]) -> list[tuple[Na
     return [(Name(schema, name), key) for schema, name, key, _ in found]
 
 
+# Columns, CHECKs and the number of indexes, as attaching compares them, or makes what is missing.
+_LIKENESS = SQL("""(
+    ARRAY(SELECT (attname, atttypid, atttypmod, attnotnull, attgenerated)::text
+          FROM pg_catalog.pg_attribute
+          WHERE attrelid = {relation} AND attnum > 0 AND NOT attisdropped ORDER BY attname),
+    ARRAY(SELECT conname || pg_get_constraintdef(oid) FROM pg_catalog.pg_constraint
+          WHERE conrelid = {relation} AND contype = 'c' AND conname <> {guard} ORDER BY 1),
+    (SELECT count(*) FROM pg_catalog.pg_index WHERE indrelid = {relation}))""")
+
 _COPIES = SQL("""
-SELECT n.nspname, c.relname, c.oid, d.description,
-       ARRAY(SELECT (attname, atttypid, atttypmod, attnotnull, attgenerated)::text
-             FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND attnum > 0
-             AND NOT attisdropped ORDER BY attname)
-       = ARRAY(SELECT (attname, atttypid, atttypmod, attnotnull, attgenerated)::text
-               FROM pg_catalog.pg_attribute
-               WHERE attrelid = substring(d.description FROM ' of shard (\\d+) ')::oid
-               AND attnum > 0 AND NOT attisdropped ORDER BY attname)
+SELECT n.nspname, c.relname, c.oid, d.description, {own} = {like_shard}
 FROM pg_catalog.pg_description AS d
 JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid AND c.relkind = 'r' AND NOT c.relispartition
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0
   AND starts_with(d.description, {ownership} || 'copy of shard ')
-ORDER BY 1, 2""")
+ORDER BY 1, 2""").format(
+    own=_LIKENESS.format(relation=SQL("c.oid"), guard=Literal(GUARD)),
+    like_shard=_LIKENESS.format(
+        relation=SQL("substring(d.description FROM ' of shard (\\d+) ')::oid"),
+        guard=Literal(GUARD),
+    ),
+    ownership=Literal(OWNERSHIP),
+)
 
 _MIRRORS = SQL("""
 SELECT n.nspname, p.proname, p.oid, d.description,
@@ -261,8 +269,8 @@ FROM pg_catalog.pg_description AS d
 JOIN pg_catalog.pg_proc AS p ON p.oid = d.objoid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
 WHERE d.classoid = 'pg_catalog.pg_proc'::regclass
-  AND starts_with(d.description, {ownership} || 'mirror of shard ')
-ORDER BY 1, 2""")
+  AND starts_with(d.description, {} || 'mirror of shard ')
+ORDER BY 1, 2""").format(Literal(OWNERSHIP))
 
 _COPY = re.compile(
     rf"{re.escape(OWNERSHIP)}copy of shard (\d+) of table (\d+) for modulus (\d+), remainder (\d+)"
@@ -275,18 +283,13 @@ _MIRROR = re.compile(
 
 def read(connection: Connection, table: ShardedTable) -> Growing:
     """What growth has begun on a table, in two round trips."""
-    ownership = Literal(OWNERSHIP)
     copies = [
         _copy(table.oid, Name(schema, name), oid, comment, same)
-        for schema, name, oid, comment, same in sql.rows(
-            connection, _COPIES.format(ownership=ownership)
-        )
+        for schema, name, oid, comment, same in sql.rows(connection, _COPIES)
     ]
     mirrors = [
         _mirror(table.oid, Name(schema, name), oid, comment, fires)
-        for schema, name, oid, comment, fires in sql.rows(
-            connection, _MIRRORS.format(ownership=ownership)
-        )
+        for schema, name, oid, comment, fires in sql.rows(connection, _MIRRORS)
     ]
     return Growing(
         tuple(item for item in copies if item is not None),

@@ -15,7 +15,7 @@ from alembic_enterprise.shards.copies import (
     copy_comment,
     mirror_comment,
 )
-from alembic_enterprise.shards.mirror import belongs, comment_on, equal, listed, of
+from alembic_enterprise.shards.mirror import belongs, equal, listed, of
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.sql import Name, do_block, text_of
 
@@ -137,7 +137,7 @@ BEGIN
     EXCEPTION WHEN unique_violation OR exclusion_violation OR SQLSTATE 'AE002' THEN
         {each_part}
     END;
-    EXECUTE format({note}, {rows} + coalesce(cardinality(alembic_enterprise_places), 0));
+    {note};
 END"""
 
 _ALL_PARTS = SQL("""WITH source AS MATERIALIZED (
@@ -183,6 +183,9 @@ def batch(source: Source, copies: Sequence[Copy], done: Mirror, pages: int) -> C
     """
     last = done.pages + pages
     comment = mirror_comment(source, done.since, "%s", last, done.file)
+    rows = SQL("{} + coalesce(cardinality(alembic_enterprise_places), 0)").format(
+        Literal(done.rows)
+    )
     between = SQL("ctid >= {}::tid AND ctid < {}::tid").format(
         Literal(f"({done.pages},0)"), Literal(f"({last},0)")
     )
@@ -190,8 +193,7 @@ def batch(source: Source, copies: Sequence[Copy], done: Mirror, pages: int) -> C
         _BATCH,
         all_parts=_all_parts(source, copies, done, between),
         each_part=SQL("\n        ").join(_one_part(source, copy, between) for copy in copies),
-        rows=Literal(done.rows),
-        note=Literal(text_of(comment_on(done.name, Literal(comment)))),
+        note=mirror.note(done.name, comment, rows),
     )
 
 

@@ -65,9 +65,6 @@ def name(source: Source) -> Name:
     return Name(source.name.schema, f"alembic_enterprise_mirror_{source.shard.oid}")
 
 
-_NOTE = SQL("EXECUTE format({}, pg_snapshot_xmax(pg_current_snapshot()))")
-
-
 def install(source: Source, copies: Sequence[Copy]) -> list[Composable]:
     """Statements, for one transaction, that repeat all changes from then on.
 
@@ -76,7 +73,7 @@ def install(source: Source, copies: Sequence[Copy]) -> list[Composable]:
     """
     function = name(source)
     names = {"name": function.sql, "owner": Identifier(source.owner)}
-    comment = Literal(mirror_comment(source, "%s", 0, 0, source.file))
+    comment = mirror_comment(source, "%s", 0, 0, source.file)
     return [
         _FUNCTION.format(body=dollar_quoted(body(source, copies), "mirror"), **names),
         SQL("ALTER FUNCTION {name}() OWNER TO {owner}").format(**names),
@@ -86,13 +83,16 @@ def install(source: Source, copies: Sequence[Copy]) -> list[Composable]:
             shard=source.name.sql,
             function=function.sql,
         ),
-        _NOTE.format(Literal(text_of(comment_on(function, comment)))),
+        note(function, comment, SQL("pg_snapshot_xmax(pg_current_snapshot())")),
     ]
 
 
-def comment_on(function: Name, comment: Composable) -> Composable:
-    """The statement that notes something on a mirror."""
-    return SQL("COMMENT ON FUNCTION {}() IS {}").format(function.sql, comment)
+def note(function: Name, comment: str, value: Composable) -> Composable:
+    """A statement for a block that comments a mirror; the value takes the place of `%s`."""
+    command = text_of(SQL("COMMENT ON FUNCTION {}() IS ").format(function.sql))
+    return SQL("EXECUTE {} || quote_literal(format({}, {}))").format(
+        Literal(command), Literal(comment), value
+    )
 
 
 def body(source: Source, copies: Sequence[Copy]) -> Composable:

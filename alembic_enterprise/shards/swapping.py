@@ -25,43 +25,12 @@ _SWAP: LiteralString = """DECLARE
     command text;
     restoring text[] := '{{}}';
 BEGIN
-    -- Writers of a table that refers to this one lock it first, and this one then.
-    FOR command IN
-        SELECT DISTINCT format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', conrelid::regclass)
-        FROM pg_catalog.pg_constraint
-        WHERE contype = 'f' AND confrelid = parent AND conparentid = 0 ORDER BY 1
-    LOOP
-        EXECUTE command;
-    END LOOP;
-    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', parent);
-    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', shard);
-    PERFORM set_config('alembic_enterprise.locked_since', clock_timestamp()::text, false);
     SELECT * INTO shard_row FROM pg_catalog.pg_class WHERE oid = shard;
     SELECT nspname INTO place FROM pg_catalog.pg_namespace WHERE oid = shard_row.relnamespace;
-    IF (SELECT count(*) FROM pg_catalog.pg_trigger
-        WHERE tgrelid = shard AND tgfoid = {function} AND tgenabled = 'A') <> 2 THEN
-        RAISE EXCEPTION '%: somebody has switched off the triggers that mirror its changes: '
-            'run `alembic-enterprise shards grow` again', shard USING ERRCODE = {refused};
-    END IF;
     -- The first copy gets the shard's name, and its indexes those of the shard's.
     FOR found IN {alike} LOOP
         restoring := restoring || format('ALTER INDEX %I.%I RENAME TO %I', place, found.name,
                                          found.like_name);
-    END LOOP;
-    -- A shard that foreign keys refer to cannot go: they do, and come back before anybody writes.
-    FOR found IN
-        SELECT conrelid::regclass AS relation, quote_ident(conname) AS name, convalidated,
-               regexp_replace(pg_get_constraintdef(oid), ' NOT VALID$', '') AS definition,
-               coalesce(obj_description(oid, 'pg_constraint'), '') AS note
-        FROM pg_catalog.pg_constraint
-        WHERE contype = 'f' AND confrelid = parent AND conparentid = 0 ORDER BY oid::bigint
-    LOOP
-        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %s', found.relation, found.name);
-        restoring := restoring
-            || format('ALTER TABLE %s ADD CONSTRAINT %s %s NOT VALID', found.relation, found.name,
-                      found.definition)
-            || format('COMMENT ON CONSTRAINT %s ON %s IS %L', found.name, found.relation,
-                      CASE WHEN found.convalidated THEN {pending} ELSE '' END || found.note);
     END LOOP;
     -- Triggers of the shard alone; the others come from its table.
     FOR copy IN SELECT * FROM unnest({copies}::regclass[], {names}::text[]) AS c (relation, name)
@@ -83,16 +52,56 @@ BEGIN
                           found.name);
         END LOOP;
     END LOOP;
+    -- Writers of a table that refers to this one lock it first, and this one then.
+    FOR command IN
+        SELECT DISTINCT format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', conrelid::regclass)
+        FROM pg_catalog.pg_constraint
+        WHERE contype = 'f' AND confrelid = parent AND conparentid = 0 ORDER BY 1
+    LOOP
+        EXECUTE command;
+    END LOOP;
+    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', parent);
+    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', shard);
+    PERFORM set_config('alembic_enterprise.locked_since', clock_timestamp()::text, false);
+    IF (SELECT count(*) FROM pg_catalog.pg_trigger
+        WHERE tgrelid = shard AND tgfoid = {function} AND tgenabled = 'A') <> 2 THEN
+        RAISE EXCEPTION '%: somebody has switched off the triggers that mirror its changes: '
+            'run `alembic-enterprise shards grow` again', shard USING ERRCODE = {refused};
+    END IF;
+    -- A copy without one of the indexes would be locked while attaching it makes that.
+    IF EXISTS (SELECT FROM unnest({copies}::regclass[]) AS c (relation)
+               WHERE (SELECT count(*) FROM pg_catalog.pg_index WHERE indrelid = relation)
+                  <> (SELECT count(*) FROM pg_catalog.pg_index WHERE indrelid = shard)) THEN
+        RAISE EXCEPTION '%: its indexes have changed since its copies were made: '
+            'run `alembic-enterprise shards grow` again', shard USING ERRCODE = {refused};
+    END IF;
+    -- A shard that foreign keys refer to cannot go: they do, and come back before anybody writes.
+    FOR found IN
+        SELECT conrelid::regclass AS relation, quote_ident(conname) AS name, convalidated,
+               regexp_replace(pg_get_constraintdef(oid), ' NOT VALID$', '') AS definition,
+               coalesce(obj_description(oid, 'pg_constraint'), '') AS note
+        FROM pg_catalog.pg_constraint
+        WHERE contype = 'f' AND confrelid = parent AND conparentid = 0 ORDER BY oid::bigint
+    LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %s', found.relation, found.name);
+        restoring := restoring
+            || format('ALTER TABLE %s ADD CONSTRAINT %s %s NOT VALID', found.relation, found.name,
+                      found.definition)
+            || format('COMMENT ON CONSTRAINT %s ON %s IS %L', found.name, found.relation,
+                      CASE WHEN found.convalidated THEN {pending} ELSE '' END || found.note);
+    END LOOP;
     EXECUTE format('DROP TABLE %s', shard);
     DROP FUNCTION {mirror}();
     FOR copy IN SELECT * FROM unnest({copies}::regclass[], {bounds}::text[]) AS c (relation, bound)
     LOOP
         EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s %s', parent, copy.relation, copy.bound);
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', copy.relation, {guard});
-        EXECUTE format('ALTER TABLE %s %s ROW LEVEL SECURITY, %s ROW LEVEL SECURITY',
-                       copy.relation,
-                       CASE WHEN shard_row.relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END,
-                       CASE WHEN shard_row.relforcerowsecurity THEN 'FORCE' ELSE 'NO FORCE' END);
+        IF shard_row.relrowsecurity THEN
+            EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', copy.relation);
+        END IF;
+        IF shard_row.relforcerowsecurity THEN
+            EXECUTE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', copy.relation);
+        END IF;
         EXECUTE format('COMMENT ON TABLE %s IS %L', copy.relation, {comment});
     END LOOP;
     EXECUTE format('ALTER TABLE %s RENAME TO %I', ({copies}::regclass[])[1], shard_row.relname);
@@ -135,19 +144,23 @@ HELD = SQL(
 """Milliseconds since the last swap had its locks; right after it, no less than it held them."""
 
 
+_QUIET: LiteralString = """BEGIN
+    PERFORM set_config('lock_timeout', (2 * setting::int)::text, true)
+    FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout';
+    LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE;
+EXCEPTION WHEN lock_not_available THEN
+    NULL;  -- it is somebody else: the swap names who
+END"""
+
+
 def quiet(source: Source, copies: Sequence[Copy]) -> Composable:
     """Send autovacuum away from a shard and its copies; it comes back after its nap.
 
     It yields to whoever waits for longer than deadlock_timeout (PostgreSQL docs, "Routine
     Vacuuming"), which the swap never does; and nobody who reads or writes waits for this lock.
     """
-    tables = listed(name.sql for name in (source.name, *(copy.name for copy in copies)))
-    return together(
-        [
-            SQL("PERFORM set_config('lock_timeout', '10s', true)"),
-            SQL("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE").format(tables),
-        ]
-    )
+    tables = [source.name, *(copy.name for copy in copies)]
+    return do_block(_QUIET, tables=listed(name.sql for name in tables))
 
 
 def settle(key: Pending) -> Composable:

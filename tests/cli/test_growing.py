@@ -53,11 +53,11 @@ def test_what_is_left_undone_ends_with_2_and_can_be_aborted(
     rows = contents(connection)
     with session(engine) as reader:
         reader.execute("BEGIN")
-        reader.execute("LOCK TABLE orders_shard_0 IN SHARE UPDATE EXCLUSIVE MODE")
+        reader.execute("SELECT FROM orders_shard_0")
         outcome = grow("orders", "--to", "4", "--lock-timeout", "50", "--attempts", "1")
     assert outcome.code == 2
     assert outcome.output.startswith("public.orders: undone; 0 of 2 shard(s) split\n")
-    assert "no lock within 50 ms, 1 times, held by pid" in outcome.output
+    assert "no lock within 50 ms, 1 times, held by " in outcome.output
     outcome = grow("orders", "--abort")
     assert (outcome.code, outcome.output) == (0, "public.orders: done; 1 shard(s) put back\n")
     assert leftovers(connection) == []

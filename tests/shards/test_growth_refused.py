@@ -1,0 +1,252 @@
+"""Foreign keys of growing tables, and what cannot be done while a table is in use."""
+
+from collections.abc import Callable
+
+import laws
+import psycopg
+import pytest
+from autogenerate import run_sql
+from growing import COLUMNS, before, contents, held, leftovers, one, orders, run, session
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import Connection, Engine, NullPool, create_engine
+
+from alembic_enterprise.errors import ConfigurationError
+
+FOUR = {f"orders_shard_{n}": f"{n} of 4" for n in range(4)}
+
+
+# --- Foreign keys
+
+LINES = "tenant bigint, id bigint, FOREIGN KEY (tenant, id) REFERENCES orders"
+
+
+def refer(connection: Connection, partitioned: str = "") -> None:
+    run_sql(
+        connection,
+        f"CREATE TABLE lines ({LINES}) {partitioned}",
+        *(["CREATE TABLE lines_0 PARTITION OF lines DEFAULT"] if partitioned else []),
+        "INSERT INTO lines SELECT tenant, id FROM orders WHERE id < 50",
+        "COMMENT ON CONSTRAINT lines_tenant_id_fkey ON lines IS 'why'",
+    )
+
+
+def version(connection: Connection) -> int:
+    return int(one(connection, "SHOW server_version_num"))
+
+
+def test_a_foreign_key_to_the_table_is_never_missing(
+    connection: Connection, engine: Engine
+) -> None:
+    orders(connection)
+    refer(connection)
+    refused: list[bool] = []
+
+    def violate() -> None:
+        with session(engine) as other, pytest.raises(psycopg.errors.ForeignKeyViolation):
+            other.execute("INSERT INTO lines VALUES (0, 7)")
+        with session(engine) as other, pytest.raises(psycopg.errors.ForeignKeyViolation):
+            other.execute("DELETE FROM orders WHERE id = 7")
+        refused.append(True)
+
+    for text in ("alembic_enterprise_places", "current_setting('alembic_enterprise", "VALIDATE"):
+        before(engine, text, violate)
+    report = run(engine)
+    assert (report.problems, len(refused)) == ([], 3)
+    assert [key for _, key in report.validated] == ["lines_tenant_id_fkey"]
+    violate()
+    key = "FROM pg_constraint WHERE conrelid = 'lines'::regclass AND conparentid = 0"
+    assert one(connection, f"SELECT convalidated {key} AND contype = 'f'")
+    assert (
+        one(connection, f"SELECT obj_description(oid, 'pg_constraint') {key} AND contype = 'f'")
+        == "why"
+    )
+
+
+def test_a_foreign_key_of_a_partitioned_table(connection: Connection, engine: Engine) -> None:
+    orders(connection)
+    refer(connection, "PARTITION BY LIST (tenant)")
+    if version(connection) < 180000:
+        with pytest.raises(ConfigurationError, match="lines_tenant_id_fkey of the partitioned"):
+            run(engine)
+        assert leftovers(connection) == []
+        return
+    assert run(engine).problems == []
+    assert held(connection) == FOUR
+    assert one(connection, "SELECT bool_and(convalidated) FROM pg_constraint WHERE contype = 'f'")
+
+
+def test_a_foreign_key_of_the_table_is_kept_and_cascades(
+    connection: Connection, engine: Engine
+) -> None:
+    run_sql(
+        connection,
+        "CREATE TABLE tenants (id bigint PRIMARY KEY)",
+        "INSERT INTO tenants SELECT generate_series(0, 399)",
+    )
+    orders(
+        connection,
+        columns=COLUMNS + ", FOREIGN KEY (amount) REFERENCES tenants"
+        " ON DELETE CASCADE ON UPDATE CASCADE",
+    )
+
+    def cascade() -> None:
+        with session(engine) as other:
+            other.execute("DELETE FROM tenants WHERE id IN (7, 8)")
+            other.execute("UPDATE tenants SET id = 1009 WHERE id = 9")
+
+    before(engine, "VALIDATE", cascade)
+    report = run(engine)
+    assert report.problems == []
+    rows = contents(connection)
+    assert {(7, 7), (8, 8)}.isdisjoint(rows)
+    assert rows[9, 9] == 1009
+    assert (
+        one(
+            connection,
+            "SELECT count(*) FROM pg_constraint WHERE contype = 'f'"
+            " AND convalidated AND conrelid::regclass::text LIKE 'orders_shard_%'",
+        )
+        == 4
+    )
+
+
+# --- What cannot be done online is told before anything is done
+
+REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
+    "key": (("ALTER TABLE orders DROP CONSTRAINT orders_pkey",), "it has no primary key"),
+    "itself": (
+        ("ALTER TABLE orders ADD FOREIGN KEY (tenant, id) REFERENCES orders",),
+        "refers to the table itself",
+    ),
+    "direct": (
+        ("CREATE TABLE lines (t bigint, i bigint, FOREIGN KEY (t, i) REFERENCES orders_shard_0)",),
+        "refers to one shard alone",
+    ),
+    "invalid": (
+        ("ALTER TABLE orders_shard_0 ADD CONSTRAINT c CHECK (id < 9) NOT VALID",),
+        "the constraint c of orders_shard_0 is not valid",
+    ),
+    "deferrable": (
+        ("ALTER TABLE orders ADD CONSTRAINT d UNIQUE (tenant, amount, id) DEFERRABLE",),
+        "is deferrable",
+    ),
+    "cascade": (
+        (
+            "CREATE TABLE tenants (id bigint PRIMARY KEY)",
+            "INSERT INTO tenants SELECT generate_series(0, 39)",
+            "ALTER TABLE orders ADD FOREIGN KEY (tenant) REFERENCES tenants ON UPDATE CASCADE",
+        ),
+        "may change the shard key by itself",
+    ),
+    "view": (
+        ("CREATE VIEW v AS SELECT * FROM orders_shard_0",),
+        "view v depends on orders_shard_0",
+    ),
+    "policy": (
+        ("CREATE POLICY p ON orders_shard_0 USING (true)",),
+        "policy p on table orders_shard_0 depends on orders_shard_0 itself",
+    ),
+    "all": (("CREATE PUBLICATION p FOR ALL TABLES",), "the publication p would publish the copies"),
+    "one": (("CREATE PUBLICATION p FOR TABLE orders",), "publish_via_partition_root"),
+    "shard": (
+        ("CREATE PUBLICATION p FOR TABLE orders_shard_0",),
+        "in publication p depends on orders_shard_0 itself",
+    ),
+    "kind": (
+        (
+            "ALTER TABLE orders DETACH PARTITION orders_shard_0",
+            (
+                "CREATE TABLE deep PARTITION OF orders FOR VALUES WITH (MODULUS 2, REMAINDER 0)"
+                " PARTITION BY HASH (id)"
+            ),
+        ),
+        "its shard public.deep is a partitioned table",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*wal_level.*")
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_done_online_is_told_first(
+    connection: Connection, engine: Engine, case: str
+) -> None:
+    orders(connection)
+    statements, told = REFUSED[case]
+    run_sql(connection, *statements)
+    before = laws.snapshot(connection)
+    with pytest.raises(ConfigurationError, match=told):
+        run(engine)
+    assert laws.snapshot(connection) == before
+
+
+def test_a_publication_of_the_root_does_not_mind(connection: Connection, engine: Engine) -> None:
+    orders(connection)
+    run_sql(connection, "CREATE PUBLICATION p FOR TABLE orders WITH (publish_via_partition_root)")
+    assert run(engine).problems == []
+
+
+@pytest.mark.parametrize(
+    ("count", "table", "told"),
+    [
+        (6, "orders", "its shards are of modulus 4, which 6 is no multiple of: write --to 8"),
+        (2, "orders", "it has shards of modulus 4 already: write --to 4, or more"),
+        (4096, "orders", "4096 shards are too many: 1024 are the most"),
+        (8, "others", "no sharded table is called others: there are public.orders"),
+    ],
+)
+def test_counts_that_cannot_be(
+    connection: Connection, engine: Engine, count: int, table: str, told: str
+) -> None:
+    orders(connection, 4)
+    with pytest.raises(ConfigurationError, match=told):
+        run(engine, count, table)
+
+
+def test_a_role_that_does_not_own_the_table_is_told(
+    connection: Connection, engine: Engine, role: str
+) -> None:
+    orders(connection)
+    other = create_engine(
+        engine.url, poolclass=NullPool, connect_args={"options": f"-c role={role}"}
+    )
+    with pytest.raises(ConfigurationError, match=r"orders belongs to \w+: connect as"):
+        run(other)
+
+
+def test_forced_row_security_would_hide_rows_from_the_owner_who_mirrors(
+    connection: Connection, engine: Engine, role: str
+) -> None:
+    orders(connection)
+    for shard in ("orders_shard_0", "orders_shard_1"):
+        run_sql(
+            connection,
+            f"ALTER TABLE {shard} OWNER TO {role}",
+            f"ALTER TABLE {shard} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+        )
+    with pytest.raises(ConfigurationError, match="row security is forced on orders_shard_0"):
+        run(engine)
+
+
+def test_the_owner_needs_no_more_than_that(
+    connection: Connection, engine: Engine, role: str, new_role: Callable[..., str]
+) -> None:
+    clerk = new_role()
+    orders(connection)
+    owned = ("orders", "orders_shard_0", "orders_shard_1")
+    run_sql(
+        connection,
+        *(f"ALTER TABLE {name} OWNER TO {role}" for name in owned),
+        f"GRANT SELECT, DELETE ON orders TO {clerk}",
+    )
+    other = create_engine(
+        engine.url, poolclass=NullPool, connect_args={"options": f"-c role={role}"}
+    )
+
+    def write() -> None:
+        with session(engine) as session_of_clerk:
+            session_of_clerk.execute(SQL("SET ROLE {}").format(Identifier(clerk)))
+            session_of_clerk.execute("DELETE FROM orders WHERE id = 7")
+
+    before(other, "hash_record_extended", write)
+    assert run(other).problems == []
+    assert (7, 7) not in contents(connection)

