@@ -317,9 +317,15 @@ class _Run:
             report.problems.append(refusal)
             return
         keys = self._keys_of(report.table, partition)
-        inside = surroundings.inside(self.worker.connection, partition)
+        inside = self._inside(partition)
         for step in steps.retire(report.table, partition, report.policy, self.now, keys, inside):
             self.worker.run(step, report)
+
+    def _inside(self, partition: Partition) -> list[Name]:
+        """The partitions of a partition that is partitioned itself."""
+        if partition.kind != "partitioned table":
+            return []
+        return surroundings.inside(self.worker.connection, partition.name)
 
     def _referred(self, table: PartitionedTable, partition: Partition) -> str | None:
         """Why a partition has to stay: rows of other tables refer to it."""

@@ -239,11 +239,9 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE i.inhparent = {relation} ORDER BY c.oid::bigint""")
 
 
-def inside(connection: Connection, partition: Partition) -> list[Name]:
-    """The partitions of a partition that is partitioned itself."""
-    if partition.kind != "partitioned table":
-        return []
-    relation = SQL("{}::regclass").format(partition.name.regclass)
+def inside(connection: Connection, table: Name) -> list[Name]:
+    """The partitions of a partitioned table, by their names alone."""
+    relation = SQL("{}::regclass").format(table.regclass)
     return [Name(*pair) for (pair,) in sql.rows(connection, _INSIDE.format(relation=relation))]
 
 
