@@ -336,6 +336,10 @@ def _problems(table: ShardedTable, count: int) -> Iterator[str]:
             f"write --to {table.count * 2}, or another multiple"
         )
     others = [item for item in table.shards if item.kind != "table" and item.held.modulus < count]
-    yield from (f"its shard {item.name} is a {item.kind}: replace it by a table" for item in others)
+    yield from (
+        f"its shard {item.name} is a {item.kind}: replace it by a table, or build a new table with "
+        f"{count} shards and move the rows"
+        for item in others
+    )
     if len((table.name.name + SUFFIX.format(count - 1)).encode()) > NAME_BYTES:
         yield f"the names of its shards would be longer than {NAME_BYTES} bytes: rename the table"

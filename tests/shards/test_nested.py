@@ -385,6 +385,13 @@ def test_partitioned_shards_are_not_split_or_merged(connection: Connection, coun
         generate(connection, orders(HASH_FIRST, count=count).metadata)
 
 
+def test_operations_do_not_split_partitioned_shards(connection: Connection) -> None:
+    pretend(connection, NOW)
+    upgrade(connection, orders(HASH_FIRST).metadata)
+    with pytest.raises(CommandError, match=r"partitioned table.*or build a new table and move"):
+        run(connection, "op.grow_hash_shards('orders', count=4)")
+
+
 def test_plain_shards_are_not_partitioned(connection: Connection) -> None:
     pretend(connection, NOW)
     run_sql(

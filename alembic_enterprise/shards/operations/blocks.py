@@ -147,8 +147,8 @@ _REFUSE_CHANGES: LiteralString = (
     + """;
     IF label IS NOT NULL THEN
         RAISE EXCEPTION '%: its shard % is a foreign or a partitioned table, whose rows this '
-            'operation does not move: replace it by a plain table first', parent, label
-            USING ERRCODE = {refused};
+            'operation does not move: replace it by a plain table first, or build a new table '
+            'and move the rows', parent, label USING ERRCODE = {refused};
     END IF;
 """
 )
