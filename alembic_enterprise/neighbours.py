@@ -45,7 +45,8 @@ def spare_inherited(
         place = (change.schema or default_schema, change.table_name)
         spared = [item for item in _drops(change) if (*place, _dropped(item)) in inherited]
         change.ops = [item for item in change.ops if item not in spared]
-    operations[:] = [item for item in operations if item not in changes or item.ops]
+    empty = [change for change in changes if not change.ops]
+    operations[:] = [item for item in operations if item not in empty]
 
 
 def _drops(change: ModifyTableOps) -> list[DropIndexOp | DropConstraintOp]:

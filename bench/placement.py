@@ -22,7 +22,7 @@ from uuid import UUID
 
 import numpy as np
 
-from alembic_enterprise.shards.key_types import KEY_TYPES, row_hash
+from alembic_enterprise.shards.hashing.key_types import KEY_TYPES, row_hash
 from alembic_enterprise.shards.vectorised import row_hashes
 
 KEYS = 10_000

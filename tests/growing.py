@@ -23,8 +23,8 @@ from alembic_enterprise.locks import Patience
 from alembic_enterprise.shards import growth
 from alembic_enterprise.shards.catalog import read
 from alembic_enterprise.shards.growth import Job
+from alembic_enterprise.shards.growth.report import Report
 from alembic_enterprise.shards.operations import CreateHashShards
-from alembic_enterprise.shards.report import Report
 from alembic_enterprise.sql import Name
 
 COLUMNS = "tenant bigint, id bigint, amount bigint, PRIMARY KEY (tenant, id)"

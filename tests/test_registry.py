@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from alembic_enterprise import registry, sql
 from alembic_enterprise.errors import ConfigurationError
+from alembic_enterprise.partitions import catalog
 from alembic_enterprise.sql import Name
 
 EVENTS = "CREATE TABLE events (at date NOT NULL) PARTITION BY RANGE (at)"
@@ -95,3 +96,13 @@ def test_a_policy_that_is_no_object_is_a_clear_error(connection: Connection) -> 
     run_sql(connection, f"UPDATE {registry.TABLE} SET policy = '[]'")
     with pytest.raises(ConfigurationError, match=r"^events: its policy in"):
         registry.read(connection)
+
+
+@pytest.mark.parametrize("policy", [{"kind": "range"}, POLICY | {"every": "hour"}])
+def test_a_policy_of_a_newer_release_is_told_with_its_table(
+    connection: Connection, policy: dict[str, str]
+) -> None:
+    run_sql(connection, EVENTS)
+    put(connection, Name("public", "events"), policy)
+    with pytest.raises(ConfigurationError, match=r"^public\.events: its policy .*Upgrade"):
+        catalog.read(connection)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from alembic_enterprise.shards.growth import Job
-    from alembic_enterprise.shards.report import Done, Report, Split
+    from alembic_enterprise.shards.growth.report import Done, Report, Split
 
 MEGABYTE = 1024 * 1024
 

@@ -10,6 +10,7 @@ from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection, Table
 
 from alembic_enterprise import registry, sql
+from alembic_enterprise.errors import ConfigurationError, DeclarationError
 from alembic_enterprise.partitions import coverage
 from alembic_enterprise.partitions.declaration import declarations_on, inner_key
 from alembic_enterprise.partitions.model import TIMES, Policy, declared_on
@@ -232,7 +233,7 @@ def read(connection: Connection) -> Catalog:
         clock = SQL("SELECT {}, current_schema()").format(NOW)
         [(now, schema)] = sql.rows(connection, clock)
         rows = sql.rows(connection, _TABLES)
-        policies = _policies(connection) if rows else {}
+        policies = _policies(connection, {row[0]: Name(*row[1:3]) for row in rows})
         policies |= _of_shards(rows, policies)
         covered = coverage.covered(
             connection, [row for row in rows if row[3] == "r" and row[5] in TIMES], policies
@@ -245,12 +246,22 @@ def read(connection: Connection) -> Catalog:
     return Catalog(now, schema or "public", {table.name: table for table in tables}, visible)
 
 
-def _policies(connection: Connection) -> dict[int, Policy]:
+def _policies(connection: Connection, names: Mapping[int, Name]) -> dict[int, Policy]:
     return {
-        oid: Policy.from_json(policy)
-        for oid, policy in registry.read(connection).items()
-        if policy.get("kind") == "range"
+        oid: _policy(names[oid], policy)
+        for oid, policy in (registry.read(connection) if names else {}).items()
+        if oid in names and policy.get("kind") == "range"
     }
+
+
+def _policy(name: Name, policy: Mapping[str, Any]) -> Policy:
+    try:
+        return Policy.from_json(policy)
+    except (DeclarationError, TypeError) as error:  # of a newer release, or written by hand
+        raise ConfigurationError(
+            f"{name}: its policy in {registry.TABLE} cannot be used: {error}. Upgrade "
+            "alembic-enterprise here, or set the policy again with op.set_partition_policy"
+        ) from error
 
 
 def _of_shards(

@@ -16,8 +16,13 @@ from sqlalchemy.dialects import postgresql
 
 from alembic_enterprise import sql
 from alembic_enterprise.errors import PlacementError
-from alembic_enterprise.shards.hashing import LONG, SEED, hash_bytes
-from alembic_enterprise.shards.key_types import KEY_TYPES, check_number, row_hash, unknown_type
+from alembic_enterprise.shards.hashing.key_types import (
+    KEY_TYPES,
+    check_number,
+    row_hash,
+    unknown_type,
+)
+from alembic_enterprise.shards.hashing.lookup3 import LONG, SEED, hash_bytes
 from alembic_enterprise.shards.model import declared_on, key_type
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.sql import Name

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alembic_enterprise.errors import ConfigurationError
-from alembic_enterprise.shards.key_types import row_hash
+from alembic_enterprise.shards.hashing.key_types import row_hash
 from alembic_enterprise.shards.status import SKEW
 from alembic_enterprise.sql import Name
 

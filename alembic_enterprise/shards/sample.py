@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from alembic_enterprise import sql
 from alembic_enterprise.errors import ConfigurationError
+from alembic_enterprise.shards.hashing.key_types import KEY_TYPES
 from alembic_enterprise.shards.inspection import read_only
-from alembic_enterprise.shards.key_types import KEY_TYPES
 from alembic_enterprise.shards.placement import TEXTS
 from alembic_enterprise.shards.prediction import Column, Sample, UniqueKey
 from alembic_enterprise.shards.values import loaded, value_of

@@ -1,8 +1,8 @@
 """The same hashes for whole columns at once, with numpy: to split COPY input, or to foresee skew.
 
-A column is a numpy array or any sequence of the values that `key_types` takes. Arrays may be of
-integers or booleans, `datetime64` (UTC for timestamps with time zone), text, or UUIDs as 16 bytes
-each (`V16`, `S16`, or rows of 16 `uint8`). NULL is None, NaT, or what a masked array masks.
+A column is a numpy array or any sequence of the values that `hashing.key_types` takes. Arrays may
+be of integers or booleans, `datetime64` (UTC for timestamps with time zone), text, or UUIDs as 16
+bytes each (`V16`, `S16`, or rows of 16 `uint8`). NULL is None, NaT, or what a masked array masks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ from typing import Any, TypeGuard, cast
 from sqlalchemy import Table
 
 from alembic_enterprise.errors import ConfigurationError, PlacementError
-from alembic_enterprise.shards.hashing import COMBINE, hash_bytes, hash_integer
-from alembic_enterprise.shards.key_types import EPOCH, KeyType, type_named
+from alembic_enterprise.shards.hashing.key_types import EPOCH, KeyType, type_named
+from alembic_enterprise.shards.hashing.lookup3 import COMBINE, hash_bytes, hash_integer
 from alembic_enterprise.shards.placement import declared_key
 
 try:
@@ -24,7 +24,7 @@ except ImportError as error:
         "pip install 'alembic-enterprise[numpy]'"
     ) from error
 
-from alembic_enterprise.shards.array_hashing import (
+from alembic_enterprise.shards.hashing.arrays import (
     UUID_BYTES,
     Array,
     Longs,
@@ -57,7 +57,7 @@ def shards_of(declared: Table | type, columns: Sequence[Any] | Mapping[str, Any]
 
 
 def row_hashes(types: Sequence[str], columns: Sequence[Any]) -> Longs:
-    """PostgreSQL's hashes of partition keys, as `key_types.row_hash` gives them for one.
+    """PostgreSQL's hashes of partition keys, as `hashing.key_types.row_hash` gives them for one.
 
     Raises:
         PlacementError: for a type whose hash is not known here, a value that is not of its type, or

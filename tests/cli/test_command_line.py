@@ -57,6 +57,7 @@ def test_help_comes_without_loading_anything_heavy(arguments: str) -> None:
         "shards",
         "shards list",
         "shards locate",
+        "shards grow",
         "shards check",
         "shards advise",
     ],

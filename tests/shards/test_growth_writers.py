@@ -23,7 +23,7 @@ from growing import (
 )
 from sqlalchemy import Connection, Engine, event
 
-from alembic_enterprise.shards.report import Report
+from alembic_enterprise.shards.growth.report import Report
 
 # --- Writers
 

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
 from alembic_enterprise.errors import PlacementError
-from alembic_enterprise.shards.key_types import row_hash
+from alembic_enterprise.shards.hashing.key_types import row_hash
 from alembic_enterprise.shards.model import HashShards
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.shards.placement import KeyColumn, ShardMap, refusals, shard_of

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise.errors import ConfigurationError, PlacementError
 from alembic_enterprise.shards import catalog
-from alembic_enterprise.shards.key_types import row_hash
+from alembic_enterprise.shards.hashing.key_types import row_hash
 from alembic_enterprise.shards.location import agreed, locate
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.sql import Name

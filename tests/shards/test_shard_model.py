@@ -44,7 +44,7 @@ from alembic_enterprise import HashShards, RangePartitions
 from alembic_enterprise.errors import DeclarationError
 from alembic_enterprise.partitions import catalog as partition_catalog
 from alembic_enterprise.shards.catalog import declared
-from alembic_enterprise.shards.key_types import KEY_TYPES
+from alembic_enterprise.shards.hashing.key_types import KEY_TYPES
 from alembic_enterprise.shards.model import TYPES, declared_on, key_type
 from alembic_enterprise.sql import Name
 

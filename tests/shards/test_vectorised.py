@@ -13,8 +13,8 @@ from hash_keys import RANDOM, random_keys, vectors
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text, Uuid
 
 from alembic_enterprise.errors import PlacementError
-from alembic_enterprise.shards.array_hashing import CHUNK, FEW
-from alembic_enterprise.shards.key_types import row_hash
+from alembic_enterprise.shards.hashing.arrays import CHUNK, FEW
+from alembic_enterprise.shards.hashing.key_types import row_hash
 from alembic_enterprise.shards.model import HashShards
 from alembic_enterprise.shards.placement import shard_of
 from alembic_enterprise.shards.vectorised import row_hashes, shards_of

@@ -1,4 +1,4 @@
-"""The hashes of `hashing` for arrays of integers, UUIDs and strings of bytes, with numpy.
+"""The hashes of `lookup3` for arrays of integers, UUIDs and strings of bytes, with numpy.
 
 Every step of lookup3 is one pass over an array, and is done in place where it can be.
 """
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alembic_enterprise.shards.hashing import BLOCK, LOOKUP3, SEED, WORD, hash_bytes, start
+from alembic_enterprise.shards.hashing.lookup3 import BLOCK, LOOKUP3, SEED, WORD, hash_bytes, start
 
 Array = NDArray[Any]
 Numbers = NDArray[np.int64]
@@ -37,7 +37,7 @@ class Strings:
 
 
 def hash_integers(values: Numbers) -> Longs:
-    """`hashing.hash_integer` of each."""
+    """`lookup3.hash_integer` of each."""
     return _in_chunks(len(values), lambda part: _hash_some_integers(values[part]))
 
 
@@ -51,7 +51,7 @@ def _hash_some_integers(values: Numbers) -> Longs:
 
 
 def hash_uuids(data: bytes) -> Longs:
-    """`hashing.hash_bytes` of every 16 bytes."""
+    """`lookup3.hash_bytes` of every 16 bytes."""
     words = np.frombuffer(data, "<u4").reshape(-1, 4)
     return _in_chunks(len(words), lambda part: _hash_some_uuids(words[part]))
 
@@ -67,7 +67,7 @@ def _hash_some_uuids(words: Words) -> Longs:
 
 
 def hash_strings(strings: Strings) -> Longs:
-    """`hashing.hash_bytes` of each."""
+    """`lookup3.hash_bytes` of each."""
     # So much more that whole words can be read from the end of the last string.
     more = bytes(2 * BLOCK - len(strings.data) % 4)
     words = np.frombuffer(strings.data + more, "<u4")

@@ -10,9 +10,9 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from alembic_enterprise.operation import REFUSED
 from alembic_enterprise.registry import OWNERSHIP
-from alembic_enterprise.shards.copies import GUARD, PENDING, Copy, Mirror, Pending, Source
-from alembic_enterprise.shards.copying import alike, together
-from alembic_enterprise.shards.mirror import listed
+from alembic_enterprise.shards.growth.copies import GUARD, PENDING, Copy, Mirror, Pending, Source
+from alembic_enterprise.shards.growth.copying import alike, together
+from alembic_enterprise.shards.growth.mirror import listed
 from alembic_enterprise.sql import do_block
 
 _SWAP: LiteralString = """DECLARE

@@ -16,7 +16,7 @@ from alembic_enterprise.errors import LockedError, StepError
 from alembic_enterprise.locks import Patience
 from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.partitions.worker import connect, said
-from alembic_enterprise.shards.report import Report
+from alembic_enterprise.shards.growth.report import Report
 
 APPLICATION = "alembic-enterprise shards grow"
 """The `application_name` of the sessions of a run."""

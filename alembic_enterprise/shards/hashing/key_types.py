@@ -16,7 +16,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from alembic_enterprise.errors import PlacementError
-from alembic_enterprise.shards.hashing import LONG, SEED, combine, hash_bytes, hash_integer
+from alembic_enterprise.shards.hashing.lookup3 import LONG, SEED, combine, hash_bytes, hash_integer
 
 EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001  # timestamps without time zone count from it, too
 """What PostgreSQL counts days and microseconds from."""

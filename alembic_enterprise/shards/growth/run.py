@@ -15,13 +15,14 @@ from alembic_enterprise import locks, sql
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
 from alembic_enterprise.partitions.declaration import NAME_BYTES
 from alembic_enterprise.partitions.worker import said
-from alembic_enterprise.shards import catalog, copies, copying, obstacles, swapping
+from alembic_enterprise.shards import catalog
 from alembic_enterprise.shards.catalog import Shard, ShardedTable
-from alembic_enterprise.shards.copies import Copy, Mirror, Source
+from alembic_enterprise.shards.growth import copies, copying, obstacles, swapping
+from alembic_enterprise.shards.growth.copies import Copy, Mirror, Source
+from alembic_enterprise.shards.growth.report import Done, Report, Split
+from alembic_enterprise.shards.growth.worker import Job, Worker
 from alembic_enterprise.shards.model import SUFFIX
 from alembic_enterprise.shards.moduli import COUNT_MAX, Class, fits, splits
-from alembic_enterprise.shards.report import Done, Report, Split
-from alembic_enterprise.shards.worker import Job, Worker
 
 __all__ = ["Job", "abort", "grow"]
 

@@ -16,7 +16,7 @@ from typing import LiteralString
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from alembic_enterprise.shards.copies import TRIGGER, Column, Copy, Source, mirror_comment
+from alembic_enterprise.shards.growth.copies import TRIGGER, Column, Copy, Source, mirror_comment
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.sql import Name, dollar_quoted, text_of
 

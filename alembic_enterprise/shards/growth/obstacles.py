@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from alembic_enterprise import sql
 from alembic_enterprise.shards.catalog import ShardedTable
-from alembic_enterprise.shards.copies import Source
+from alembic_enterprise.shards.growth.copies import Source
 
 _OBSTACLES = SQL("""
 WITH shards AS (SELECT c.oid, c.oid::regclass::text AS name, c.relnamespace

@@ -6,8 +6,8 @@ from typing import LiteralString
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from alembic_enterprise.partitions.operations import pieces
-from alembic_enterprise.shards import mirror
-from alembic_enterprise.shards.copies import (
+from alembic_enterprise.shards.growth import mirror
+from alembic_enterprise.shards.growth.copies import (
     GUARD,
     Copy,
     Mirror,
@@ -15,7 +15,7 @@ from alembic_enterprise.shards.copies import (
     copy_comment,
     mirror_comment,
 )
-from alembic_enterprise.shards.mirror import belongs, equal, listed, of
+from alembic_enterprise.shards.growth.mirror import belongs, equal, listed, of
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.sql import Name, do_block, text_of
 
