@@ -2,7 +2,7 @@
 # `make matrix` needs npm, too.
 
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= 3
 BIN := .venv/bin
 SOURCES := $(wildcard alembic_enterprise tests sample_project bench)
 
@@ -14,7 +14,7 @@ help: ## say what there is
 
 install: .venv/installed ## make .venv with everything in it; the other targets do so when needed
 
-test: install ## run the tests (WORKERS=2, ARGS="-k name")
+test: install ## run the tests (WORKERS=3, ARGS="-k name")
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 system: install ## run the tests that need programs of Debian, which .ci/packages installs
