@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from console import Outcome
-from sqlalchemy import Connection
+from sqlalchemy import Connection, make_url
 
 MODELS = """
 from datetime import datetime
@@ -169,8 +169,8 @@ def test_the_database_and_the_section_can_be_named(
     assert "sqlalchemy.url" not in outcome.output
     assert "alembic -n shop upgrade head" in outcome.output
     config = Config(tmp_path / "alembic.ini", ini_section="shop")
-    written = config.get_main_option("sqlalchemy.url")
-    assert written == url.replace("postgresql://", "postgresql+psycopg://")
+    written = make_url(config.get_main_option("sqlalchemy.url") or "")
+    assert written == make_url(url).set(drivername="postgresql+psycopg")
     assert program("init", "-c", "b.ini", "-n", "b", "--url", database_url, "b").code == 0
     assert program("doctor", "-c", "b.ini", "-n", "b").output.startswith("Database alembic_")
 
