@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import laws
 import psycopg
+import pytest
 from autogenerate import generate, run_sql
 from growing import (
     COLUMNS,
@@ -19,6 +20,7 @@ from growing import (
     writing,
 )
 from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, event, make_url
+from sqlalchemy.exc import ProgrammingError
 
 from alembic_enterprise.shards.operations import GrowHashShards
 
@@ -235,6 +237,49 @@ def test_row_security_is_no_obstacle(connection: Connection, engine: Engine) -> 
 
 
 # --- Leftovers
+
+
+def test_row_security_hides_the_rows_of_copies_too(
+    connection: Connection, engine: Engine, role: str
+) -> None:
+    orders(connection, 1)
+    run_sql(
+        connection,
+        "ALTER TABLE orders_shard_0 ENABLE ROW LEVEL SECURITY",
+        f"GRANT SELECT ON orders_shard_0 TO {role}",
+    )
+    stopped(engine, "hash_record_extended", count=2)
+    copies = connection.exec_driver_sql(
+        "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r'"
+        " AND starts_with(obj_description(oid, 'pg_class'), 'alembic-enterprise: copy of')"
+    ).scalars()
+    names = list(copies)
+    assert len(names) == 2
+    assert sum(one(connection, f"SELECT count(*) FROM {name}") for name in names) == 400
+    run_sql(connection, f"SET ROLE {role}")
+    for name in ("orders_shard_0", names[0]):
+        assert one(connection, f"SELECT count(*) FROM {name}") == 0
+
+
+def test_nobody_else_can_use_the_function_that_mirrors(
+    connection: Connection, engine: Engine, role: str
+) -> None:
+    """It runs with the rights of the owner, and would empty the copies."""
+    orders(connection, 1)
+    stopped(engine, "hash_record_extended", count=2)
+    function = one(
+        connection,
+        "SELECT oid::regproc::text FROM pg_proc WHERE starts_with(proname, 'alembic_enterprise_m')",
+    )
+    trigger = f"CREATE TRIGGER t AFTER TRUNCATE ON own EXECUTE FUNCTION {function}()"
+    run_sql(connection, f"SET ROLE {role}", "CREATE TABLE own ()")
+    with pytest.raises(ProgrammingError, match="permission denied for function"):
+        run_sql(connection, trigger)
+    connection.rollback()
+    run_sql(connection, "RESET ROLE", f"GRANT EXECUTE ON FUNCTION {function} TO {role}")
+    run_sql(connection, f"SET ROLE {role}", trigger)
+    with pytest.raises(ProgrammingError, match="mirrors another table"):
+        run_sql(connection, "TRUNCATE own")
 
 
 def test_autogenerate_does_not_see_what_a_run_has_left(

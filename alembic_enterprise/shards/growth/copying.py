@@ -51,9 +51,6 @@ _CREATE: LiteralString = (
 """
     + pieces.COPY_ATTRIBUTES
     + """
-        -- It would keep the owner out, who writes here for everybody until the copy is attached.
-        EXECUTE format('ALTER TABLE %s DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY',
-                       child);
         FOR command IN
             SELECT format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS %s', child, attname,
                           attstattarget)

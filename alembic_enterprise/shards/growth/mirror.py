@@ -26,6 +26,9 @@ SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS {body}""")
 
 _BODY = SQL("""#variable_conflict use_column
 BEGIN
+    IF TG_RELID <> {oid} THEN  -- somebody has made a trigger on a table of his own
+        RAISE EXCEPTION 'this function mirrors another table' USING ERRCODE = '42501';
+    END IF;
     IF TG_OP = 'TRUNCATE' THEN
         TRUNCATE {copies};
         RETURN NULL;
@@ -77,6 +80,7 @@ def install(source: Source, copies: Sequence[Copy]) -> list[Composable]:
     return [
         _FUNCTION.format(body=dollar_quoted(body(source, copies), "mirror"), **names),
         SQL("ALTER FUNCTION {name}() OWNER TO {owner}").format(**names),
+        SQL("REVOKE ALL ON FUNCTION {name}() FROM PUBLIC").format(**names),
         _TRIGGERS.format(
             name=Identifier(TRIGGER),
             truncate=Identifier(TRIGGER + "_truncate"),
@@ -98,6 +102,7 @@ def note(function: Name, comment: str, value: Composable) -> Composable:
 def body(source: Source, copies: Sequence[Copy]) -> Composable:
     """The text of the function."""
     return _BODY.format(
+        oid=Literal(source.shard.oid),
         copies=listed(copy.name.sql for copy in copies),
         same=equal(source.key, of("OLD"), of("NEW")),
         forget=SQL("\n        ").join(_forget(source, copy) for copy in copies),

@@ -234,7 +234,8 @@ class _Run:
         rows, pages = (source.rows, source.pages) if source.rows else (ROWS_PER_PAGE, 1)
         if mirror.pages and mirror.rows:
             rows, pages = mirror.rows, mirror.pages
-        return max(1, self.job.batch * pages // rows)
+        # Pages may hold fewer rows than those before; by one row each a batch is never too large.
+        return max(1, min(self.job.batch, self.job.batch * pages // rows))
 
     def _compared(self, source: Source, parts: Sequence[Copy]) -> int:
         """The number of rows. Raises `StepError` when shard and copies are not equal."""

@@ -96,12 +96,6 @@ BEGIN
     LOOP
         EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s %s', parent, copy.relation, copy.bound);
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', copy.relation, {guard});
-        IF shard_row.relrowsecurity THEN
-            EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', copy.relation);
-        END IF;
-        IF shard_row.relforcerowsecurity THEN
-            EXECUTE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', copy.relation);
-        END IF;
         EXECUTE format('COMMENT ON TABLE %s IS %L', copy.relation, {comment});
     END LOOP;
     EXECUTE format('ALTER TABLE %s RENAME TO %I', ({copies}::regclass[])[1], shard_row.relname);
