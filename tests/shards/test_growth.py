@@ -282,6 +282,27 @@ def test_nobody_else_can_use_the_function_that_mirrors(
         run_sql(connection, "TRUNCATE own")
 
 
+def test_what_a_stranger_calls_a_copy_is_none(
+    connection: Connection, engine: Engine, role: str
+) -> None:
+    orders(connection, 1)
+    rows, names = contents(connection), ("orders", "orders_shard_0")
+    table, shard = (one(connection, f"SELECT '{n}'::regclass::oid") for n in names)
+    comment = f"alembic-enterprise: copy of shard {shard} of table {table} for modulus 2, remainder"
+    run_sql(connection, f"SET ROLE {role}")
+    for number in (0, 1):
+        run_sql(
+            connection,
+            f"CREATE TABLE trap_{number} ({COLUMNS})",
+            f"COMMENT ON TABLE trap_{number} IS '{comment} {number}'",
+        )
+    run_sql(connection, "CREATE TABLE other ()", f"COMMENT ON TABLE other IS '{comment} x'")
+    run_sql(connection, "RESET ROLE")
+    assert run(engine, 2).problems == []
+    assert contents(connection) == rows
+    assert one(connection, "SELECT count(*) FROM trap_0") == 0
+
+
 def test_autogenerate_does_not_see_what_a_run_has_left(
     connection: Connection, engine: Engine
 ) -> None:

@@ -245,20 +245,22 @@ _LIKENESS = SQL("""(
           WHERE conrelid = {relation} AND contype = 'c' AND conname <> {guard} ORDER BY 1),
     (SELECT count(*) FROM pg_catalog.pg_index WHERE indrelid = {relation}))""")
 
+# Anybody may write such a comment on a table of his own: only what the owner of a shard has counts.
+_OWNERS = SQL("""
+SELECT relowner FROM pg_catalog.pg_class JOIN pg_catalog.pg_inherits ON inhrelid = oid
+WHERE inhparent = {table}""")
+
 _COPIES = SQL("""
 SELECT n.nspname, c.relname, c.oid, d.description, {own} = {like_shard}
 FROM pg_catalog.pg_description AS d
 JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid AND c.relkind = 'r' AND NOT c.relispartition
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0
-  AND starts_with(d.description, {ownership} || 'copy of shard ')
-ORDER BY 1, 2""").format(
-    own=_LIKENESS.format(relation=SQL("c.oid"), guard=Literal(GUARD)),
-    like_shard=_LIKENESS.format(
-        relation=SQL("substring(d.description FROM ' of shard (\\d+) ')::oid"),
-        guard=Literal(GUARD),
-    ),
-    ownership=Literal(OWNERSHIP),
+  AND starts_with(d.description, {ownership} || 'copy of shard ') AND c.relowner IN ({owners})
+ORDER BY 1, 2""")
+_OWN = _LIKENESS.format(relation=SQL("c.oid"), guard=Literal(GUARD))
+_LIKE_SHARD = _LIKENESS.format(
+    relation=SQL("substring(d.description FROM ' of shard (\\d+) ')::oid"), guard=Literal(GUARD)
 )
 
 _MIRRORS = SQL("""
@@ -269,8 +271,8 @@ FROM pg_catalog.pg_description AS d
 JOIN pg_catalog.pg_proc AS p ON p.oid = d.objoid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
 WHERE d.classoid = 'pg_catalog.pg_proc'::regclass
-  AND starts_with(d.description, {} || 'mirror of shard ')
-ORDER BY 1, 2""").format(Literal(OWNERSHIP))
+  AND starts_with(d.description, {ownership} || 'mirror of shard ') AND p.proowner IN ({owners})
+ORDER BY 1, 2""")
 
 _COPY = re.compile(
     rf"{re.escape(OWNERSHIP)}copy of shard (\d+) of table (\d+) for modulus (\d+), remainder (\d+)"
@@ -283,13 +285,15 @@ _MIRROR = re.compile(
 
 def read(connection: Connection, table: ShardedTable) -> Growing:
     """What growth has begun on a table, in two round trips."""
+    ours = {"ownership": Literal(OWNERSHIP), "owners": _OWNERS.format(table=Literal(table.oid))}
+    copied = sql.rows(connection, _COPIES.format(own=_OWN, like_shard=_LIKE_SHARD, **ours))
     copies = [
         _copy(table.oid, Name(schema, name), oid, comment, same)
-        for schema, name, oid, comment, same in sql.rows(connection, _COPIES)
+        for schema, name, oid, comment, same in copied
     ]
     mirrors = [
         _mirror(table.oid, Name(schema, name), oid, comment, fires)
-        for schema, name, oid, comment, fires in sql.rows(connection, _MIRRORS)
+        for schema, name, oid, comment, fires in sql.rows(connection, _MIRRORS.format(**ours))
     ]
     return Growing(
         tuple(item for item in copies if item is not None),
