@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from alembic_enterprise.cli.maintenance import attempts_option, lock_timeout_option
 from alembic_enterprise.cli.options import Target, targeted
 from alembic_enterprise.cli.output import in_bytes, printable, write
 
@@ -61,21 +62,8 @@ MEGABYTE = 1024 * 1024
     metavar="MB",
     help="Wait while a replica is further behind than so many megabytes of WAL.",
 )
-@click.option(
-    "--lock-timeout",
-    type=click.IntRange(1),
-    default=200,
-    show_default=True,
-    metavar="MS",
-    help="How long to wait for one lock.",
-)
-@click.option(
-    "--attempts",
-    type=click.IntRange(1),
-    default=20,
-    show_default=True,
-    help="How often to try a transaction that gets no lock.",
-)
+@lock_timeout_option
+@attempts_option
 @click.pass_context
 def grow_command(
     context: click.Context,

@@ -30,6 +30,21 @@ min_headroom_option = click.option(
     help="Exit with 3 when fewer than so many periods after the current one have partitions.  "
     "[default: 1; 0 for a policy with ahead=0]",
 )
+lock_timeout_option = click.option(
+    "--lock-timeout",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    metavar="MS",
+    help="How long to wait for one lock.",
+)
+attempts_option = click.option(
+    "--attempts",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="How often to try a transaction that gets no lock.",
+)
 format_option = click.option(
     "--format",
     "form",
@@ -49,21 +64,8 @@ format_option = click.option(
     is_flag=True,
     help='Also drop what on_expire="detach" left, once it is older than hold.',
 )
-@click.option(
-    "--lock-timeout",
-    type=click.IntRange(1),
-    default=200,
-    show_default=True,
-    metavar="MS",
-    help="How long to wait for one lock.",
-)
-@click.option(
-    "--attempts",
-    type=click.IntRange(1),
-    default=20,
-    show_default=True,
-    help="How often to try a transaction that gets no lock.",
-)
+@lock_timeout_option
+@attempts_option
 @min_headroom_option
 @click.option("--no-analyze", is_flag=True, help="Leave the statistics of changed tables alone.")
 @click.option(
