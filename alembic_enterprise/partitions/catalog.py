@@ -227,17 +227,19 @@ WHERE c.relpersistence <> 't'
 ORDER BY 2, 3""")
 
 
-def read(connection: Connection) -> Catalog:
-    """Every partitioned table of the database, with coverage and policy, in a few round trips."""
+def read(connection: Connection, *, bounds: bool = True) -> Catalog:
+    """Every partitioned table of the database, with coverage and policy, in a few round trips.
+
+    Without `bounds` nobody reads what the partitions cover, and `covered` is empty.
+    """
     with sql.canonical_output(connection):
         clock = SQL("SELECT {}, current_schema()").format(NOW)
         [(now, schema)] = sql.rows(connection, clock)
         rows = sql.rows(connection, _TABLES)
         policies = _policies(connection, {row[0]: Name(*row[1:3]) for row in rows})
         policies |= _of_shards(rows, policies)
-        covered = coverage.covered(
-            connection, [row for row in rows if row[3] == "r" and row[5] in TIMES], policies
-        )
+        timed = [row for row in rows if row[3] == "r" and row[5] in TIMES and bounds]
+        covered = coverage.covered(connection, timed, policies)
     found = {row[0]: _table(row, policies.get(row[0]), covered.get(row[0], ())) for row in rows}
     tables = [replace(found[row[0]], parent=found.get(row[8])) for row in rows]
     visible = {

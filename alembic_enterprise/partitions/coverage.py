@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -108,6 +109,7 @@ def in_order(policy: Policy, sample: Sequence[Range], count: int, *, naive: bool
     return Range(lower, upper) if (begin, end) == (lower, upper) else None
 
 
+@lru_cache(maxsize=4096)  # tables that are cut alike have the same bounds
 def bound(text: str | None, *, naive: bool) -> datetime | None:
     """A bound as PostgreSQL prints it in UTC; None for one that `datetime` cannot hold."""
     if text is None or "infinity" in text or text.endswith("BC") or text.index("-") > len("9999"):

@@ -128,8 +128,11 @@ def seen_with(table: PartitionedTable, partitions: Sequence[Partition]) -> Parti
 
 
 def read_policies(connection: Connection) -> Catalog:
-    """The catalog; without a policy that can be read, `ConfigurationError` if there are others."""
-    live = catalog.read(connection)
+    """The catalog without coverage, which the partitions tell to those who read them.
+
+    Raises `ConfigurationError` where no policy can be read, and there are some.
+    """
+    live = catalog.read(connection, bounds=False)
     if not with_policy(live) and (closed := registry.unreadable(connection)):
         raise ConfigurationError(
             f"no right to read the policies in {', '.join(closed)}: connect as the owner of the "
