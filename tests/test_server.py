@@ -32,13 +32,6 @@ with temporary_server(Path(sys.argv[1])) as server:
 
 
 @pytest.fixture
-def binaries(request: pytest.FixtureRequest) -> Path:
-    """The binaries under test; with a server by URL, those of the wheel or the machine."""
-    server = str(request.config.getoption("--server"))
-    return find_binaries(None if server == "embedded" or "://" in server else Path(server))
-
-
-@pytest.fixture
 def folder() -> Iterator[Path]:
     """The folder of a server to keep; root's server could not enter a folder of pytest's."""
     parent = Path(mkdtemp(prefix="kept-"))

@@ -1,40 +1,45 @@
 """Ways to run the command: in this process, or as the installed program."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
+import poolers
 import pytest
 from console import PROGRAM, Outcome
 
 from alembic_enterprise.cli import main
 
-SYSTEM = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
-WITHOUT_PGBOUNCER = not (
-    "REQUIRE_PGBOUNCER" in os.environ or shutil.which("pgbouncer", path=SYSTEM)
-)
-
-collect_ignore = ["test_pooling.py"] if WITHOUT_PGBOUNCER else []
+collect_ignore = ["test_pooling.py"] if poolers.LEFT_OUT else []
 
 
 def pytest_report_header() -> str | None:
-    left_out = "test_pooling.py is left out: it needs pgbouncer (apt-get install pgbouncer)"
-    return left_out if WITHOUT_PGBOUNCER else None
+    left_out = "tests of pooling are left out: they need pgbouncer (apt-get install pgbouncer)"
+    return left_out if poolers.LEFT_OUT else None
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """A function that runs a command line in this process."""
 
-    def run(*arguments: str) -> Outcome:
-        with pytest.raises(SystemExit) as ended:
+    def run(*arguments: str, encoding: str = "utf-8") -> Outcome:
+        output = TextIOWrapper(BytesIO(), encoding)
+        with redirect_stdout(output), pytest.raises(SystemExit) as ended:
             main(arguments)
-        output, error = capsys.readouterr()
-        return Outcome(ended.value.code, output, error)
+        output.seek(0)
+        return Outcome(ended.value.code, output.read(), capsys.readouterr().err)
 
     return run
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which commands run, which is left to the test."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

@@ -102,8 +102,9 @@ def test_a_url_and_a_configuration_exclude_each_other(run: Callable[..., Outcome
     assert "leave out -c and -x, or --url" in outcome.error
 
 
-def test_no_project_here_says_what_to_do(program: Callable[..., Outcome]) -> None:
-    outcome = program("doctor")
+@pytest.mark.usefixtures("here")
+def test_no_project_here_says_what_to_do(run: Callable[..., Outcome]) -> None:
+    outcome = run("doctor")
     assert outcome.code == 1
     assert outcome.error == (
         "Error: there is no alembic.ini here: run this in the project's folder, "
@@ -111,14 +112,17 @@ def test_no_project_here_says_what_to_do(program: Callable[..., Outcome]) -> Non
     )
 
 
-def test_a_missing_configuration_is_named(program: Callable[..., Outcome]) -> None:
-    assert "other.ini does not exist" in program("doctor", "-c", "other.ini").error
+@pytest.mark.usefixtures("here")
+def test_a_missing_configuration_is_named(run: Callable[..., Outcome]) -> None:
+    assert "other.ini does not exist" in run("doctor", "-c", "other.ini").error
 
 
+@pytest.mark.usefixtures("here")
 def test_the_configuration_comes_from_alembics_variable_too(
-    program: Callable[..., Outcome],
+    run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = program("doctor", ALEMBIC_CONFIG="pyproject.toml")
+    monkeypatch.setenv("ALEMBIC_CONFIG", "pyproject.toml")
+    outcome = run("doctor")
     assert "there is no alembic.ini here" in outcome.error
 
 
@@ -186,13 +190,13 @@ def test_a_url_needs_no_driver(run: Callable[..., Outcome], database_url: str, s
 
 
 def test_colour_is_for_terminals(
-    program: Callable[..., Outcome], engine: Engine, database_url: str
+    run: Callable[..., Outcome], engine: Engine, database_url: str
 ) -> None:
     monthly(engine)
     arguments = ["partitions", "list", "--url", database_url]
     assert "\x1b[" in in_terminal(arguments)
     assert "\x1b[" in in_terminal(["doctor", "--url", "postgresql://127.0.0.1:1/d"])
-    assert "\x1b[" not in program(*arguments).output
+    assert "\x1b[" not in run(*arguments).output
 
 
 def test_no_color_is_respected(engine: Engine, database_url: str) -> None:

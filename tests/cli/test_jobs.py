@@ -447,13 +447,6 @@ def secret(database_url: str) -> str:
     return database_url.replace("postgres@", "postgres:s3cret@")
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which commands run."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 LIST = ("partitions", "list", "--format", "json", "--url")
 
 

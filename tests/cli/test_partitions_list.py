@@ -3,27 +3,17 @@
 import json
 from collections.abc import Callable
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from console import Outcome
+from golden_files import golden
 from samples import every_kind, execute, managed, monthly
 from sqlalchemy import Engine, event
 
 from alembic_enterprise.cli.output import width
 from alembic_enterprise.partitions import live
-
-GOLDEN = Path(__file__).parent.parent / "golden"
-
-
-def golden(name: str, text: str) -> None:
-    """Compare with the file; it is written when it is not there."""
-    file = GOLDEN / name
-    if not file.exists():
-        file.write_text(text, encoding="utf-8")
-    assert text == file.read_text(encoding="utf-8")
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
@@ -53,12 +43,12 @@ def test_the_text_is_golden(
 
 
 def test_a_table_that_is_named_shows_each_partition(
-    program: Callable[..., Outcome], engine: Engine, database_url: str
+    run: Callable[..., Outcome], engine: Engine, database_url: str
 ) -> None:
     every_kind(engine)
     names = ["kinds", 'Mixed Case.we"ird', "public.заказы_数据", "remote"]
     arguments = ["partitions", "list", *names, "--url", database_url]
-    golden("partitions_list_each.txt", program(*arguments, PYTHONIOENCODING="utf-8").output)
+    golden("partitions_list_each.txt", run(*arguments).output)
 
 
 def test_json_follows_its_schema(

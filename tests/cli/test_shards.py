@@ -3,18 +3,16 @@
 import json
 from collections.abc import Callable
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from console import Outcome, in_terminal
+from golden_files import golden
 from samples import execute
-from sqlalchemy import Engine
+from sqlalchemy import Engine, NullPool, create_engine
 
 from alembic_enterprise.cli.output import width
-
-GOLDEN = Path(__file__).parent.parent / "golden"
 
 SHARDED = r"""
 CREATE SCHEMA "Mixed Case";
@@ -46,14 +44,6 @@ INSERT INTO lines SELECT n, 1 + n % 100, CASE WHEN n % 4 > 0 THEN 'region ' || n
 ANALYZE lines"""
 
 
-def golden(name: str, text: str) -> None:
-    """Compare with the file; it is written when it is not there."""
-    file = GOLDEN / name
-    if not file.exists():
-        file.write_text(text, encoding="utf-8")
-    assert text == file.read_text(encoding="utf-8")
-
-
 def as_json(command: str, outcome: Outcome) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(outcome.output)
     schema = files("alembic_enterprise").joinpath(f"schemas/shards-{command}.schema.json")
@@ -62,19 +52,26 @@ def as_json(command: str, outcome: Outcome) -> dict[str, Any]:
     return document
 
 
+@pytest.fixture(scope="module")
+def shop(shared_database: Callable[..., str]) -> Engine:
+    """A database with sharded tables and a plain one, which the tests do not change."""
+    engine = create_engine(shared_database(), poolclass=NullPool)
+    execute(engine, SHARDED)
+    execute(engine, PLAIN)
+    return engine
+
+
+@pytest.fixture
+def shop_url(shop: Engine) -> str:
+    return shop.url.render_as_string(hide_password=False)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 @pytest.mark.parametrize("command", ["list", "check", "advise lines", "locate orders tenant_id=42"])
 def test_the_text_is_golden(
-    program: Callable[..., Outcome],
-    engine: Engine,
-    database_url: str,
-    command: str,
-    encoding: str,
+    run: Callable[..., Outcome], shop_url: str, command: str, encoding: str
 ) -> None:
-    execute(engine, SHARDED)
-    execute(engine, PLAIN)
-    arguments = ["shards", *command.split(), "--url", database_url]
-    outcome = program(*arguments, PYTHONIOENCODING=encoding)
+    outcome = run("shards", *command.split(), "--url", shop_url, encoding=encoding)
     assert (outcome.code, outcome.error) == (2 if command == "check" else 0, "")
     if encoding == "utf-8" and command != "check":  # escapes and findings are longer
         assert max(map(width, outcome.output.splitlines())) <= 80
@@ -82,18 +79,16 @@ def test_the_text_is_golden(
 
 
 def test_a_table_that_is_named_shows_every_shard(
-    run: Callable[..., Outcome], engine: Engine, database_url: str
+    run: Callable[..., Outcome], shop_url: str
 ) -> None:
-    execute(engine, SHARDED)
-    assert "and 8 more: name the table" in run("shards", "list", "--url", database_url).output
-    text = run("shards", "list", "many", "--url", database_url).output
+    assert "and 8 more: name the table" in run("shards", "list", "--url", shop_url).output
+    text = run("shards", "list", "many", "--url", shop_url).output
     assert "many_shard_39" in text
     assert "more: name" not in text
 
 
-def test_a_list_as_json(run: Callable[..., Outcome], engine: Engine, database_url: str) -> None:
-    execute(engine, SHARDED)
-    arguments = ["shards", "list", "--format", "json", "--url", database_url]
+def test_a_list_as_json(run: Callable[..., Outcome], shop_url: str) -> None:
+    arguments = ["shards", "list", "--format", "json", "--url", shop_url]
     tables = {item["name"]: item for item in as_json("list", run(*arguments))["tables"]}
     assert list(tables) == ['we"ird', "many", "nothing", "orders"]
     weird = tables['we"ird']
@@ -106,9 +101,8 @@ def test_a_list_as_json(run: Callable[..., Outcome], engine: Engine, database_ur
     assert (tables["nothing"]["key"], tables["nothing"]["shards"]) == ([None], [])
 
 
-def test_a_check_as_json(run: Callable[..., Outcome], engine: Engine, database_url: str) -> None:
-    execute(engine, SHARDED)
-    outcome = run("shards", "check", "--format", "json", "--url", database_url)
+def test_a_check_as_json(run: Callable[..., Outcome], shop_url: str) -> None:
+    outcome = run("shards", "check", "--format", "json", "--url", shop_url)
     document = as_json("check", outcome)
     assert outcome.code == document["exit_code"] == 2
     [missing, *_] = document["findings"]
@@ -125,22 +119,18 @@ def test_a_check_as_json(run: Callable[..., Outcome], engine: Engine, database_u
     ]
 
 
-def test_a_check_of_what_is_in_order(
-    run: Callable[..., Outcome], engine: Engine, database_url: str
-) -> None:
-    execute(engine, SHARDED)
-    outcome = run("shards", "check", "many", "--url", database_url)
+def test_a_check_of_what_is_in_order(run: Callable[..., Outcome], shop_url: str) -> None:
+    outcome = run("shards", "check", "many", "--url", shop_url)
     assert outcome == Outcome(0, "Every shard is in its place.\n", "")
     document = as_json(
-        "check", run("shards", "check", "many", "--format", "json", "--url", database_url)
+        "check", run("shards", "check", "many", "--format", "json", "--url", shop_url)
     )
     assert document == {"format_version": 1, "exit_code": 0, "findings": []}
 
 
-def test_advice_as_json(run: Callable[..., Outcome], engine: Engine, database_url: str) -> None:
-    execute(engine, PLAIN)
+def test_advice_as_json(run: Callable[..., Outcome], shop_url: str) -> None:
     counts = ["--count", "16", "--count", "4"]
-    outcome = run("shards", "advise", "lines", *counts, "--format", "json", "--url", database_url)
+    outcome = run("shards", "advise", "lines", *counts, "--format", "json", "--url", shop_url)
     document = as_json("advise", outcome)
     assert (document["rows"], document["sampled"]) == (20000, 20000)
     assert document["refused"] == {"body": "text of up to 300 bytes", "data": "jsonb"}
@@ -154,11 +144,8 @@ def test_advice_as_json(run: Callable[..., Outcome], engine: Engine, database_ur
     assert tenant["keys_to_change"] == [{"name": "lines_pkey", "columns": ["id"], "primary": True}]
 
 
-def test_advice_from_a_sample(
-    run: Callable[..., Outcome], engine: Engine, database_url: str
-) -> None:
-    execute(engine, PLAIN)
-    arguments = ["--sample", "2000", "--format", "json", "--url", database_url]
+def test_advice_from_a_sample(run: Callable[..., Outcome], shop_url: str) -> None:
+    arguments = ["--sample", "2000", "--format", "json", "--url", shop_url]
     document = as_json("advise", run("shards", "advise", "lines", *arguments))
     assert document["rows"] == 20000
     assert 1500 < document["sampled"] < 2500
@@ -209,10 +196,9 @@ def test_what_is_left_of_the_first_equals_sign_is_the_column(
     ],
 )
 def test_errors_end_in_the_next_step(
-    run: Callable[..., Outcome], engine: Engine, database_url: str, arguments: str, words: str
+    run: Callable[..., Outcome], shop_url: str, arguments: str, words: str
 ) -> None:
-    execute(engine, SHARDED)
-    outcome = run("shards", *arguments.split(), "--url", database_url)
+    outcome = run("shards", *arguments.split(), "--url", shop_url)
     assert (outcome.code, outcome.output) == (1, "")
     assert words in outcome.error
 
@@ -233,18 +219,16 @@ def test_names_do_not_steer_the_terminal(
 
 
 def test_it_gives_up_on_a_locked_table(
-    run: Callable[..., Outcome], engine: Engine, database_url: str
+    run: Callable[..., Outcome], shop: Engine, shop_url: str
 ) -> None:
-    execute(engine, SHARDED)
-    with engine.begin() as connection:
+    with shop.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE orders_shard_3")
-        outcome = run("shards", "list", "--url", database_url)
+        outcome = run("shards", "list", "--url", shop_url)
     assert outcome.code == 1
     assert "Another transaction holds a lock" in outcome.error
 
 
-def test_what_is_skewed_is_red_on_a_terminal(engine: Engine, database_url: str) -> None:
-    execute(engine, SHARDED)
-    text = in_terminal(["shards", "list", "orders", "--url", database_url])
+def test_what_is_skewed_is_red_on_a_terminal(shop_url: str) -> None:
+    text = in_terminal(["shards", "list", "orders", "--url", shop_url])
     assert text.count("\x1b[31m") == 1
     assert "\x1b[31m━━━━━━━━━━│━━━━▸" in text

@@ -1,9 +1,11 @@
 """`choosers` for SQLAlchemy's ShardedSession, over four real databases with one shard each.
 
-Each of them refuses rows of the others: a wrong choice fails.
+Each of them refuses rows of the others: a wrong choice fails. The tests share them, and what they
+write is rolled back.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     DateTime,
     Engine,
     ForeignKeyConstraint,
@@ -127,18 +130,35 @@ Asked = list[tuple[str, str]]
 """The databases that were asked, each with the statement."""
 
 
-@pytest.fixture
-def engines(other_database: Callable[..., str]) -> Iterator[dict[str, Engine]]:
-    """Four databases with the tables of all models, each with the shards of its own remainder."""
-    engines = {name: create_engine(other_database(), poolclass=NullPool) for name in IDS}
+@pytest.fixture(scope="module")
+def engines(shared_database: Callable[..., str]) -> dict[str, Engine]:
+    """Four databases with the tables of all models, each with the shards of its own remainder.
+
+    They hold three orders of each of eight tenants.
+    """
+    engines = {name: create_engine(shared_database(), poolclass=NullPool) for name in IDS}
     for remainder, engine in enumerate(engines.values()):
         Base.metadata.create_all(engine)
         with engine.connect() as connection:
             names = ["orders", "lines", "visits", "tickets"]
             laws.apply(connection, [CreateHashShards(name, 4, [remainder]) for name in names])
-    yield engines
-    for engine in engines.values():
-        engine.dispose()
+    with ShardedSession(shards=engines, **choosers(Order, engines)._asdict()) as session:
+        for tenant in range(8):
+            for number in range(3):
+                lines = [Line(place=place) for place in range(2)]
+                session.add(Order(tenant_id=tenant, number=number, note="new", lines=lines))
+        session.commit()
+    return engines
+
+
+@pytest.fixture
+def connections(engines: dict[str, Engine]) -> Iterator[dict[str, Connection]]:
+    """A connection to each database, in a transaction that is rolled back after the test."""
+    with ExitStack() as stack:
+        found = {name: stack.enter_context(engine.connect()) for name, engine in engines.items()}
+        for connection in found.values():
+            connection.begin()
+        yield found
 
 
 def _note(asked: Asked, name: str, *values: Any) -> None:
@@ -146,22 +166,22 @@ def _note(asked: Asked, name: str, *values: Any) -> None:
 
 
 @pytest.fixture
-def asked(engines: dict[str, Engine]) -> Asked:
+def asked(connections: dict[str, Connection]) -> Asked:
     found: Asked = []
-    for name, engine in engines.items():
-        event.listen(engine, "before_cursor_execute", partial(_note, found, name))
+    for name, connection in connections.items():
+        event.listen(connection, "before_cursor_execute", partial(_note, found, name))
     return found
 
 
 @pytest.fixture
-def session(engines: dict[str, Engine]) -> Iterator[Session]:
-    """A session with three orders of each of eight tenants, none of them loaded."""
-    with ShardedSession(shards=engines, **choosers(Order, engines)._asdict()) as session:
-        for tenant in range(8):
-            for number in range(3):
-                lines = [Line(place=place) for place in range(2)]
-                session.add(Order(tenant_id=tenant, number=number, note="new", lines=lines))
-        session.commit()
+def session(connections: dict[str, Connection]) -> Iterator[Session]:
+    """A session that has loaded nothing; what it commits is undone after the test.
+
+    See "Joining a Session into an External Transaction" in SQLAlchemy's documentation.
+    """
+    chosen = choosers(Order, connections)._asdict()
+    mode = "create_savepoint"
+    with ShardedSession(shards=connections, join_transaction_mode=mode, **chosen) as session:
         yield session
 
 
@@ -174,12 +194,11 @@ def names(asked: Asked) -> set[str]:
 
 
 def test_objects_are_flushed_to_their_databases(
-    engines: dict[str, Engine], session: Session
+    connections: dict[str, Connection], session: Session
 ) -> None:
-    for name, engine in engines.items():
-        with engine.connect() as connection:
-            tenants = connection.scalars(select(Order.tenant_id).distinct()).all()
-            lines = connection.scalars(select(Line.tenant).distinct()).all()
+    for name, connection in connections.items():
+        tenants = connection.scalars(select(Order.tenant_id).distinct()).all()
+        lines = connection.scalars(select(Line.tenant).distinct()).all()
         assert all(home(tenant) == {name} for tenant in tenants)
         assert sorted(tenants) == sorted(lines)
     assert len(session.scalars(select(Order)).all()) == 24
@@ -297,15 +316,16 @@ def test_a_query_asks_the_databases_that_may_have_rows(
     assert names(asked) == (set(IDS) if tenants is None else home(*tenants))
 
 
-def test_no_row_is_lost_by_asking_fewer(session: Session, engines: dict[str, Engine]) -> None:
+def test_no_row_is_lost_by_asking_fewer(
+    session: Session, connections: dict[str, Connection]
+) -> None:
     for query, tenants in QUERIES:
         if tenants is None or "count(" in str(query):
             continue
         found = session.execute(query).all()
         everywhere = 0
-        for engine in engines.values():
-            with engine.connect() as connection:
-                everywhere += len(connection.execute(query).all())
+        for connection in connections.values():
+            everywhere += len(connection.execute(query).all())
         assert len(found) == everywhere > 0
 
 

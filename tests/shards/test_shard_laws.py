@@ -1,11 +1,11 @@
 """The three laws over every shard operation, in several schemas, with names that hurt."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import LiteralString
 
 import laws
 import pytest
+from golden_files import golden
 from laws import Example
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import BigInteger, Column, Connection, MetaData, Table
@@ -24,8 +24,6 @@ from alembic_enterprise.shards.operations import (
     SplitHashShard,
 )
 from alembic_enterprise.sql import Name, text_of
-
-GOLDEN = Path(__file__).parent.parent / "golden" / "shard_operations.txt"
 
 NAMES = [
     ("public", "orders"),
@@ -136,12 +134,9 @@ def test_operations_render(schema: str, name: str) -> None:
 
 
 def test_rendered_text_is_golden() -> None:
-    """To accept a change: delete the file and run this once; review the difference."""
     written = [*examples("sales", "orders"), *nested_examples("sales", "orders")]
     texts = [laws.rendered(example.operation) for example in written]
-    if not GOLDEN.exists():
-        GOLDEN.write_text("\n\n".join(texts) + "\n")
-    assert GOLDEN.read_text() == "\n\n".join(texts) + "\n"
+    golden("shard_operations.txt", "\n\n".join(texts) + "\n")
 
 
 @pytest.mark.parametrize(("schema", "name"), NAMES)
