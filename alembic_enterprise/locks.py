@@ -104,7 +104,7 @@ class Watcher:
     def __init__(self, control: Connection, period: float) -> None:
         """Look every `period` seconds, from now until `close`.
 
-        `control` must be in AUTOCOMMIT and used by nobody else meanwhile.
+        `control` must be in AUTOCOMMIT, and used by nobody else while a statement is watched.
         """
         self._control = control
         self._period = period
@@ -140,20 +140,6 @@ class Watcher:
                         pid, seen = watched
                         seen.update(blockers(self._control, pid))
                 before = watched
-
-
-@contextmanager
-def watched(control: Connection, pid: int, period: float) -> Generator[set[Blocker]]:
-    """Collect, on another connection, who blocks the session `pid` while the block runs.
-
-    `control` and `period` as in `Watcher`.
-    """
-    watcher = Watcher(control, period)
-    try:
-        with watcher.over(pid) as seen:
-            yield seen
-    finally:
-        watcher.close()
 
 
 _BLOCKERS = SQL("""

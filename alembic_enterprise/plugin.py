@@ -96,6 +96,8 @@ def _compare_partitions(
     neighbours.spare_partitions(connection, upgrade.ops)
     for item in found:
         log.info("Detected %s", item)
+    for remark in shard_compare.locking(found):
+        log.warning(remark)
     upgrade.ops.extend(found)
     return PriorityDispatchResult.CONTINUE
 
@@ -111,10 +113,11 @@ def _found(
         log.info(remark)
     incomplete = shard_compare.incomplete(sharded, shards, live.resolve)
     inside = shard_catalog.declared_inside(tables)
+    for remark in shard_compare.inside(inside, shards, live.resolve):
+        log.warning(remark)
     return _together(
         lambda: shard_compare.compare(sharded, shards, live.resolve),  # which ranges go into
         lambda: compare.compare(catalog.declared(tables), live, existing, incomplete),
-        lambda: shard_compare.inside(inside, shards, live.resolve),
     )
 
 

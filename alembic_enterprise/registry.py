@@ -17,7 +17,6 @@ from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
-from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.sql import Name, do_block
 
 TABLE = "alembic_enterprise_policy"
@@ -83,7 +82,7 @@ ORDER BY 1""")
 
 # A row of the table's own schema comes last and wins.
 _POLICIES = SQL("""
-SELECT described.oid, described.oid::regclass::text, kept.policy::text
+SELECT described.oid, kept.policy::text
 FROM ({kept}) AS kept
 JOIN pg_catalog.pg_class AS described ON described.oid = kept.relation
 JOIN pg_catalog.pg_class AS registry ON registry.oid = kept.registry
@@ -91,10 +90,10 @@ WHERE pg_has_role(registry.relowner, described.relowner, 'USAGE')
 ORDER BY registry.relnamespace = described.relnamespace""")
 
 
-def read(connection: Connection) -> dict[int, dict[str, Any]]:
+def read(connection: Connection) -> dict[int, Any]:
     """Every policy in the database: oid of the table -> policy as parsed JSON.
 
-    Raises `ConfigurationError` when a policy is no JSON object.
+    That is an object, unless somebody has written something else into the table by hand.
     """
     registries = sql.rows(connection, _REGISTRIES.format(registry=Literal(TABLE)))
     if not registries:
@@ -102,17 +101,7 @@ def read(connection: Connection) -> dict[int, dict[str, Any]]:
     query = SQL("SELECT tableoid AS registry, relation, policy FROM {}")
     queries = [query.format(Name(schema, name).sql) for schema, name in registries]
     rows = sql.rows(connection, _POLICIES.format(kept=SQL(" UNION ALL ").join(queries)))
-    return {oid: _parsed(name, policy) for oid, name, policy in rows}
-
-
-def _parsed(name: str, policy: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(policy)
-    if type(found) is not dict:  # whatever somebody wrote into the table by hand
-        raise ConfigurationError(
-            f"{name}: its policy in {TABLE} is not a JSON object: set it again with "
-            "op.set_partition_policy"
-        )
-    return found
+    return {oid: json.loads(policy) for oid, policy in rows}
 
 
 _UNREADABLE = SQL("""

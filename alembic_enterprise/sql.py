@@ -3,7 +3,7 @@
 A statement is a `psycopg.sql.Composable`, so that a name or a value can only get into it quoted.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -86,8 +86,24 @@ def rows(connection: Connection, query: Composable) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in _execute(connection, text_of(query))]
 
 
+def stream(connection: Connection, query: Composable) -> Iterator[tuple[Any, ...]]:
+    """Run one query, and hand its rows out one by one, however many: the server keeps the rest."""
+    options = {"no_parameters": True, "stream_results": True, "max_row_buffer": 1000}
+    for row in connection.exec_driver_sql(text_of(query), execution_options=options):
+        yield tuple(row)
+
+
 def _execute(connection: Connection, text: str) -> CursorResult[Any]:
     return connection.exec_driver_sql(text, execution_options={"no_parameters": True})
+
+
+def read_only(connection: Connection) -> None:
+    """Let the transaction refuse to write, wait 5 seconds for a lock at most, and print plainly."""
+    guard = SQL(
+        "SELECT set_config('transaction_read_only', 'on', true),"
+        " set_config('lock_timeout', '5s', true), set_config('bytea_output', 'hex', true)"
+    )
+    rows(connection, guard)
 
 
 @contextmanager

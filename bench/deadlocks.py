@@ -44,9 +44,10 @@ from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.partitions.report import TableReport
-from alembic_enterprise.partitions.steps import Retired, Step
-from alembic_enterprise.partitions.worker import Job, Worker, configured, connect
+from alembic_enterprise.partitions.steps import Retired, Step, Ties
+from alembic_enterprise.partitions.worker import Job, Worker, configured
 from alembic_enterprise.server import temporary_server
+from alembic_enterprise.sessions import connect
 from alembic_enterprise.sql import Name
 
 TABLES = 4
@@ -190,8 +191,9 @@ def one_by_one(scene: Scene) -> Iterator[Step]:
         yield from steps.guarded(creation(scene), scene.partition("default"), "at", held)
     else:
         yield creation(scene)
-    yield from steps.retire(table, scene.oldest, POLICY, BEGIN, keys=[])
-    yield steps.drop(Retired(scene.oldest.name, table.name.text, table.oid, BEGIN, to_drop=True))
+    yield from steps.retire(table, scene.oldest, POLICY, BEGIN, Ties())
+    retired = Retired(scene.oldest.name, table.name.text, table.oid, BEGIN, True, Ties())
+    yield steps.drop(retired)
 
 
 def creation(scene: Scene) -> Step:

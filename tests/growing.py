@@ -50,6 +50,24 @@ def orders(
     run_sql(connection, "ANALYZE orders")
 
 
+def months(connection: Connection, *, rows: int = ROWS) -> None:
+    """The table `years` by time, whose partition `orders` is one with two shards and rows."""
+    run_sql(
+        connection,
+        "CREATE TABLE years (tenant bigint, id bigint, amount bigint, at date,"
+        " PRIMARY KEY (tenant, id, at)) PARTITION BY RANGE (at)",
+        "CREATE TABLE orders PARTITION OF years FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"
+        " PARTITION BY HASH (tenant)",
+    )
+    for statement in CreateHashShards("orders", count=2).statements():
+        sql.execute(connection, statement)
+    fill = SQL(
+        "INSERT INTO years SELECT n % {}, n, n, '2026-05-05' FROM generate_series(0, {} - 1) AS n"
+    )
+    sql.execute(connection, fill.format(Literal(TENANTS), Literal(rows)))
+    run_sql(connection, "ANALYZE years")
+
+
 def run(
     engine: Engine,
     count: int | None = 4,
@@ -57,10 +75,11 @@ def run(
     *,
     batch: int = 50,
     attempts: int = 20,
+    lock_timeout: int = 100,
     dry_run: bool = False,
 ) -> Report:
     """Let a table grow without pauses, 50 rows a batch; with a count of None, abort."""
-    patience = Patience(lock_timeout=100, attempts=attempts, longest=0.01)
+    patience = Patience(lock_timeout, attempts=attempts, longest=0.01)
     job = Job(batch=batch, patience=patience, dry_run=dry_run)
     if count is None:
         return growth.abort(engine, table, job)
@@ -101,6 +120,16 @@ UNION ALL SELECT tgname::text FROM pg_trigger WHERE tgname ~ 'alembic_enterprise
 UNION ALL SELECT conname::text FROM pg_constraint WHERE conname ~ '^alembic_enterprise'
 UNION ALL SELECT c.oid::regclass::text FROM pg_class AS c
           WHERE NOT relispartition AND obj_description(c.oid) ~ '^alembic-enterprise: '""")
+    found = [name for (name,) in sql.rows(connection, query)]
+    connection.rollback()
+    return found
+
+
+def copies(connection: Connection) -> list[str]:
+    """The copies of shards that a run has left."""
+    query = SQL("""
+SELECT oid::regclass::text FROM pg_class
+WHERE starts_with(obj_description(oid, 'pg_class'), 'alembic-enterprise: copy of') ORDER BY 1""")
     found = [name for (name,) in sql.rows(connection, query)]
     connection.rollback()
     return found

@@ -135,7 +135,8 @@ def test_a_blocker_is_named_while_it_blocks(
     autocommit.exec_driver_sql("SET lock_timeout = '2s'")
     with (
         autocommit_on(engine) as control,
-        locks.watched(control, pid, 0.02) as seen,
+        closing(locks.Watcher(control, 0.02)) as watcher,
+        watcher.over(pid) as seen,
         pytest.raises(DBAPIError),
     ):
         altering(autocommit)()
@@ -180,7 +181,7 @@ def test_watching_ends_quietly_when_its_connection_is_cut(
     with autocommit_on(engine) as control:
         [(pid,)] = sql.rows(control, SQL("SELECT pg_backend_pid()"))
         connection.exec_driver_sql(f"SELECT pg_terminate_backend({pid}, 5000)")
-        with locks.watched(control, pid, 0.0) as seen:
+        with closing(locks.Watcher(control, 0.0)) as watcher, watcher.over(pid) as seen:
             pass
         assert seen == set()
 

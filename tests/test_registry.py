@@ -94,8 +94,8 @@ def test_a_policy_that_is_no_object_is_a_clear_error(connection: Connection) -> 
     run_sql(connection, EVENTS)
     put(connection, Name(None, "events"), POLICY)
     run_sql(connection, f"UPDATE {registry.TABLE} SET policy = '[]'")
-    with pytest.raises(ConfigurationError, match=r"^events: its policy in"):
-        registry.read(connection)
+    with pytest.raises(ConfigurationError, match=r"^public\.events: its policy in"):
+        catalog.read(connection)
 
 
 @pytest.mark.parametrize("policy", [{"kind": "range"}, POLICY | {"every": "hour"}])

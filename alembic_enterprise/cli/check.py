@@ -34,10 +34,10 @@ def check_command(
 ) -> None:
     """Look at every table with a policy and say what needs attention. Changes nothing.
 
-    Looks for: short headroom, missing periods, bounds that cross periods, rows in a default
-    partition, interrupted detaches, partitions never attached, owner, grants, row security,
-    replica identity and storage options that differ, invalid indexes, missing statistics, the
-    lock table, and minor releases with known bugs.
+    Looks for: policies that cannot be used, short headroom, missing periods, bounds that cross
+    periods, rows in a default partition, interrupted detaches, partitions never attached, owner,
+    grants, row security, replica identity and storage options that differ, invalid indexes, missing
+    statistics, the lock table, and minor releases with known bugs.
 
     \b
     Examples:

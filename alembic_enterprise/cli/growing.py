@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from alembic_enterprise.shards.growth import Job
-    from alembic_enterprise.shards.growth.report import Done, Report, Split
+    from alembic_enterprise.shards.growth.report import Behind, Done, Report, Split
+
+    Progress = Callable[[int, int], None]
+    Waiting = Callable[[Behind], None]
 
 MEGABYTE = 1024 * 1024
 
@@ -86,7 +89,8 @@ def grow_command(
     table. It needs free space for the copies of one shard, which it names.
 
     A run that was ended, by whatever, is carried on by the next with the same command; a second run
-    at the same time goes away. A table whose shards are partly split works as any other.
+    at the same time goes away. A table whose shards are partly split works as any other. To drop a
+    column meanwhile, or to change its type, which the server refuses, run it with --abort first.
 
     \b
     Examples:
@@ -107,7 +111,7 @@ def grow_command(
         raise click.UsageError("write --to COUNT, or --abort to remove what a run has left")
     if is_abort and dry_run:
         raise click.UsageError("--abort goes without --dry-run: it touches no row of the table")
-    with _progress() as progress:
+    with _progress() as (progress, waiting):
         job = Job(
             batch=batch,
             pause=pause,
@@ -115,6 +119,7 @@ def grow_command(
             dry_run=dry_run,
             patience=Patience(lock_timeout, attempts),
             progress=progress,
+            waiting=waiting,
         )
         report = target.connected(lambda connection: _run(connection, table, count, job))
     write(_text(report, dry_run=dry_run, is_abort=is_abort))
@@ -157,10 +162,10 @@ def _plan(report: "Report") -> str:
 
 
 @contextmanager
-def _progress() -> Generator[Callable[[int, int], None]]:
-    """A progress bar with the rate on a terminal, and nothing in a pipe or in CI."""
+def _progress() -> "Generator[tuple[Progress, Waiting]]":
+    """A progress bar with the rate on a terminal; in a pipe or in CI, what is waited for only."""
     if not sys.stderr.isatty() or os.environ.get("CI"):
-        yield lambda _done, _expected: None
+        yield lambda _done, _expected: None, _once_a_minute()
         return
     began = time.monotonic()
     with click.progressbar(
@@ -168,10 +173,32 @@ def _progress() -> Generator[Callable[[int, int], None]]:
     ) as bar:
 
         def show(done: int, expected: int) -> None:
+            bar.label = "rows"
             bar.length = max(expected, 1)
             bar.update(done - bar.pos, done / max(time.monotonic() - began, 0.001))
 
-        yield show
+        def wait(behind: "Behind") -> None:
+            bar.label = _waits(behind)
+            bar.render_progress()
+
+        yield show, wait
+
+
+def _once_a_minute() -> "Waiting":
+    """A function that says what is waited for, unless it has just done so."""
+    next_time = time.monotonic()
+
+    def wait(behind: "Behind") -> None:
+        nonlocal next_time
+        if time.monotonic() >= next_time:
+            next_time = time.monotonic() + 60
+            click.echo(_waits(behind), err=True)
+
+    return wait
+
+
+def _waits(behind: "Behind") -> str:
+    return f"waits for replica {printable(behind.replica)}, {in_bytes(behind.lag)} behind"
 
 
 def _rate(rows: float | None) -> str | None:

@@ -137,6 +137,8 @@ def _facts(known: Status) -> list[tuple[str, str]]:
 
 def _policy(known: Status) -> str:
     policy = known.table.policy
+    if known.table.unusable is not None:
+        return printable(known.table.unusable)
     if policy is None:
         return "none" if known.table.timed else ""
     kept = "all kept" if policy.retain is None else f"{policy.retain} kept, then {_expiry(policy)}"

@@ -35,12 +35,13 @@ def locate_command(
     The shard is computed, as an application would, and asked from the server; the row need not
     exist. When those two differ, or no shard takes the key, it is an error.
     """  # noqa: D301  # click wants the character \b
-    key = _key(values, nulls)
+    key = key_of(values, nulls)
     found = target.connected(lambda connection: _locate(connection, table, key))
     write(_text(found))
 
 
-def _key(values: tuple[str, ...], nulls: tuple[str, ...]) -> dict[str, str | None]:
+def key_of(values: tuple[str, ...], nulls: tuple[str, ...] = ()) -> dict[str, str | None]:
+    """A key by column, as COLUMN=VALUE and the columns that are NULL give it."""
     key: dict[str, str | None] = {}
     for value in values:
         column, equals, text = value.partition("=")

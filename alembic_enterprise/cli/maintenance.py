@@ -184,12 +184,17 @@ def _json(report: "Report", min_headroom: int | None) -> str:
 def _text(report: "Report") -> str:
     if report.other is not None:
         return f"Another run is at work: {printable(str(report.other))}"
-    if not report.tables:
+    if not report.tables and not report.problems:
         return "No table has a policy: declare RangePartitions and run `alembic upgrade head`."
     if report.statements is not None:
-        problems = [f"-- {printable(text)}" for item in report.tables for text in item.problems]
+        found = [*report.problems, *(text for item in report.tables for text in item.problems)]
+        problems = [f"-- {printable(text)}" for text in found]
         return "\n\n".join([*problems, *report.statements]) or "-- Nothing is due."
-    return "\n".join(line for table in report.tables for line in _table_lines(table))
+    mark = click.style("undone", fg="red")
+    unusable = [f"{mark}: {printable(text)}" for text in report.problems]
+    return "\n".join(
+        [*unusable, *(line for table in report.tables for line in _table_lines(table))]
+    )
 
 
 def _table_lines(table: "TableReport") -> list[str]:

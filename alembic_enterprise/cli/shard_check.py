@@ -28,7 +28,8 @@ def check_command(
 
     Looks for: keys that no shard takes, interrupted detaches, shards whose names tell another
     remainder, shards with more than 1.5 times their share of the rows, growth that was left
-    unfinished, tables made as shards and never attached, and rows in them that belong elsewhere.
+    unfinished, foreign keys it did not validate, copies it left of tables that are gone, tables
+    made as shards and never attached, and rows in them that belong elsewhere.
 
     \b
     Examples:
@@ -54,7 +55,8 @@ def check_command(
 
 
 def _findings(connection: "Connection", only: tuple[str, ...]) -> "list[Finding]":
-    from alembic_enterprise.shards.advise import advise  # noqa: PLC0415  # --help stays fast
-    from alembic_enterprise.shards.inspection import inspect  # noqa: PLC0415  # as above
+    from alembic_enterprise.shards.advise import advise, stray  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.shards.inspection import inspect, strays  # noqa: PLC0415  # as above
 
-    return [found for item in inspect(connection, only) for found in advise(item)]
+    found = [finding for item in inspect(connection, only) for finding in advise(item)]
+    return found if only else [*found, *map(stray, strays(connection))]

@@ -10,7 +10,7 @@ import alembic
 import psycopg
 import sqlalchemy
 from psycopg.sql import SQL, Literal
-from sqlalchemy import Connection, MetaData, Table
+from sqlalchemy import Connection, Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from alembic_enterprise import registry, sql
@@ -80,22 +80,14 @@ class Facts:
 def of_project(visit: Visit) -> Facts:
     """The facts of a project, from where its env.py would migrate; ends the transaction."""
     opts = visit.opts
-    metadata = _metadata(opts.get("target_metadata"))
     found = Environment(
         plugin_imported=PLUGIN in sys.modules,
         autogenerate_plugins=tuple(opts.get("autogenerate_plugins") or ()),
-        has_metadata=bool(metadata),
+        has_metadata=bool(visit.metadata),
         transaction_per_migration=bool(opts.get("transaction_per_migration")),
         in_transaction=visit.in_transaction,
     )
-    tables = [table for part in metadata for table in part.tables.values()]
-    return of_database(visit.connection, tables, found)
-
-
-def _metadata(given: Any) -> Sequence[MetaData]:
-    if given is None:
-        return ()
-    return (given,) if isinstance(given, MetaData) else tuple(given)
+    return of_database(visit.connection, visit.tables, found)
 
 
 def of_database(

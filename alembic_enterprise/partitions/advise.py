@@ -29,6 +29,13 @@ def advise(inspection: Inspection, min_headroom: int | None = None) -> list[Find
     return found
 
 
+def policy_unusable(inspection: Inspection) -> Iterator[Finding]:
+    """Nothing keeps the policy true: this release cannot use it, or somebody broke it by hand."""
+    table = inspection.table
+    if table.unusable is not None:
+        yield Finding("policy-unusable", "error", str(table.name), table.unusable)
+
+
 def headroom_short(inspection: Inspection, min_headroom: int | None) -> Iterator[Finding]:
     """The last partition ends soon: rows after it are refused, or fall into the default one."""
     table, policy = inspection.table, inspection.table.policy
@@ -240,6 +247,7 @@ def minor_release(inspection: Inspection) -> Iterator[Finding]:
 
 
 RULES: Sequence[Callable[[Inspection], Iterator[Finding]]] = (
+    policy_unusable,
     partitions_missing,
     bounds_misaligned,
     default_rows,

@@ -10,11 +10,12 @@ from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection, Table
 
 from alembic_enterprise import registry, sql
-from alembic_enterprise.errors import ConfigurationError, DeclarationError
+from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.partitions import coverage
 from alembic_enterprise.partitions.declaration import declarations_on, inner_key
 from alembic_enterprise.partitions.model import TIMES, Policy, declared_on
 from alembic_enterprise.partitions.periods import Range
+from alembic_enterprise.partitions.policies import policies_kept
 from alembic_enterprise.sql import Name
 
 STRATEGIES = {"r": "RANGE", "l": "LIST", "h": "HASH"}
@@ -44,6 +45,7 @@ class PartitionedTable:
         inner: how the model wants each partition to be partitioned itself; None when it does not
             say, and in what is live.
         parent: the table it is a partition of.
+        unusable: why its policy in the database cannot be used; then it has none.
     """
 
     name: Name
@@ -56,6 +58,7 @@ class PartitionedTable:
     oid: int = field(default=0, compare=False)
     inner: Key | None = None
     parent: "PartitionedTable | None" = field(default=None, compare=False)
+    unusable: str | None = field(default=None, compare=False)
 
     @property
     def root(self) -> "PartitionedTable | None":
@@ -93,6 +96,7 @@ class Partition:
         kind: "table", "partitioned table" or "foreign table".
         rows: estimate of the last ANALYZE or VACUUM; None when there was none and it is not empty.
         size: bytes, with indexes and TOAST; None when it was not asked for.
+        marked: whether a run was about to detach it, by its comment, as `steps.retire` writes it.
     """
 
     name: Name
@@ -103,6 +107,7 @@ class Partition:
     kind: str
     rows: int | None
     size: int | None
+    marked: bool = False
 
     @property
     def is_default(self) -> bool:
@@ -147,6 +152,10 @@ class Catalog:
         """The tables with a policy; in the place of one by hash, its shards by time."""
         roots = {table.root.oid for table in self.tables.values() if table.root is not None}
         return [table for table in self.tables.values() if table.policy and table.oid not in roots]
+
+    def unusable(self) -> list[PartitionedTable]:
+        """The tables whose policy cannot be used."""
+        return [table for table in self.tables.values() if table.unusable]
 
 
 _PARTITION_BY = re.compile(r"\s*(RANGE|LIST|HASH)\s*\((.*)\)\s*", re.IGNORECASE | re.DOTALL)
@@ -227,43 +236,41 @@ WHERE c.relpersistence <> 't'
 ORDER BY 2, 3""")
 
 
-def read(connection: Connection, *, bounds: bool = True) -> Catalog:
+def read(connection: Connection, *, bounds: bool = True, strict: bool = True) -> Catalog:
     """Every partitioned table of the database, with coverage and policy, in a few round trips.
 
     Without `bounds` nobody reads what the partitions cover, and `covered` is empty.
+
+    Raises `ConfigurationError` when a policy cannot be used, unless `strict` is false: then its
+    table has none and tells why.
     """
     with sql.canonical_output(connection):
         clock = SQL("SELECT {}, current_schema()").format(NOW)
         [(now, schema)] = sql.rows(connection, clock)
         rows = sql.rows(connection, _TABLES)
-        policies = _policies(connection, {row[0]: Name(*row[1:3]) for row in rows})
+        kept = policies_kept(connection) if rows else {}
+        policies = {oid: policy for oid, policy in kept.items() if isinstance(policy, Policy)}
         policies |= _of_shards(rows, policies)
         timed = [row for row in rows if row[3] == "r" and row[5] in TIMES and bounds]
         covered = coverage.covered(connection, timed, policies)
     found = {row[0]: _table(row, policies.get(row[0]), covered.get(row[0], ())) for row in rows}
-    tables = [replace(found[row[0]], parent=found.get(row[8])) for row in rows]
+    unusable = {oid: text for oid, text in kept.items() if isinstance(text, str)}
+    tables = [
+        replace(found[row[0]], parent=found.get(row[8]), unusable=unusable.get(row[0]))
+        for row in rows
+    ]
     visible = {
         table.name.name: table.name for table, row in zip(tables, rows, strict=True) if row[7]
     }
-    return Catalog(now, schema or "public", {table.name: table for table in tables}, visible)
+    catalog = Catalog(now, schema or "public", {table.name: table for table in tables}, visible)
+    if strict and (lines := told(catalog.unusable())):
+        raise ConfigurationError("\n".join(lines))
+    return catalog
 
 
-def _policies(connection: Connection, names: Mapping[int, Name]) -> dict[int, Policy]:
-    return {
-        oid: _policy(names[oid], policy)
-        for oid, policy in (registry.read(connection) if names else {}).items()
-        if oid in names and policy.get("kind") == "range"
-    }
-
-
-def _policy(name: Name, policy: Mapping[str, Any]) -> Policy:
-    try:
-        return Policy.from_json(policy)
-    except (DeclarationError, TypeError) as error:  # of a newer release, or written by hand
-        raise ConfigurationError(
-            f"{name}: its policy in {registry.TABLE} cannot be used: {error}. Upgrade "
-            "alembic-enterprise here, or set the policy again with op.set_partition_policy"
-        ) from error
+def told(unusable: Iterable[PartitionedTable]) -> list[str]:
+    """Why the policies of some tables cannot be used, a line each."""
+    return [f"{table.name}: {table.unusable}" for table in unusable]
 
 
 def _of_shards(
@@ -296,6 +303,8 @@ KINDS = {"r": "table", "p": "partitioned table", "f": "foreign table"}
 _PARTITIONS = SQL("""
 SELECT i.inhparent, n.nspname, c.relname, pg_get_expr(c.relpartbound, 0),
        starts_with(coalesce(d.description, ''), {ownership}),
+       starts_with(coalesce(d.description, ''), {ownership})
+       AND d.description ~ '; retired \\S+ from \\d+ to (keep|drop)$',
        i.inhdetachpending, c.relkind::text, measured.*
 FROM pg_catalog.pg_inherits AS i
 JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
@@ -347,11 +356,12 @@ def partitions(
 
 
 def _partition(table: PartitionedTable, schema: str, name: str, bound: str, *row: Any) -> Partition:
-    owned, pending, kind, rows, size = row
+    owned, marked, pending, kind, rows, size = row
     match = _BOUND.fullmatch(bound) if table.timed else None
     ends = () if match is None else match.groups()
     held = Range(*(coverage.bound(text, naive=table.naive) for text in ends)) if match else None
-    return Partition(Name(schema, name), held, bound, owned, pending, KINDS[kind], rows, size)
+    figures = (KINDS[kind], rows, size)
+    return Partition(Name(schema, name), held, bound, owned, pending, *figures, marked)
 
 
 def _by_bound(partition: Partition) -> tuple[bool, bool, str, str]:

@@ -12,7 +12,7 @@ from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.due import covered
 from alembic_enterprise.partitions.status import COUNTED
-from alembic_enterprise.partitions.surroundings import read_policies, with_policy
+from alembic_enterprise.partitions.surroundings import read_policies, unusable, with_policy
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import Name
 
@@ -78,13 +78,9 @@ def inspect(
     Raises `ConfigurationError` for a name that no table with a policy has, and when the role may
     read no policy.
     """
-    guard = SQL(
-        "SELECT set_config('transaction_read_only', 'on', true),"
-        " set_config('lock_timeout', '5s', true)"
-    )
-    sql.rows(connection, guard)
+    sql.read_only(connection)
     live = read_policies(connection)
-    tables = with_policy(live, only)
+    tables = [*with_policy(live, only), *unusable(live, only)]
     partitions = catalog.partitions(connection, tables)
     attributes = _attributes(connection, tables)
     counts, invalid = _indexes(connection, tables)

@@ -38,12 +38,8 @@ def select(
     Raises:
         ConfigurationError: no partitioned table has such a name.
     """
-    guard = SQL(
-        "SELECT set_config('transaction_read_only', 'on', true),"
-        " set_config('lock_timeout', '5s', true)"
-    )
-    sql.rows(connection, guard)
-    live = catalog.read(connection)
+    sql.read_only(connection)
+    live = catalog.read(connection, strict=False)
     nested = {oid for (oid,) in sql.rows(connection, _NESTED)}
     tables = chosen(list(live.tables.values()), nested, names, schema)
     partitions = catalog.partitions(connection, tables, sizes=True)

@@ -19,21 +19,19 @@ from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepE
 from alembic_enterprise.locks import Blocker
 from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.partitions import due, status, steps, surroundings
-from alembic_enterprise.partitions.catalog import NOW, Partition, PartitionedTable, counted
+from alembic_enterprise.partitions.catalog import NOW, Partition, PartitionedTable, counted, told
 from alembic_enterprise.partitions.due import Due
 from alembic_enterprise.partitions.report import Report, TableReport
-from alembic_enterprise.partitions.steps import Step
+from alembic_enterprise.partitions.steps import Step, Ties
 from alembic_enterprise.partitions.surroundings import look, look_again
-from alembic_enterprise.partitions.worker import Job, Worker, configured, connect, said
+from alembic_enterprise.partitions.worker import Job, Worker, configured
+from alembic_enterprise.sessions import connect, require_server, said
 from alembic_enterprise.sql import Name
 
 __all__ = ["LOCK", "Job", "maintain"]
 
 LOCK = "alembic_enterprise.partitions.maintain"
 """Name of the advisory lock that two runs on one database compete for."""
-
-OLDEST = 140000
-"""Oldest server this runs on: multiranges and DETACH CONCURRENTLY came with 14."""
 
 UNPLAIN = ("42P07", "42710", "42P17")
 """SQLSTATEs of a partition whose name is taken, by a table or a type, or whose range is in part."""
@@ -54,7 +52,9 @@ def maintain(bind: Engine | Connection, job: Job | None = None) -> Report:
     with ExitStack() as stack:
         control = stack.enter_context(connect(bind.engine))
         configured(control, 0, 0)
-        version, now = _require(control, job)
+        version = require_server(control, writes=not job.dry_run)
+        [(now,)] = sql.rows(control, SQL("SELECT {}").format(NOW))
+        now = job.now or now
         other = _lock(stack, control)
         if other is not None:
             return Report(now, [], other)
@@ -70,29 +70,6 @@ def _lock(stack: ExitStack, control: Connection) -> Blocker | None:
         if other is not None:  # else it has just ended
             return other
     return None
-
-
-_STATE = SQL(
-    "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(),"
-    " current_setting('transaction_read_only')::bool, {now}"
-)
-
-
-def _require(connection: Connection, job: Job) -> tuple[int, datetime]:
-    """The server's version, as `server_version_num`, and the moment to work for."""
-    [(version, replica, read_only, now)] = sql.rows(connection, _STATE.format(now=NOW))
-    if version < OLDEST:
-        raise ConfigurationError(
-            f"the server is PostgreSQL {version // 10000}, and 14 is needed: upgrade the server"
-        )
-    if replica:
-        raise ConfigurationError("the server is a read-only replica: give the URL of the primary")
-    if read_only and not job.dry_run:
-        raise ConfigurationError(
-            "transactions are read-only here: connect as a role, or to a database, without "
-            "default_transaction_read_only"
-        )
-    return int(version), job.now or now
 
 
 class _Run:
@@ -141,7 +118,8 @@ class _Run:
             for report in fit:
                 report.problems.append(f"the run ended before its end: {_told(error)}")
         statements = self.worker.statements if self.job.dry_run else None
-        return Report(self.now, list(self.reports.values()), statements=statements)
+        problems = told(self.seen.unusable)
+        return Report(self.now, list(self.reports.values()), None, statements, problems)
 
     def _fit(self) -> list[TableReport]:
         """The tables that can be worked on. Raises `ConfigurationError` when none of them can."""
@@ -218,17 +196,27 @@ class _Run:
 
     def _repair(self, report: TableReport) -> None:
         """Finish what was begun: by a run that was killed, or by a step that failed."""
-        table, policy = report.table, report.policy
-        for partition in self.seen.of(table):
-            if partition.pending:
-                self.worker.run(steps.finalize(table, partition), report)
-        default = self.seen.default(table)
+        default = self.seen.default(report.table)
         if default is not None and default.name in self.seen.guards:
             self.worker.run(steps.unguard(default.name), report)
-        for found in self.seen.retired_of(table):
-            if found.name.schema == table.name.schema:
-                for step in steps.settle(found.name, policy, found.keys, found.inside):
-                    self.worker.run(step, report)
+        for step in (*self._finishing(report), *self._settling(report)):
+            self.worker.run(step, report)
+
+    def _finishing(self, report: TableReport) -> Iterator[Step]:
+        """What is left to do with partitions that were about to be detached."""
+        table, policy, partitions = report.table, report.policy, self.seen.of(report.table)
+        expired = due.expired(table, partitions, policy, self.now)
+        for partition in partitions:
+            if partition.pending:
+                yield steps.finalize(table, partition)
+            elif partition.marked and partition not in expired:
+                yield from steps.unmark(table, partition, tell=table.oid in self.seen.heard)
+
+    def _settling(self, report: TableReport) -> Iterator[Step]:
+        """What is left to do with tables that are detached."""
+        for found in self.seen.retired_of(report.table):
+            if found.name.schema == report.table.name.schema:
+                yield from steps.settle(found.name, report.policy, found.ties)
 
     def _create(self, report: TableReport) -> None:
         wanted = self._due(report)
@@ -316,15 +304,18 @@ class _Run:
         if refusal is not None:
             report.problems.append(refusal)
             return
-        keys = self._keys_of(report.table, partition)
-        inside = self._inside(partition)
-        for step in steps.retire(report.table, partition, report.policy, self.now, keys, inside):
+        ties = Ties(
+            self._keys_of(report.table, partition),
+            self._inside(partition),
+            report.table.oid in self.seen.heard,
+        )
+        for step in steps.retire(report.table, partition, report.policy, self.now, ties):
             self.worker.run(step, report)
 
-    def _inside(self, partition: Partition) -> list[Name]:
+    def _inside(self, partition: Partition) -> tuple[Name, ...]:
         """The partitions of a partition that is partitioned itself."""
         if partition.kind != "partitioned table":
-            return []
+            return ()
         return surroundings.inside(self.worker.connection, partition.name)
 
     def _referred(self, table: PartitionedTable, partition: Partition) -> str | None:
@@ -338,11 +329,11 @@ class _Run:
                 )
         return None
 
-    def _keys_of(self, table: PartitionedTable, partition: Partition) -> list[str]:
+    def _keys_of(self, table: PartitionedTable, partition: Partition) -> tuple[str, ...]:
         """The foreign keys of a partition to tables that retire partitions, too."""
         referred = self.seen.referred(table)
         if not referred:
-            return []
+            return ()
         return surroundings.keys_of(self.worker.connection, partition.name, referred)
 
     def _drop(self, report: TableReport) -> None:

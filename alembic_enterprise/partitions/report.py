@@ -68,12 +68,14 @@ class Report:
     Attributes:
         other: the session that holds the lock, when another run is at work.
         statements: those of a dry run; None when it was none.
+        problems: of tables that are not among `tables`, because their policy cannot be used.
     """
 
     now: datetime
     tables: list[TableReport]
     other: Blocker | None = None
     statements: list[str] | None = None
+    problems: list[str] = field(default_factory=list[str])
 
     def exit_code(self, min_headroom: int | None) -> int:
         """What the job's process ends with: `EXIT_CODES` tells the meaning.
@@ -87,7 +89,7 @@ class Report:
     @property
     def undone(self) -> bool:
         """Whether some table was left undone."""
-        return any(table.problems for table in self.tables)
+        return bool(self.problems) or any(table.problems for table in self.tables)
 
 
 def document(report: Report, min_headroom: int | None) -> dict[str, Any]:
@@ -98,6 +100,7 @@ def document(report: Report, min_headroom: int | None) -> dict[str, Any]:
         "exit_code": report.exit_code(min_headroom),
         "dry_run": report.statements is not None,
         "other_run": None if report.other is None else str(report.other),
+        "problems": report.problems,
         "tables": [_table(table) for table in report.tables],
         "statements": report.statements or [],
     }

@@ -259,6 +259,7 @@ def _table(known: Status) -> dict[str, Any]:
         "key": list(table.key.columns) if table.key else [],
         "timed": table.timed,
         "policy": _policy(table.policy),
+        "policy_error": table.unusable,
         "covered": _ranges(table.covered) if table.timed else None,
         "gaps": _ranges(known.gaps) if table.timed else None,
         "missing": _ranges(known.missing) if table.timed else None,

@@ -14,7 +14,11 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.due import bounds
 from alembic_enterprise.partitions.model import Policy
-from alembic_enterprise.partitions.operations import CreateRangePartitions, DetachPartition
+from alembic_enterprise.partitions.operations import (
+    CreateRangePartitions,
+    DetachPartition,
+    triggers,
+)
 from alembic_enterprise.partitions.periods import suffix
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import Name, do_block
@@ -26,6 +30,8 @@ Kind = Word[
     "create",
     "unguard",
     "mark",
+    "unmark",
+    "tell",
     "detach",
     "release",
     "archive",
@@ -57,6 +63,21 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Ties:
+    """What ties a partition to other relations.
+
+    Attributes:
+        keys: its foreign keys to tables with a policy.
+        inside: its own partitions, when it is partitioned itself.
+        triggers: whether it has triggers that stand on each partition of its table.
+    """
+
+    keys: tuple[str, ...] = ()
+    inside: tuple[Name, ...] = ()
+    triggers: bool = False
+
+
+@dataclass(frozen=True)
 class Retired:
     """A partition that a run detached, found by its comment.
 
@@ -65,8 +86,6 @@ class Retired:
         oid: the oid of that table: another one may have taken the name since.
         since: when it was retired, aware.
         to_drop: whether the policy said so at that time.
-        keys: its foreign keys to tables with a policy.
-        inside: its own partitions, when it is partitioned itself.
     """
 
     name: Name
@@ -74,8 +93,7 @@ class Retired:
     oid: int
     since: datetime
     to_drop: bool
-    keys: tuple[str, ...] = ()
-    inside: tuple[Name, ...] = ()
+    ties: Ties
 
     def belonged_to(self, table: PartitionedTable) -> bool:
         """Whether it was a partition of the table."""
@@ -87,16 +105,14 @@ _RETIRED = re.compile(
 )
 
 
-def retired(
-    name: Name, comment: str, keys: Sequence[str], inside: Sequence[Name] = ()
-) -> Retired | None:
+def retired(name: Name, comment: str, ties: Ties) -> Retired | None:
     """Read the comment of a table that is no partition any more."""
     match = _RETIRED.fullmatch(comment)
     if match is None:
         return None
     table, since, oid, purpose = match.groups()
     moment = datetime.fromisoformat(since)
-    return Retired(name, table, int(oid), moment, purpose == "drop", tuple(keys), tuple(inside))
+    return Retired(name, table, int(oid), moment, purpose == "drop", ties)
 
 
 def finalize(table: PartitionedTable, partition: Partition) -> Step:
@@ -105,6 +121,21 @@ def finalize(table: PartitionedTable, partition: Partition) -> Step:
     return Step(
         "finalize", str(partition.name), statement.format(table.name.sql, partition.name.sql)
     )
+
+
+def unmark(table: PartitionedTable, partition: Partition, *, tell: bool) -> Iterator[Step]:
+    """Let a partition be like any other again: it was to be detached, and is to stay."""
+    if tell:
+        yield Step("tell", str(partition.name), triggers.telling(partition.name, "attach"))
+    yield Step("unmark", str(partition.name), _comment(partition.name, _made_for(table)))
+
+
+def _made_for(table: PartitionedTable) -> str:
+    return f"{OWNERSHIP}partition of {table.name}"
+
+
+def _comment(name: Name, text: str) -> Composable:
+    return SQL("COMMENT ON TABLE {} IS {}").format(name.sql, Literal(text))
 
 
 def period(start: date, stop: date) -> str:
@@ -135,7 +166,7 @@ def create_plainly(table: PartitionedTable, policy: Policy, start: date, stop: d
         _PLAINLY,
         table=table.name.sql,
         partition=partition.sql,
-        comment=Literal(f"{OWNERSHIP}partition of {table.name}"),
+        comment=Literal(_made_for(table)),
         lower=Literal(lower.isoformat(" ")),
         upper=Literal(upper.isoformat(" ")),
     )
@@ -192,20 +223,18 @@ def retire(
     partition: Partition,
     policy: Policy,
     now: datetime,
-    keys: Sequence[str],
-    inside: Sequence[Name] = (),
+    ties: Ties,
 ) -> Iterator[Step]:
     """Detach a partition, and do with it what the policy says.
 
     It is marked first: killed in between, the next run still knows what it was about to do.
-    `keys` are its foreign keys to tables with a policy, `inside` its own partitions.
     """
     purpose = "drop" if policy.on_expire == "drop" else "keep"
     comment = (
         f"{OWNERSHIP}partition of {table.name.text}; "
         f"retired {now.astimezone(UTC).isoformat()} from {table.oid} to {purpose}"
     )
-    mark = SQL("COMMENT ON TABLE {} IS {}").format(partition.name.sql, Literal(comment))
+    mark = _comment(partition.name, comment)
     detach = DetachPartition(
         table.name.name,
         partition.name.name,
@@ -213,23 +242,24 @@ def retire(
         partition_schema=partition.name.schema,
         concurrently=not table.has_default,
     )
-    (statement,) = detach.statements()
     # Both take SHARE UPDATE EXCLUSIVE on the partition: waiting for it stops no reader or writer.
     yield Step("mark", str(partition.name), mark, detach.concurrently)
-    yield Step("detach", str(partition.name), statement, detach.concurrently)
-    yield from settle(partition.name, policy, keys, inside)
+    if ties.triggers:
+        yield Step("tell", str(partition.name), triggers.telling(partition.name, "detach"))
+    yield Step("detach", str(partition.name), detach.alteration(), detach.concurrently)
+    yield from settle(partition.name, policy, ties)
 
 
-def settle(
-    name: Name, policy: Policy, keys: Sequence[str], inside: Sequence[Name]
-) -> Iterator[Step]:
-    """What follows the detach: the partition refers to no table of policies, and is archived.
+def settle(name: Name, policy: Policy, ties: Ties) -> Iterator[Step]:
+    """What follows the detach: the partition is tied to nothing any more, and is archived.
 
     It moves after its own partitions: as long as it stays, the next run knows what is left to do.
     """
-    if keys:
-        yield release(name, keys)
-    for item in (*inside, name):
+    if ties.triggers:
+        yield Step("release", str(name), triggers.forgetting(name))
+    if ties.keys:
+        yield release(name, ties.keys)
+    for item in (*ties.inside, name):
         if policy.archive is not None and item.schema != policy.archive:
             yield archive(item, policy.archive)
 

@@ -15,8 +15,9 @@ from alembic_enterprise.partitions.catalog import Catalog, Partition, Partitione
 from alembic_enterprise.partitions.declaration import NAME_BYTES
 from alembic_enterprise.partitions.due import covered
 from alembic_enterprise.partitions.model import Policy
+from alembic_enterprise.partitions.operations.triggers import ON_EACH_PARTITION
 from alembic_enterprise.partitions.periods import SUFFIX_BYTES
-from alembic_enterprise.partitions.steps import GUARD, Retired, retired
+from alembic_enterprise.partitions.steps import GUARD, Retired, Ties, retired
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import Name
 
@@ -27,19 +28,23 @@ class View:
 
     Attributes:
         now: the server's clock (aware).
+        unusable: those whose policy cannot be used.
         retaining: all tables of whose partitions some will be retired.
         guards: the default partitions that still carry the guard of a run that was killed.
         schemas: those in which the role may create.
         owners: of the tables that the role does not own, by oid: the owner, and the role.
         plain: the oids of tables of whose attributes LIKE leaves none behind.
+        heard: the oids of tables with triggers that stand on each partition.
     """
 
     now: datetime
     tables: Sequence[PartitionedTable]
+    unusable: Sequence[PartitionedTable]
     retaining: Sequence[PartitionedTable]
     schemas: Collection[str]
     owners: Mapping[int, tuple[str, str]]
     plain: Collection[int]
+    heard: Collection[int]
     partitions: Mapping[Name, Sequence[Partition]]
     foreign_keys: Mapping[Name, Sequence["ForeignKey"]]
     retired: Sequence[Retired]
@@ -92,10 +97,12 @@ def look(connection: Connection, names: Collection[str] = ()) -> View:
     steady = View(
         now=live.now,
         tables=tables,
+        unusable=unusable(live, names),
         retaining=retaining,
         schemas=open_schemas(connection),
         owners=foreign_owners(connection, tables),
         plain=plain_tables(connection, tables),
+        heard=heard_tables(connection, tables),
         partitions={},
         foreign_keys={},
         retired=(),
@@ -132,7 +139,7 @@ def read_policies(connection: Connection) -> Catalog:
 
     Raises `ConfigurationError` where no policy can be read, and there are some.
     """
-    live = catalog.read(connection, bounds=False)
+    live = catalog.read(connection, bounds=False, strict=False)
     if not with_policy(live) and (closed := registry.unreadable(connection)):
         raise ConfigurationError(
             f"no right to read the policies in {', '.join(closed)}: connect as the owner of the "
@@ -149,13 +156,18 @@ def with_policy(live: Catalog, names: Collection[str] = ()) -> list[PartitionedT
     Raises `ConfigurationError` for a name that no table with a policy has.
     """
     tables = live.kept()
-    known = {name for table in tables for name in table.called}
+    known = {name for table in (*tables, *live.unusable()) for name in table.called}
     if unknown := sorted(set(names) - known):
         there = ", ".join(str(table.name) for table in tables[:10]) or "none"
         raise ConfigurationError(
             f"no table with a policy is called {', '.join(unknown)}: there are {there}"
         )
     return [table for table in tables if not names or table.called & set(names)]
+
+
+def unusable(live: Catalog, names: Collection[str] = ()) -> list[PartitionedTable]:
+    """The tables whose policy cannot be used, or those named."""
+    return [table for table in live.unusable() if not names or table.called & set(names)]
 
 
 @dataclass(frozen=True)
@@ -228,11 +240,11 @@ ORDER BY 1""")
 
 def keys_of(
     connection: Connection, partition: Name, tables: Iterable[PartitionedTable]
-) -> list[str]:
+) -> tuple[str, ...]:
     """The names of a partition's own foreign keys to some tables."""
     relation = SQL("{}::regclass").format(partition.regclass)
     query = _KEYS.format(relation=relation, parents=_lineages(tables))
-    return [name for (name,) in sql.rows(connection, query)]
+    return tuple(name for (name,) in sql.rows(connection, query))
 
 
 _INSIDE = SQL("""
@@ -242,14 +254,32 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE i.inhparent = {relation} ORDER BY c.oid::bigint""")
 
 
-def inside(connection: Connection, table: Name) -> list[Name]:
+def inside(connection: Connection, table: Name) -> tuple[Name, ...]:
     """The partitions of a partitioned table, by their names alone."""
     relation = SQL("{}::regclass").format(table.regclass)
-    return [Name(*pair) for (pair,) in sql.rows(connection, _INSIDE.format(relation=relation))]
+    return _names(pair for (pair,) in sql.rows(connection, _INSIDE.format(relation=relation)))
+
+
+def _names(pairs: Iterable[Sequence[str]]) -> tuple[Name, ...]:
+    return tuple(Name(*pair) for pair in pairs)
+
+
+_HEARD = SQL("""
+SELECT t.tgrelid FROM pg_catalog.pg_trigger AS t
+WHERE obj_description(t.oid, 'pg_trigger') = {comment}""")
+
+
+def heard_tables(connection: Connection, tables: Iterable[PartitionedTable]) -> set[int]:
+    """The oids of tables with triggers that stand on each partition."""
+    query = SQL("{} AND t.tgrelid = ANY ({}::oid[])").format(
+        _HEARD.format(comment=Literal(ON_EACH_PARTITION)), _oids(tables)
+    )
+    return {oid for (oid,) in sql.rows(connection, query)}
 
 
 _RETIRED = SQL("""
-SELECT n.nspname, outside.relname, d.description, ARRAY({keys}), ARRAY({inside})
+SELECT n.nspname, outside.relname, d.description, ARRAY({keys}), ARRAY({inside}),
+       outside.oid IN ({heard})
 FROM pg_catalog.pg_description AS d
 JOIN pg_catalog.pg_class AS outside ON outside.oid = d.objoid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = outside.relnamespace
@@ -263,10 +293,11 @@ def retired_partitions(connection: Connection, tables: Iterable[PartitionedTable
     """The tables that an earlier run detached and marked, with their foreign keys to `tables`."""
     keys = _KEYS.format(relation=SQL("outside.oid"), parents=_lineages(tables))
     inside = _INSIDE.format(relation=SQL("outside.oid"))
-    query = _RETIRED.format(ownership=Literal(OWNERSHIP), keys=keys, inside=inside)
+    heard = _HEARD.format(comment=Literal(ON_EACH_PARTITION))
+    query = _RETIRED.format(ownership=Literal(OWNERSHIP), keys=keys, inside=inside, heard=heard)
     found = (
-        retired(Name(schema, name), comment, keys, [Name(*pair) for pair in pairs])
-        for schema, name, comment, keys, pairs in sql.rows(connection, query)
+        retired(Name(schema, name), comment, Ties(tuple(keys), _names(pairs), triggers))
+        for schema, name, comment, keys, pairs, triggers in sql.rows(connection, query)
     )
     return [item for item in found if item is not None]
 
@@ -312,6 +343,8 @@ WHERE c.oid = ANY ({parents}::oid[])
   AND octet_length(c.relname) <= {longest}
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute
                   WHERE attrelid = c.oid AND attacl IS NOT NULL)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger
+                  WHERE tgrelid = c.oid AND NOT tgisinternal AND tgtype & 1 = 0)
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_default_acl
                   WHERE defaclrole = c.relowner AND defaclobjtype = 'r'
                     AND defaclnamespace IN (0, c.relnamespace))
@@ -324,7 +357,7 @@ def plain_tables(connection: Connection, tables: Iterable[PartitionedTable]) -> 
     """The oids of tables for whose partitions LIKE does all, and a name is not too long.
 
     LIKE leaves behind owner, grants, row security, replica identity, persistence, access method,
-    tablespace and storage parameters (PostgreSQL docs, "CREATE TABLE").
+    tablespace, storage parameters (PostgreSQL docs, "CREATE TABLE") and statement triggers.
     """
     whole = [table for table in tables if table.policy and table.policy.partition_by is None]
     longest = Literal(NAME_BYTES - max(SUFFIX_BYTES.values()))

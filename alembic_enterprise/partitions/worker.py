@@ -6,14 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from psycopg.sql import SQL, Composable, Literal
+from psycopg.sql import Composable
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from alembic_enterprise import locks, sql
-from alembic_enterprise.errors import LockedError, StepError
-from alembic_enterprise.locks import Blocker, Patience
-from alembic_enterprise.operation import REFUSED, message, sqlstate
+from alembic_enterprise import locks, sessions, sql
+from alembic_enterprise.locks import Patience
 from alembic_enterprise.partitions.report import TableReport
 from alembic_enterprise.partitions.steps import Step
 
@@ -45,30 +43,14 @@ class Job:
     progress: Callable[[int, int], None] = lambda _done, _expected: None
 
 
-def connect(engine: Engine) -> Connection:
-    """A connection in AUTOCOMMIT that never goes back to the pool: its session has settings."""
-    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    connection.detach()
-    return connection
-
-
 def configured(connection: Connection, lock_timeout: float, statement_timeout: float) -> int:
-    """Set the session's timeouts, in milliseconds, 0 for none; returns the pid of its backend.
-
-    What a role or a database sets for the application's statements would cut long ones here.
-    """
-    values = {
-        "application_name": APPLICATION,
-        "idle_session_timeout": "0",
-        "lock_timeout": f"{lock_timeout:.0f}",
-        "statement_timeout": f"{statement_timeout:.0f}",
-    }
-    settings = SQL(", ").join(
-        SQL("set_config({}, {}, false)").format(Literal(name), Literal(value))
-        for name, value in values.items()
+    """Set the session's timeouts, in milliseconds, 0 for none; returns the pid of its backend."""
+    return sessions.configured(
+        connection,
+        APPLICATION,
+        lock_timeout=f"{lock_timeout:.0f}",
+        statement_timeout=f"{statement_timeout:.0f}",
     )
-    [(pid, *_)] = sql.rows(connection, SQL("SELECT pg_backend_pid(), {}").format(settings))
-    return int(pid)
 
 
 class Worker:
@@ -115,7 +97,7 @@ class Worker:
         if self._connection is None or self._connection.invalidated:
             self._disconnect()
             try:
-                self._connection = connect(self._engine)
+                self._connection = sessions.connect(self._engine)
                 self._timeouts = (self._job.patience.lock_timeout, 0)
                 self._pid = configured(self._connection, *self._timeouts)
             except DBAPIError as error:
@@ -149,20 +131,9 @@ class Worker:
         self.tried += step.kind != "analyze"
         run = self._concurrently if step.concurrently else self._patiently
         connection = self._connect()
-        blockers: set[Blocker] = set()
-        try:
-            with self._watcher.over(self._pid) as blockers:
-                run(connection, step.statement, report)
-        except LockedError as error:
-            who = "; ".join(map(str, sorted(blockers, key=lambda item: item.pid)))
-            raise LockedError(
-                f"{step.kind} {step.subject}: {error}, held by {who or 'somebody'}. "
-                "Run again, or raise --lock-timeout"
-            ) from error
-        except DBAPIError as error:
-            raise StepError(f"{step.kind} {step.subject}: {said(error)}") from error
-        finally:
-            report.blockers |= blockers
+        told = f"{step.kind} {step.subject}"
+        with sessions.watched(told, self._watcher, self._pid, report.blockers):
+            run(connection, step.statement, report)
 
     def _patiently(
         self, connection: Connection, statement: Composable, report: TableReport
@@ -192,12 +163,3 @@ class Worker:
         if self._timeouts != timeouts:
             configured(connection, *timeouts)
             self._timeouts = timeouts
-
-
-def said(error: DBAPIError) -> str:
-    """What the server, or the driver, said of an error, with the next step."""
-    state = sqlstate(error)
-    if state == REFUSED:
-        return message(error)
-    code = "" if state is None else f" (SQLSTATE {state})"
-    return f"{message(error).strip().splitlines()[0]}{code}. The next run tries again"

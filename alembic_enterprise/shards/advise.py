@@ -7,8 +7,9 @@ from typing import Any
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.shards.inspection import LOOKED_AT, Inspection, Orphan, number
+from alembic_enterprise.shards.leftovers import Copy
 from alembic_enterprise.shards.model import SUFFIX
-from alembic_enterprise.shards.operations import CreateHashShards
+from alembic_enterprise.shards.operations import CreateHashShards, GrowHashShards
 from alembic_enterprise.shards.status import SKEW, Standing
 from alembic_enterprise.sql import Name
 
@@ -112,7 +113,6 @@ def _skewed(table: Name, item: Standing, rows: int) -> Finding:
 def growth_unfinished(inspection: Inspection) -> Iterator[Finding]:
     """Shards are being split, or some are split and others not."""
     known, table = inspection.status, inspection.status.table
-    grow = f"`alembic-enterprise shards grow {quote(str(table.name))} --to"
     if inspection.copies:
         count = max(held.modulus for held in inspection.copies)
         yield Finding(
@@ -120,7 +120,7 @@ def growth_unfinished(inspection: Inspection) -> Iterator[Finding]:
             "warning",
             str(table.name),
             f"{len(inspection.copies)} copies of shards stand beside it, and every write is "
-            f"repeated in them: let {grow} {count}` run to its end",
+            f"repeated in them: let `{_growth(table.name, count)}` run to its end",
             {"moduli": table.moduli, "copies": [held._asdict() for held in inspection.copies]},
         )
     elif known.growing:
@@ -129,8 +129,27 @@ def growth_unfinished(inspection: Inspection) -> Iterator[Finding]:
             "note",
             str(table.name),
             f"its shards are of modulus {' and '.join(map(str, table.moduli))}: go on with "
-            f"{grow} {table.count}`, unless only those were meant to be split",
+            f"`{_growth(table.name, table.count)}`, unless only those were meant to be split",
             {"moduli": table.moduli, "copies": []},
+        )
+
+
+def _growth(table: Name, count: int) -> str:
+    return GrowHashShards(table.name, count, table.schema).command
+
+
+def foreign_key_unvalidated(inspection: Inspection) -> Iterator[Finding]:
+    """Growth was ended before it validated a foreign key that it had put back."""
+    table = inspection.status.table
+    for key in inspection.pending:
+        yield Finding(
+            "foreign-key-unvalidated",
+            "warning",
+            str(table.name),
+            f"the foreign key {key.name} of {key.table} was put back when a shard was replaced, "
+            "and its older rows were not validated since: run "
+            f"`{_growth(table.name, table.count)}`",
+            {"constraint": key.name, "table": str(key.table)},
         )
 
 
@@ -169,6 +188,18 @@ def rows_misplaced(inspection: Inspection) -> Iterator[Finding]:
             )
 
 
+def stray(copy: Copy) -> Finding:
+    """A copy of a shard is left, and its table is gone."""
+    return Finding(
+        "copy-without-table",
+        "warning",
+        str(copy.name),
+        "growth has left this copy of a shard, and the table of that is gone: "
+        f"DROP TABLE {copy.name.text}",
+        copy.held._asdict(),
+    )
+
+
 def _counted(rows: int) -> str:
     return f"{rows:,} or more" if rows >= LOOKED_AT else f"{rows:,}"
 
@@ -179,6 +210,7 @@ RULES: Sequence[Callable[[Inspection], Iterator[Finding]]] = (
     shard_misnamed,
     skewed,
     growth_unfinished,
+    foreign_key_unvalidated,
     orphan,
     rows_misplaced,
 )

@@ -6,7 +6,7 @@ declares the count that the table grows towards or still the one it comes from. 
 a table of which one shard was split by hand. `unfinished` tells of it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from alembic_enterprise.errors import MismatchError
 from alembic_enterprise.operation import Operation
@@ -125,23 +125,32 @@ def inside(
     declared: Mapping[Name, int],
     live: Mapping[Name, ShardedTable],
     resolve: Callable[[Name], Name],
-) -> list[Operation]:
-    """Operations that make the shards which partitions by time lack.
+) -> list[str]:
+    """What to know of the declared tables whose partitions by time lack shards.
 
-    Another number of shards than the declared one stays: it goes for new partitions only.
+    No operation is proposed: it would name a partition, which retention drops some day, and the
+    script is still there. Another number of shards than the declared one is none to remark on: it
+    goes for new partitions only.
 
     Args:
         declared: the tables whose partitions are sharded, with the number of shards.
         live: the sharded tables of the database, partitions among them, by their full names.
         resolve: fills in the schema of a declared name.
     """
-    counts = {resolve(name): count for name, count in declared.items()}
-    return [
-        CreateHashShards(table.name.name, table.count or count, missing, table.name.schema)
-        for table in live.values()
-        if table.parent is not None and (count := counts.get(table.parent)) is not None
-        if (missing := _missing(table, count))
-    ]
+    found: list[str] = []
+    for name, count in declared.items():
+        lacking = [
+            table.name
+            for table in live.values()
+            if table.parent == resolve(name) and _missing(table, count)
+        ]
+        if lacking:
+            found.append(
+                f"{name}: {len(lacking)} of its partitions lack shards and refuse rows, "
+                f"{lacking[0]} first; nothing is proposed, as a script would outlive them: "
+                "`alembic-enterprise shards check` tells how to make those shards"
+            )
+    return found
 
 
 def _missing(live: ShardedTable, count: int) -> list[int]:
@@ -161,10 +170,22 @@ def unfinished(
 
 def _unfinished(name: Name, live: ShardedTable) -> str:
     left = len(splits(live.held, live.count))
+    grow = GrowHashShards(name.name, live.count, name.schema)
     return (
         f"{name}: {left} of its {len(live.shards)} shards are not split yet, and nothing is "
-        f"proposed meanwhile: `alembic-enterprise shards grow {name} --to {live.count}` goes on"
+        f"proposed meanwhile: `{grow.command}` goes on"
     )
+
+
+def locking(operations: Iterable[Operation]) -> list[str]:
+    """What to know of those operations that lock a table for long, and the way around."""
+    return [
+        f"{grow.name}: {grow.operation_name} copies its rows under ACCESS EXCLUSIVE, and nobody "
+        f"reads or writes it meanwhile. Where it is in use, run `{grow.command}` before this "
+        "migration, which finds nothing to do then"
+        for grow in operations
+        if isinstance(grow, GrowHashShards)
+    ]
 
 
 def _operations(declared: ShardedTable, live: ShardedTable | None) -> Iterator[Operation]:

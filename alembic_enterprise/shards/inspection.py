@@ -11,8 +11,9 @@ from alembic_enterprise import sql
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.partitions.catalog import PartitionedTable, partitions
 from alembic_enterprise.registry import OWNERSHIP
-from alembic_enterprise.shards import catalog
+from alembic_enterprise.shards import catalog, leftovers
 from alembic_enterprise.shards.catalog import ShardedTable
+from alembic_enterprise.shards.leftovers import Copy, Pending
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.shards.status import Status, status
 from alembic_enterprise.sql import Name
@@ -44,11 +45,13 @@ class Inspection:
 
     Attributes:
         copies: what the tables will hold that growth copies shards into.
+        pending: foreign keys that refer to it, which growth has put back and not validated.
         orphans: tables that we made as shards, and that neither are attached nor belong to growth.
     """
 
     status: Status
     copies: tuple[Class, ...] = ()
+    pending: tuple[Pending, ...] = ()
     orphans: tuple[Orphan, ...] = ()
 
 
@@ -62,15 +65,22 @@ def inspect(connection: Connection, names: Collection[str] = ()) -> list[Inspect
     read_only(connection)
     tables = chosen(catalog.read(connection).values(), names)
     orphans = _orphans(connection, tables)
-    copies = _copies(connection)
+    copies, keys = leftovers.copies(connection), leftovers.pending(connection)
     return [
         Inspection(
             known,
-            tuple(copies.get(known.table.oid, ())),
+            tuple(copy.held for copy in copies if copy.table == known.table.oid),
+            tuple(key for key in keys if key.referred == known.table.oid),
             tuple(orphans.get(known.table.oid, ())),
         )
         for known in _statuses(connection, tables)
     ]
+
+
+def strays(connection: Connection) -> list[Copy]:
+    """The copies of shards whose table is gone; the transaction as for `inspect`."""
+    read_only(connection)
+    return [copy for copy in leftovers.copies(connection) if copy.table is None]
 
 
 def look(connection: Connection, names: Collection[str] = ()) -> list[Status]:
@@ -112,6 +122,18 @@ def chosen(tables: Collection[ShardedTable], names: Collection[str]) -> list[Sha
     ]
 
 
+def only(tables: Collection[ShardedTable], name: str) -> ShardedTable:
+    """The table with this name, with or without its schema.
+
+    Raises `ConfigurationError` when none has it, or several have.
+    """
+    found = chosen(tables, [name])
+    if len(found) > 1:
+        there = ", ".join(str(table.name) for table in found)
+        raise ConfigurationError(f"several sharded tables are called {name}: write one of {there}")
+    return found[0]
+
+
 def _statuses(connection: Connection, tables: Iterable[ShardedTable]) -> list[Status]:
     wanted = {table.name: table for table in tables}
     plain = [PartitionedTable(name, table.key, oid=table.oid) for name, table in wanted.items()]
@@ -126,26 +148,6 @@ def number(name: str) -> int | None:
     """The remainder in the name of a shard: of `orders_shard_3`, or `orders_shard_3_2`, it is 3."""
     match = _NUMBER.search(name)
     return int(match[1]) if match else None
-
-
-_COPIES = SQL("""
-SELECT copied[1]::bigint, copied[2]::int, copied[3]::int
-FROM pg_catalog.pg_description AS d
-JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid AND c.relkind = 'r' AND NOT c.relispartition
-CROSS JOIN LATERAL regexp_match(
-    d.description, ' of table (\\d+) for modulus (\\d+), remainder (\\d+)$') AS copied
-WHERE d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0
-  AND starts_with(d.description, {prefix}) AND copied IS NOT NULL
-ORDER BY 1, 2, 3""")
-
-
-def _copies(connection: Connection) -> dict[int, list[Class]]:
-    """What growth has begun, by the oid of the sharded table."""
-    found: dict[int, list[Class]] = {}
-    query = _COPIES.format(prefix=Literal(OWNERSHIP + "copy of shard "))
-    for oid, modulus, remainder in sql.rows(connection, query):
-        found.setdefault(oid, []).append(Class(modulus, remainder))
-    return found
 
 
 _ORPHANS = SQL("""

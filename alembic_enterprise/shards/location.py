@@ -14,7 +14,7 @@ from alembic_enterprise.errors import ConfigurationError, PlacementError
 from alembic_enterprise.operation import message, sqlstate
 from alembic_enterprise.shards import catalog
 from alembic_enterprise.shards.catalog import Shard, ShardedTable
-from alembic_enterprise.shards.inspection import chosen, read_only
+from alembic_enterprise.shards.inspection import only, read_only
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.shards.placement import ShardMap
 from alembic_enterprise.shards.values import loaded, value_of
@@ -51,7 +51,7 @@ def locate(connection: Connection, name: str, values: Mapping[str, str | None]) 
         PlacementError: no shard takes the key, or the shard that was computed is another one.
     """
     read_only(connection)
-    table = _only(chosen(catalog.read(connection).values(), [name]))
+    table = only(catalog.read(connection).values(), name)
     _check_columns(table, values)
     kept, asked = _ask(connection, table, values)
     key = dict(zip(values, kept, strict=True))
@@ -65,13 +65,6 @@ def locate(connection: Connection, name: str, values: Mapping[str, str | None]) 
     }
     shard = agreed(table, known.partition_of(key), asked)
     return Location(table.name, key, shard)
-
-
-def _only(tables: list[ShardedTable]) -> ShardedTable:
-    if len(tables) > 1:
-        there = ", ".join(str(table.name) for table in tables)
-        raise ConfigurationError(f"several sharded tables are called so: write one of {there}")
-    return tables[0]
 
 
 def _check_columns(table: ShardedTable, values: Mapping[str, str | None]) -> None:

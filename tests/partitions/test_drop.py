@@ -1,8 +1,6 @@
 """Dropping partitions: never rows by accident, never what others made."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from threading import Event
 from typing import Any
 
 import autogenerate
@@ -13,6 +11,7 @@ from autogenerate import partitions, pretend, run_sql
 from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, Engine, MetaData, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
+from waiting import waiting
 
 from alembic_enterprise.partitions.operations import CreateRangePartitions, DropRangePartitions
 
@@ -169,34 +168,52 @@ def test_a_foreign_table_is_detached_and_kept(events: Connection) -> None:
 
 
 def test_rows_written_while_the_drop_waits_are_counted(events: Connection, engine: Engine) -> None:
-    begun = Event()
+    def drop_elsewhere(own: Connection) -> None:
+        with pytest.raises(CommandError, match="events_y2026_m06 holds 1 row"):
+            drop(own)
 
-    def drop_elsewhere() -> str:
-        with engine.connect() as own:
-            run_sql(own, "SET application_name = 'dropping'")
-            begun.set()
-            with pytest.raises(CommandError) as raised:
-                drop(own)
-            return str(raised.value)
-
-    with ThreadPoolExecutor() as pool:
-        events.exec_driver_sql("INSERT INTO events VALUES (1, '2026-06-06')")
-        refusal = pool.submit(drop_elsewhere)
-        begun.wait()
-        wait_for_blocked(engine, "dropping")
+    events.exec_driver_sql("INSERT INTO events VALUES (1, '2026-06-06')")
+    with waiting(engine, drop_elsewhere) as refused:
         events.commit()
-        assert "events_y2026_m06 holds 1 row" in refusal.result()
+    refused.result()
     assert count(events) == 1
 
 
-def wait_for_blocked(engine: Engine, application: str) -> None:
-    query = (
-        "SELECT count(*) FROM pg_stat_activity"
-        f" WHERE application_name = '{application}' AND wait_event_type = 'Lock'"
+def test_a_writer_of_a_table_that_refers_to_it_is_waited_for(
+    events: Connection, engine: Engine
+) -> None:
+    """Such a writer locks his table first, and then the partitioned one, to look for the key."""
+    run_sql(
+        events,
+        "CREATE TABLE notes (id bigint, at timestamptz, FOREIGN KEY (id, at) REFERENCES events)",
+        "INSERT INTO events VALUES (1, '2026-01-01')",
     )
-    with engine.connect() as observer:
-        while not count(observer, f"({query}) AS q WHERE q.count = 1"):
-            pass
+    events.exec_driver_sql("LOCK TABLE notes IN ROW EXCLUSIVE MODE")
+    later = DropRangePartitions("events", "month", "2026-06-01", "2027-01-01")
+    with waiting(engine, lambda own: laws.apply(own, [later])) as dropped:
+        events.exec_driver_sql("INSERT INTO notes SELECT * FROM events")
+        events.commit()
+    dropped.result()
+    assert (count(events, "notes"), len(partitions(events, "events"))) == (1, 5)
+
+
+def test_a_table_of_somebody_else_may_refer_to_it(
+    events: Connection, engine: Engine, role: str
+) -> None:
+    """To detach it is enough to read that; LOCK TABLE asks for more."""
+    run_sql(
+        events,
+        "CREATE TABLE notes (id bigint, at timestamptz, FOREIGN KEY (id, at) REFERENCES events)",
+        f"GRANT SELECT ON notes TO {role}",
+        *(
+            f"ALTER TABLE {name} OWNER TO {role}"
+            for name in ["events", *partitions(events, "events")]
+        ),
+    )
+    with engine.connect() as owner:
+        run_sql(owner, f"SET ROLE {role}")
+        drop(owner)
+    assert partitions(events, "events") == {}
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])

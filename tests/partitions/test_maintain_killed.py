@@ -1,11 +1,10 @@
 """A run killed between any two statements, or with its server, is made up for by the next."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import killed
 import laws
 import psutil
 import pytest
@@ -52,25 +51,8 @@ def referring(connection: Connection) -> None:
 @pytest.fixture
 def killer() -> Iterator[Callable[[str, int], str]]:
     """A function that runs the job in a process that is killed before its n-th change."""
-    program = Path(__file__).with_name("killed.py")
-    paths = {"PYTHONPATH": str(program.parent.parent)}
-    with subprocess.Popen(
-        [sys.executable, program],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=paths,
-    ) as process:
-
-        def ask(url: str, number: int) -> str:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(f"{url} {number}\n")
-            process.stdin.flush()
-            return process.stdout.readline().strip()
-
-        yield ask
-        process.kill()
+    with killed.killer("maintain") as run_until:
+        yield run_until
 
 
 @pytest.mark.parametrize("prepare", [beside_a_default, archived, referring])

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import laws
 import psycopg
-import pytest
 from autogenerate import generate, run_sql
 from growing import (
     COLUMNS,
@@ -12,6 +11,7 @@ from growing import (
     contents,
     held,
     leftovers,
+    months,
     one,
     orders,
     run,
@@ -20,7 +20,6 @@ from growing import (
     writing,
 )
 from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, event, make_url
-from sqlalchemy.exc import ProgrammingError
 
 from alembic_enterprise.shards.operations import GrowHashShards
 
@@ -143,6 +142,7 @@ ATTRIBUTES = (
         " FOR EACH ROW WHEN (NEW.amount > 1) EXECUTE FUNCTION quiet('orders_shard_0')"
     ),
     'ALTER TABLE orders_shard_0 DISABLE TRIGGER "its own"',
+    """COMMENT ON TRIGGER "its own" ON orders_shard_0 IS 'it''s why'""",
     "CREATE TRIGGER everywhere AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION quiet()",
 )
 
@@ -163,7 +163,7 @@ LIKENESS = """SELECT relowner::regrole::text, relacl::text, reloptions::text, re
     ARRAY(SELECT conname || pg_get_constraintdef(oid) FROM pg_constraint
           WHERE conrelid = c.oid AND contype = 'c' ORDER BY 1)::text,
     ARRAY(SELECT replace(pg_get_triggerdef(oid), ' ON public.' || c.relname || ' ', '')
-                 || tgenabled::text
+                 || tgenabled::text || coalesce(obj_description(oid, 'pg_trigger'), '')
           FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal ORDER BY 1)::text
 FROM pg_class AS c WHERE oid = '{}'::regclass"""
 
@@ -191,6 +191,42 @@ def test_each_part_has_all_that_the_shard_had(
     assert names == one(connection, INDEX_NAMES)
 
 
+def test_a_statement_trigger_of_each_partition_is_on_each_part_and_sees_no_copying(
+    connection: Connection, engine: Engine
+) -> None:
+    orders(connection)
+    marked = "COMMENT ON TRIGGER t ON orders_shard_{} IS 'alembic-enterprise: on each partition'"
+    run_sql(
+        connection,
+        "CREATE TABLE seen (name text)",
+        "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN INSERT INTO seen VALUES (TG_TABLE_NAME); RETURN NULL; END'",
+        *(
+            f"CREATE TRIGGER t AFTER INSERT OR DELETE ON orders_shard_{n} EXECUTE FUNCTION see()"
+            for n in (0, 1)
+        ),
+        *(marked.format(n) for n in (0, 1)),
+    )
+    assert run(engine).problems == []
+    assert one(connection, "SELECT count(*) FROM seen") == 0
+    described = "obj_description(oid, 'pg_trigger') = 'alembic-enterprise: on each partition'"
+    assert one(connection, f"SELECT count(*) FROM pg_trigger WHERE {described}") == 4
+
+
+def test_a_shard_that_somebody_made_by_hand_stays_his_own(
+    connection: Connection, engine: Engine
+) -> None:
+    orders(connection)
+    run_sql(
+        connection,
+        "COMMENT ON TABLE orders_shard_0 IS 'of the north'",
+        "COMMENT ON TABLE orders_shard_1 IS NULL",
+    )
+    assert run(engine).problems == []
+    comment = "SELECT obj_description('orders_shard_{}'::regclass, 'pg_class')"
+    assert [one(connection, comment.format(n)) for n in range(4)] == ["of the north", None] * 2
+
+
 def test_a_copy_is_attached_without_a_look_at_its_rows(
     connection: Connection, engine: Engine
 ) -> None:
@@ -200,6 +236,29 @@ def test_a_copy_is_attached_without_a_look_at_its_rows(
         "INSERT INTO tenants SELECT generate_series(0, 39)",
     )
     orders(connection, 1, columns=COLUMNS + ", FOREIGN KEY (tenant) REFERENCES tenants")
+    told = told_by_the_swap(engine, 2)
+    assert len([text for text in told if "is implied by existing constraints" in text]) >= 2
+    assert [text for text in told if text.startswith(LOOKING)] == []
+
+
+def test_a_copy_of_a_nested_shard_is_attached_without_a_look_at_its_rows(
+    connection: Connection, engine: Engine
+) -> None:
+    months(connection)
+    rows = contents(connection, "years")
+    told = told_by_the_swap(engine, 4)
+    assert len([text for text in told if "is implied by existing constraints" in text]) >= 2
+    assert [text for text in told if text.startswith(LOOKING)] == []
+    assert contents(connection, "years") == rows
+    assert held(connection) == FOUR
+    assert leftovers(connection) == []
+
+
+LOOKING = ("verifying table", "validating foreign")
+
+
+def told_by_the_swap(engine: Engine, count: int) -> list[str]:
+    """What the server says while the copies of a shard, and those after it, take its place."""
     told: list[str] = []
     talking = create_engine(
         engine.url,
@@ -212,12 +271,8 @@ def test_a_copy_is_attached_without_a_look_at_its_rows(
         connection.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
 
     before(talking, "locked_since', clock", told.clear)
-    assert run(talking, 2, attempts=1).problems == []
-    implied = [text for text in told if "is implied by existing constraints" in text]
-    assert len(implied) >= 2
-    assert [
-        text for text in told if text.startswith(("verifying table", "validating foreign"))
-    ] == []
+    assert run(talking, count, attempts=1).problems == []
+    return told
 
 
 def test_row_security_is_no_obstacle(connection: Connection, engine: Engine) -> None:
@@ -237,70 +292,6 @@ def test_row_security_is_no_obstacle(connection: Connection, engine: Engine) -> 
 
 
 # --- Leftovers
-
-
-def test_row_security_hides_the_rows_of_copies_too(
-    connection: Connection, engine: Engine, role: str
-) -> None:
-    orders(connection, 1)
-    run_sql(
-        connection,
-        "ALTER TABLE orders_shard_0 ENABLE ROW LEVEL SECURITY",
-        f"GRANT SELECT ON orders_shard_0 TO {role}",
-    )
-    stopped(engine, "hash_record_extended", count=2)
-    copies = connection.exec_driver_sql(
-        "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r'"
-        " AND starts_with(obj_description(oid, 'pg_class'), 'alembic-enterprise: copy of')"
-    ).scalars()
-    names = list(copies)
-    assert len(names) == 2
-    assert sum(one(connection, f"SELECT count(*) FROM {name}") for name in names) == 400
-    run_sql(connection, f"SET ROLE {role}")
-    for name in ("orders_shard_0", names[0]):
-        assert one(connection, f"SELECT count(*) FROM {name}") == 0
-
-
-def test_nobody_else_can_use_the_function_that_mirrors(
-    connection: Connection, engine: Engine, role: str
-) -> None:
-    """It runs with the rights of the owner, and would empty the copies."""
-    orders(connection, 1)
-    stopped(engine, "hash_record_extended", count=2)
-    function = one(
-        connection,
-        "SELECT oid::regproc::text FROM pg_proc WHERE starts_with(proname, 'alembic_enterprise_m')",
-    )
-    trigger = f"CREATE TRIGGER t AFTER TRUNCATE ON own EXECUTE FUNCTION {function}()"
-    run_sql(connection, f"SET ROLE {role}", "CREATE TABLE own ()")
-    with pytest.raises(ProgrammingError, match="permission denied for function"):
-        run_sql(connection, trigger)
-    connection.rollback()
-    run_sql(connection, "RESET ROLE", f"GRANT EXECUTE ON FUNCTION {function} TO {role}")
-    run_sql(connection, f"SET ROLE {role}", trigger)
-    with pytest.raises(ProgrammingError, match="mirrors another table"):
-        run_sql(connection, "TRUNCATE own")
-
-
-def test_what_a_stranger_calls_a_copy_is_none(
-    connection: Connection, engine: Engine, role: str
-) -> None:
-    orders(connection, 1)
-    rows, names = contents(connection), ("orders", "orders_shard_0")
-    table, shard = (one(connection, f"SELECT '{n}'::regclass::oid") for n in names)
-    comment = f"alembic-enterprise: copy of shard {shard} of table {table} for modulus 2, remainder"
-    run_sql(connection, f"SET ROLE {role}")
-    for number in (0, 1):
-        run_sql(
-            connection,
-            f"CREATE TABLE trap_{number} ({COLUMNS})",
-            f"COMMENT ON TABLE trap_{number} IS '{comment} {number}'",
-        )
-    run_sql(connection, "CREATE TABLE other ()", f"COMMENT ON TABLE other IS '{comment} x'")
-    run_sql(connection, "RESET ROLE")
-    assert run(engine, 2).problems == []
-    assert contents(connection) == rows
-    assert one(connection, "SELECT count(*) FROM trap_0") == 0
 
 
 def test_autogenerate_does_not_see_what_a_run_has_left(
@@ -333,6 +324,18 @@ def test_a_name_that_is_taken_is_followed_by_a_number(
     run_sql(connection, "CREATE TYPE orders_shard_1 AS ENUM ('taken')")
     assert run(engine, 2).problems == []
     assert list(held(connection)) == ["orders_shard_0", "orders_shard_1_2"]
+
+
+def test_a_number_fits_behind_the_longest_name(connection: Connection, engine: Engine) -> None:
+    table = "ö" * 27
+    orders(connection, 1)
+    run_sql(
+        connection,
+        f"ALTER TABLE orders RENAME TO {table}",
+        f"CREATE TYPE {table}_shard_1 AS ENUM ('taken')",
+    )
+    assert run(engine, 2, table).problems == []
+    assert list(held(connection, table)) == ["orders_shard_0", "ö" * 26 + "_shard_1_2"]
 
 
 def test_a_dry_run_changes_nothing(connection: Connection, engine: Engine) -> None:

@@ -1,10 +1,8 @@
 """Growth that was killed between any two statements is carried on by the next run, with writers."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+import killed
 import pytest
 from autogenerate import run_sql
 from growing import contents, held, leftovers, orders, run, writing
@@ -28,25 +26,8 @@ FROM pg_constraint WHERE conrelid = 'lines'::regclass AND contype = 'f' AND conp
 @pytest.fixture
 def killer() -> Iterator[Callable[[str, int], str]]:
     """A function that lets a table grow in a process that is killed before its n-th change."""
-    program = Path(__file__).with_name("growth_killed.py")
-    paths = {"PYTHONPATH": str(program.parent.parent)}
-    with subprocess.Popen(
-        [sys.executable, program],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=paths,
-    ) as process:
-
-        def ask(url: str, number: int) -> str:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(f"{url} {number}\n")
-            process.stdin.flush()
-            return process.stdout.readline().strip()
-
-        yield ask
-        process.kill()
+    with killed.killer("grow") as run_until:
+        yield run_until
 
 
 def alone(engine: Engine, count: int | None) -> Report:

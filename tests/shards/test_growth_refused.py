@@ -6,7 +6,7 @@ import laws
 import psycopg
 import pytest
 from autogenerate import run_sql
-from growing import COLUMNS, before, contents, held, leftovers, one, orders, run, session
+from growing import COLUMNS, before, contents, held, leftovers, months, one, orders, run, session
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, Engine, NullPool, create_engine
 
@@ -185,6 +185,38 @@ def test_a_publication_of_the_root_does_not_mind(connection: Connection, engine:
     assert run(engine).problems == []
 
 
+REFUSED_BY_YEARS: dict[str, tuple[tuple[str, ...], str]] = {
+    "key": (
+        (
+            (
+                "CREATE TABLE lines (tenant bigint, id bigint, at date,"
+                " FOREIGN KEY (tenant, id, at) REFERENCES years)"
+            ),
+        ),
+        "the foreign key lines_tenant_id_at_fkey of lines refers to years",
+    ),
+    "itself": (
+        ("ALTER TABLE years ADD FOREIGN KEY (tenant, id, at) REFERENCES years",),
+        "the foreign key years_tenant_id_at_fkey of years refers to years",
+    ),
+    "one": (("CREATE PUBLICATION p FOR TABLE years",), "ALTER PUBLICATION p SET"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*wal_level.*")
+@pytest.mark.parametrize("case", REFUSED_BY_YEARS)
+def test_what_the_table_it_is_a_partition_of_does_not_allow_is_told_first(
+    connection: Connection, engine: Engine, case: str
+) -> None:
+    months(connection)
+    statements, told = REFUSED_BY_YEARS[case]
+    run_sql(connection, *statements)
+    before = laws.snapshot(connection)
+    with pytest.raises(ConfigurationError, match=told):
+        run(engine)
+    assert laws.snapshot(connection) == before
+
+
 @pytest.mark.parametrize(
     ("count", "table", "told"),
     [
@@ -202,6 +234,16 @@ def test_counts_that_cannot_be(
         run(engine, count, table)
 
 
+def test_patience_that_would_make_the_application_the_victim_of_deadlocks(
+    connection: Connection, engine: Engine
+) -> None:
+    orders(connection)
+    limit = int(one(connection, "SELECT setting FROM pg_settings WHERE name = 'deadlock_timeout'"))
+    with pytest.raises(ConfigurationError, match=f"not below the server's .* of {limit} ms"):
+        run(engine, lock_timeout=limit)
+    assert run(engine, lock_timeout=limit - 1).problems == []
+
+
 def test_a_role_that_does_not_own_the_table_is_told(
     connection: Connection, engine: Engine, role: str
 ) -> None:
@@ -211,6 +253,19 @@ def test_a_role_that_does_not_own_the_table_is_told(
     )
     with pytest.raises(ConfigurationError, match=r"orders belongs to \w+: connect as"):
         run(other)
+
+
+def test_a_session_that_may_not_write_is_told_first(connection: Connection, engine: Engine) -> None:
+    orders(connection)
+    reading = create_engine(
+        engine.url,
+        poolclass=NullPool,
+        connect_args={"options": "-c default_transaction_read_only=on"},
+    )
+    for count in (4, None):
+        with pytest.raises(ConfigurationError, match="without default_transaction_read_only"):
+            run(reading, count)
+    assert len(run(reading, dry_run=True).splits) == 2
 
 
 def test_forced_row_security_would_hide_rows_from_the_owner_who_mirrors(

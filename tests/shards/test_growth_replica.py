@@ -1,12 +1,16 @@
 """Copying waits while a replica is too far behind."""
 
+import re
 import shutil
+import signal
+import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
+from console import PROGRAM
 from growing import contents, orders, session
 from sqlalchemy import Engine, NullPool, create_engine
 
@@ -14,6 +18,7 @@ from alembic_enterprise.binaries import find_binaries
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.server import Server, start_server, stop_server, temporary_server
 from alembic_enterprise.shards.growth import Job, grow
+from alembic_enterprise.shards.growth.report import Behind
 
 
 @pytest.fixture
@@ -55,6 +60,21 @@ def until(connection: psycopg.Connection, query: str) -> None:
     pytest.fail(query)
 
 
+def interrupted(server: Server) -> None:
+    """Let the command wait for a replica, and end it with Ctrl-C once it says so."""
+    program = [str(PROGRAM), "shards", "grow", "orders", "--to", "4", "--max-lag", "0"]
+    with subprocess.Popen(
+        [*program, "--url", server.url()], stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stderr is not None
+        assert running.stderr.readline().startswith("public.orders: 2 shard(s) to split")
+        line = running.stderr.readline()
+        assert re.fullmatch(r"waits for replica walreceiver, [\d,]+ (bytes|kB) behind\n", line)
+        running.send_signal(signal.SIGINT)
+        assert running.wait() == 130
+        assert running.stderr.read().strip() == ""
+
+
 def test_copying_waits_for_a_replica_that_is_behind(binaries: Path) -> None:
     with temporary_server(binaries) as primary, replica(primary, binaries) as standby:
         engine = to(primary)
@@ -68,17 +88,19 @@ def test_copying_waits_for_a_replica_that_is_behind(binaries: Path) -> None:
             until(here, "SELECT replay_lsn = pg_current_wal_lsn() FROM pg_stat_replication")
             there.execute("SELECT pg_wal_replay_pause()")
             here.execute("UPDATE orders SET amount = amount")
-            waited: list[float] = []
+            interrupted(primary)
+            waited: list[Behind] = []
 
-            def sleep(seconds: float) -> None:
-                if seconds:
-                    waited.append(seconds)
-                    there.execute("SELECT pg_wal_replay_resume()")
-                    until(here, "SELECT replay_lsn = pg_current_wal_lsn() FROM pg_stat_replication")
+            def resume(behind: Behind) -> None:
+                waited.append(behind)
+                there.execute("SELECT pg_wal_replay_resume()")
+                until(here, "SELECT replay_lsn = pg_current_wal_lsn() FROM pg_stat_replication")
 
-            report = grow(engine, "orders", 4, Job(max_lag=5000, batch=100, sleep=sleep))
+            job = Job(max_lag=5000, batch=100, sleep=lambda _seconds: None, waiting=resume)
+            report = grow(engine, "orders", 4, job)
             assert report.problems == []
-            assert waited != []
+            assert {behind.replica for behind in waited} == {"walreceiver"}
+            assert waited[0].lag > 5000
             until(
                 there,
                 "SELECT count(*) = 4 FROM pg_inherits WHERE inhparent = 'orders'::regclass"

@@ -281,29 +281,31 @@ def test_a_shard_that_is_lost_begins_where_the_others_do(connection: Connection)
     assert len(leaves(connection)) == 1
 
 
-def test_a_shard_that_a_partition_lost_is_made_again(connection: Connection) -> None:
-    pretend(connection, NOW)
-    model = orders(RANGE_FIRST)
-    upgrade(connection, model.metadata)
-    before = leaves(connection)
-    run_sql(connection, "DROP TABLE orders_y2026_m11_shard_1")
-    script = upgrade(connection, model.metadata)
-    assert script.calls == ["create_hash_shards"]
-    assert leaves(connection) == before
-    assert generate(connection, model.metadata).calls == []
-
-
-def test_a_partition_by_hand_gets_the_shards_that_are_declared(connection: Connection) -> None:
+def test_a_shard_that_a_partition_lacks_is_told_and_not_written_into_a_script(
+    connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Retention drops the partition, and a script that names it would fail from then on."""
     pretend(connection, NOW)
     model = orders(RANGE_FIRST)
     upgrade(connection, model.metadata)
     run_sql(
         connection,
+        "DROP TABLE orders_y2026_m11_shard_1",
         "CREATE TABLE past PARTITION OF orders FOR VALUES FROM ('2026-10-01+0') TO ('2026-11-01+0')"
         ' PARTITION BY HASH ("Tenant Id")',
     )
-    assert upgrade(connection, model.metadata).calls == ["create_hash_shards"]
-    assert leaves(connection)["past"] == ["past_shard_0", "past_shard_1"]
+    assert generate(connection, model.metadata).calls == []
+    [told] = caplog.messages
+    assert told == (
+        "orders: 2 of its partitions lack shards and refuse rows, public.orders_y2026_m11 first; "
+        "nothing is proposed, as a script would outlive them: `alembic-enterprise shards check` "
+        "tells how to make those shards"
+    )
+    found = [item for look in inspect_shards(connection) for item in advise_shards(look)]
+    assert [(item.rule, item.table) for item in found] == [
+        ("shards-missing", "public.orders_y2026_m11"),
+        ("shards-missing", "public.past"),
+    ]
 
 
 def test_shards_declared_later_go_for_new_partitions(connection: Connection) -> None:

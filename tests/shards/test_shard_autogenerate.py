@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from alembic_enterprise import HashShards
+from alembic_enterprise.shards import growth
 from alembic_enterprise.shards.operations import CreateHashShards, SplitHashShard
 
 STOCK = {"autogenerate_plugins": ["alembic.autogenerate.*"]}
@@ -73,6 +74,13 @@ def count(connection: Connection) -> int:
     found = connection.exec_driver_sql("SELECT count(*) FROM orders").scalar_one()
     connection.commit()
     return int(found)
+
+
+def tables(connection: Connection) -> list[int]:
+    """What stays as long as no table is written anew."""
+    found = connection.exec_driver_sql("SELECT oid FROM pg_class ORDER BY oid").scalars().all()
+    connection.commit()
+    return list(found)
 
 
 # --- What must never appear
@@ -165,11 +173,50 @@ def test_a_growth_done_beforehand_leaves_the_operation_nothing_to_do(
     for remainder in range(4):
         laws.apply(connection, [SplitHashShard("orders", 4, remainder)])
     before = laws.snapshot(connection)
-    oids = "SELECT array_agg(oid ORDER BY oid) FROM pg_class"
-    known = connection.exec_driver_sql(oids).scalar_one()
+    known = tables(connection)
     run(connection, script.upgrade)
     assert laws.snapshot(connection) == before
-    assert connection.exec_driver_sql(oids).scalar_one() == known, "no table was written anew"
+    assert tables(connection) == known, "no table was written anew"
+
+
+def test_the_way_without_long_locks_is_told(
+    connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_sql(connection, 'CREATE SCHEMA "Odd Schema"')
+    far = {"name": "we'ird", "schema": "Odd Schema"}
+    upgrade(connection, orders(4, **far), include_schemas=True)
+    assert caplog.messages == []
+    generate(connection, orders(8, **far), include_schemas=True)
+    [told] = caplog.messages
+    assert told == (
+        "Odd Schema.we'ird: grow_hash_shards copies its rows under ACCESS EXCLUSIVE, and nobody "
+        "reads or writes it meanwhile. Where it is in use, run `alembic-enterprise shards grow "
+        """'Odd Schema.we'"'"'ird' --to 8` before this migration, which finds nothing to do then"""
+    )
+
+
+def test_nothing_is_proposed_once_the_table_has_grown_online(
+    connection: Connection, engine: Engine
+) -> None:
+    upgrade(connection, orders(4))
+    script = generate(connection, orders(8))
+    run_sql(
+        connection,
+        "CREATE INDEX ON orders (note)",
+        "CREATE TABLE tenants (id integer PRIMARY KEY)",
+        "INSERT INTO tenants SELECT generate_series(1, 500)",
+        "ALTER TABLE orders ADD FOREIGN KEY (tenant) REFERENCES tenants, ADD CHECK (tenant > 0)",
+        "GRANT SELECT ON orders TO PUBLIC",
+        *(f"GRANT SELECT ON orders_shard_{number} TO PUBLIC" for number in range(4)),
+    )
+    fill(connection)
+    assert growth.grow(engine, "orders", 8).problems == []
+    assert "hash" not in generate(connection, orders(8)).upgrade
+    known = tables(connection)
+    run(connection, script.upgrade)
+    assert tables(connection) == known, "no table was written anew"
+    run(connection, script.downgrade)
+    assert (bounds(connection), count(connection)) == ([(4, n) for n in range(4)], 500)
 
 
 def test_a_missing_shard_is_one_repair(connection: Connection) -> None:

@@ -2,18 +2,19 @@
 
 from typing import LiteralString
 
+import growing
 import laws
 import pytest
 from autogenerate import run_sql
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Identifier
 from sharded import COLUMNS, filled, half_detached, marked, run, shard, table
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.finding import Finding
-from alembic_enterprise.shards.advise import advise, exit_code
-from alembic_enterprise.shards.inspection import LOOKED_AT, inspect, number
+from alembic_enterprise.shards.advise import advise, exit_code, stray
+from alembic_enterprise.shards.inspection import LOOKED_AT, inspect, number, strays
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.sql import Name
 
@@ -172,11 +173,8 @@ def test_shards_of_two_moduli_are_a_note(connection: Connection) -> None:
 
 def test_copies_that_growth_left_behind(connection: Connection) -> None:
     table(connection, count=2)
-    oid = connection.exec_driver_sql("SELECT 'orders'::regclass::oid").scalar_one()
     for remainder in (1, 3):
-        name = Name("public", f"copy_{remainder}")
-        words = f"copy of shard 1 of table {oid} for modulus 4, remainder {remainder}"
-        run(connection, SQL("CREATE TABLE {} ()").format(name.sql), marked(name, words))
+        copy(connection, remainder)
     [found] = findings(connection)
     assert (found.rule, found.severity) == ("growth-unfinished", "warning")
     assert "2 copies" in found.message
@@ -185,6 +183,55 @@ def test_copies_that_growth_left_behind(connection: Connection) -> None:
         {"modulus": 4, "remainder": 1},
         {"modulus": 4, "remainder": 3},
     ]
+
+
+def copy(connection: Connection, remainder: int) -> None:
+    """A table as growth makes it for a part of a shard."""
+    name = Name("public", f"copy_{remainder}")
+    create = SQL(
+        "CREATE TABLE {} (CONSTRAINT alembic_enterprise_guard"
+        " CHECK ('orders'::regclass::oid IS NOT NULL))"
+    )
+    words = f"copy of shard 1 for modulus 4, remainder {remainder}"
+    run(connection, create.format(name.sql), marked(name, words))
+
+
+def test_what_a_stranger_calls_a_copy_is_none(connection: Connection, role: str) -> None:
+    table(connection, count=2)
+    copy(connection, 1)
+    run(connection, SQL("ALTER TABLE copy_1 OWNER TO {}").format(Identifier(role)))
+    assert findings(connection) == []
+
+
+def test_copies_whose_table_is_gone(connection: Connection) -> None:
+    table(connection, count=2)
+    copy(connection, 1)
+    assert strays(connection) == []
+    connection.rollback()
+    run(connection, "DROP TABLE orders CASCADE")
+    [found] = map(stray, strays(connection))
+    connection.rollback()
+    assert (found.rule, found.table) == ("copy-without-table", "public.copy_1")
+    run_sql(connection, found.message.rpartition(": ")[2])
+    assert strays(connection) == []
+
+
+@pytest.mark.parametrize("count", [4, None])
+def test_foreign_keys_that_a_killed_run_has_not_validated(
+    connection: Connection, engine: Engine, count: int | None
+) -> None:
+    growing.orders(connection)
+    run_sql(
+        connection,
+        "CREATE TABLE lines (tenant bigint, id bigint, FOREIGN KEY (tenant, id) REFERENCES orders)",
+    )
+    growing.stopped(engine, "VALIDATE")
+    found = findings(connection)[-1]
+    assert (found.rule, found.severity) == ("foreign-key-unvalidated", "warning")
+    assert found.evidence == {"constraint": "lines_tenant_id_fkey", "table": "public.lines"}
+    assert "shards grow public.orders --to 4`" in found.message
+    growing.run(engine, count)
+    assert "foreign-key-unvalidated" not in rules(connection)
 
 
 # --- Tables beside it

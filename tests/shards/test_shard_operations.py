@@ -1,10 +1,9 @@
 """Shards of tables with a past: rows, keys, grants, triggers, taken names, locks."""
 
+import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import laws
@@ -15,9 +14,11 @@ from autogenerate import partitions, project, run, run_sql, write_revision
 from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
+from waiting import waiting
 
 from alembic_enterprise.errors import OperationError
 from alembic_enterprise.operation import Operation
+from alembic_enterprise.partitions.operations.triggers import ON_EACH_PARTITION
 from alembic_enterprise.shards.operations import (
     CreateHashShards,
     DropHashShards,
@@ -255,6 +256,21 @@ def test_triggers_do_not_fire_for_rows_that_move(orders: Connection) -> None:
     assert content(orders, "heard") == ["(INSERT)"], "and are there for the next"
 
 
+def test_triggers_that_stand_on_each_partition_are_none_of_a_single_shard(
+    connection: Connection,
+) -> None:
+    run_sql(
+        connection,
+        PARENT + BY_HASH,
+        "CREATE FUNCTION hear() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$",
+        "CREATE TRIGGER hear AFTER TRUNCATE ON orders EXECUTE FUNCTION hear()",
+        f"COMMENT ON TRIGGER hear ON orders IS '{ON_EACH_PARTITION}'",
+    )
+    apply(connection, FOUR, EIGHT, ShrinkHashShards("orders", 2))
+    stands = "SELECT count(*) FROM pg_trigger WHERE tgname = 'hear'"
+    assert value(connection, stands) == 3
+
+
 def test_foreign_keys_to_the_table_are_kept(orders: Connection) -> None:
     run_sql(
         orders,
@@ -328,6 +344,42 @@ def test_a_shard_that_is_no_plain_table_is_not_split(connection: Connection, sha
     assert len(partitions(connection, "orders")) == 5
 
 
+OWN = {
+    'CREATE INDEX "Odd %s" ON orders_shard_1 (id)': 'index "Odd %s"',
+    "ALTER TABLE orders_shard_1 ADD UNIQUE (id)": "index orders_shard_1_id_key",
+    "ALTER TABLE orders_shard_1 ADD CONSTRAINT few CHECK (id < 999)": "constraint few",
+    "ALTER TABLE orders_shard_1 ADD CONSTRAINT far FOREIGN KEY (id) REFERENCES ids": (
+        "constraint far"
+    ),
+    "ALTER TABLE orders_shard_1 ALTER COLUMN note SET NOT NULL": "NOT NULL of note",
+    "CREATE TRIGGER same BEFORE UPDATE ON orders_shard_1 FOR EACH ROW EXECUTE FUNCTION"
+    " suppress_redundant_updates_trigger()": "trigger same",
+    "CREATE POLICY nobody ON orders_shard_1 USING (false)": "policy nobody",
+    "CREATE PUBLICATION part FOR TABLE orders_shard_1": "publication part",
+    "GRANT DELETE ON orders_shard_1 TO PUBLIC": "grant of DELETE to public",
+    "GRANT UPDATE (tenant) ON orders_shard_1 TO PUBLIC": "grant of UPDATE (tenant) to public",
+    "ALTER TABLE orders_shard_1 SET (fillfactor = 70)": "storage parameters fillfactor=70",
+}
+"""What a single shard can have -> how it is called."""
+
+
+@pytest.mark.parametrize("statement", OWN)
+def test_what_a_single_shard_has_is_never_lost_silently(orders: Connection, statement: str) -> None:
+    run_sql(
+        orders,
+        "CREATE TABLE ids (id bigint PRIMARY KEY)",
+        "INSERT INTO ids SELECT id FROM orders",
+        "ALTER TABLE orders ADD note text DEFAULT ''",
+        "GRANT SELECT, UPDATE (id) ON orders TO PUBLIC",
+        *(f"GRANT SELECT, UPDATE (id) ON orders_shard_{number} TO PUBLIC" for number in range(4)),
+        statement,
+    )
+    told = f"^orders: its shard orders_shard_1 has {re.escape(OWN[statement])} of its own, "
+    for operation in (EIGHT, SplitHashShard("orders", 4, 1), ShrinkHashShards("orders", 2)):
+        refused(orders, operation, told)
+    apply(orders, SplitHashShard("orders", 4, 0), MergeHashShards("orders", 4, 0))
+
+
 def test_shards_of_another_schema_come_home_with_their_rows(connection: Connection) -> None:
     run_sql(
         connection,
@@ -350,33 +402,12 @@ def test_shards_of_another_schema_come_home_with_their_rows(connection: Connecti
 def test_rows_written_while_the_operation_waits_are_moved(
     orders: Connection, engine: Engine, operation: Operation
 ) -> None:
-    begun = Event()
-
-    def change_elsewhere() -> None:
-        with engine.connect() as own:
-            run_sql(own, "SET application_name = 'changing'")
-            begun.set()
-            apply(own, operation)
-
-    with ThreadPoolExecutor() as pool:
-        orders.exec_driver_sql("INSERT INTO orders VALUES (401, 401)")
-        changing = pool.submit(change_elsewhere)
-        begun.wait()
-        wait_for_blocked(engine, "changing")
+    orders.exec_driver_sql("INSERT INTO orders VALUES (401, 401)")
+    with waiting(engine, lambda own: apply(own, operation)) as changed:
         orders.exec_driver_sql("INSERT INTO orders VALUES (402, 402)")
         orders.commit()
-        changing.result()
+    changed.result()
     assert len(content(orders)) == 402
-
-
-def wait_for_blocked(engine: Engine, application: str) -> None:
-    query = (
-        "SELECT count(*) FROM pg_stat_activity"
-        f" WHERE application_name = '{application}' AND wait_event_type = 'Lock'"
-    )
-    with engine.connect() as observer:
-        while not value(observer, query):
-            pass
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])

@@ -10,6 +10,7 @@ from psycopg.sql import SQL, Composable, Literal
 from alembic_enterprise.errors import OperationError
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions.model import zone
+from alembic_enterprise.partitions.operations import triggers
 from alembic_enterprise.sql import Name
 
 
@@ -83,15 +84,14 @@ class AttachPartition(_Attachment):
         operations.invoke(cls(table, partition, start, stop, timezone, schema, partition_schema))
 
     def statements(self) -> Sequence[Composable]:
-        """One ALTER TABLE."""
-        return [
-            SQL("ALTER TABLE {} ATTACH PARTITION {}\nFOR VALUES FROM ({}) TO ({})").format(
-                self.name.sql,
-                self.partition_name.sql,
-                self._bound(self.start, SQL("MINVALUE")),
-                self._bound(self.stop, SQL("MAXVALUE")),
-            )
-        ]
+        """One ALTER TABLE, and a block for triggers that stand on each partition."""
+        attach = SQL("ALTER TABLE {} ATTACH PARTITION {}\nFOR VALUES FROM ({}) TO ({})").format(
+            self.name.sql,
+            self.partition_name.sql,
+            self._bound(self.start, SQL("MINVALUE")),
+            self._bound(self.stop, SQL("MAXVALUE")),
+        )
+        return [attach, triggers.attached(self.name, self.partition_name)]
 
     def reverse(self) -> "DetachPartition":
         """Detach it again; its rows stay in it."""
@@ -147,14 +147,18 @@ class DetachPartition(_Attachment):
         return not self.concurrently
 
     def statements(self) -> Sequence[Composable]:
-        """One ALTER TABLE."""
-        return [
-            SQL("ALTER TABLE {} DETACH PARTITION {}{}").format(
-                self.name.sql,
-                self.partition_name.sql,
-                SQL(" CONCURRENTLY" if self.concurrently else ""),
-            )
-        ]
+        """One ALTER TABLE, between blocks for triggers that stand on each partition."""
+        partition = self.partition_name
+        first, last = triggers.telling(partition, "detach"), triggers.forgetting(partition)
+        return [first, self.alteration(), last]
+
+    def alteration(self) -> Composable:
+        """The ALTER TABLE alone."""
+        return SQL("ALTER TABLE {} DETACH PARTITION {}{}").format(
+            self.name.sql,
+            self.partition_name.sql,
+            SQL(" CONCURRENTLY" if self.concurrently else ""),
+        )
 
     def reverse(self) -> AttachPartition:
         """Attach it again, with the bounds given. Raises `OperationError` when none were given."""

@@ -8,6 +8,8 @@ create: its `label`, the name it should have, and its `bound`, as ATTACH PARTITI
 
 from typing import LiteralString
 
+from alembic_enterprise.partitions.operations import triggers
+
 CREATION_VARIABLES: LiteralString = """    parent regclass := root;
     partition_by text := {partition_by};
     missing record;
@@ -61,7 +63,7 @@ CREATE: LiteralString = """
 """
 """Creates `child`, a table of its own that is like `parent`."""
 
-COPY_ATTRIBUTES: LiteralString = """
+ATTRIBUTES: LiteralString = """
         -- LIKE leaves these behind: owner, grants, row security and replica identity.
         IF table_row.relowner <> (SELECT relowner FROM pg_catalog.pg_class
                                   WHERE oid = child::regclass) THEN
@@ -99,6 +101,9 @@ COPY_ATTRIBUTES: LiteralString = """
             EXECUTE command;
         END LOOP;
 """
+"""Gives `child` what `parent` has, but for triggers: those would fire while rows are copied."""
+
+COPY_ATTRIBUTES: LiteralString = ATTRIBUTES + triggers.COPY
 
 ATTACH: LiteralString = """
         EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s %s', parent, child, missing.bound);
@@ -123,6 +128,22 @@ REFUSE_OLD_SNAPSHOT: LiteralString = """
     END IF;
 """
 
+LOCK_REFERRING: LiteralString = """
+    -- Writers of a table that refers to this one lock it first, and then this one.
+    FOR command IN
+        SELECT format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', conrelid::regclass)
+        FROM pg_catalog.pg_constraint
+        WHERE contype = 'f' AND confrelid = root AND conparentid = 0 AND conrelid <> root
+          AND has_table_privilege(conrelid, 'UPDATE, DELETE, TRUNCATE')  -- else LOCK is refused
+        GROUP BY conrelid ORDER BY conrelid::bigint
+    LOOP
+        EXECUTE command;
+    END LOOP;
+"""
+"""Locks the tables whose foreign keys refer to the root, as dropping those or detaching a partition
+does, in the same order for all. It goes before the lock on the root. Needs `command`.
+"""
+
 SEE_ALL_ROWS: LiteralString = """
     -- Row security must not hide rows from us: rather an error.
     PERFORM set_config('row_security', 'off', true);
@@ -138,6 +159,7 @@ DROP_VARIABLES: LiteralString = """    parents regclass[] := ARRAY[root];
     wanted regclass[];
     partition regclass;
     parent regclass;
+    command text;
     is_foreign boolean;
     is_locked boolean;
     rows_held bigint;
@@ -158,6 +180,9 @@ def drop(find: LiteralString) -> LiteralString:
     -- Counted first, while nobody waits for a lock; then again under the one that keeps rows out.
     FOREACH is_locked IN ARRAY ARRAY[false, true] LOOP
         IF is_locked THEN
+"""
+        + LOCK_REFERRING
+        + """
             FOREACH parent IN ARRAY parents LOOP
                 EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', parent);
             END LOOP;
@@ -183,6 +208,9 @@ def drop(find: LiteralString) -> LiteralString:
     END LOOP;
     FOREACH partition IN ARRAY coalesce(wanted, '{{}}') LOOP
         is_foreign := (SELECT relkind = 'f' FROM pg_catalog.pg_class WHERE oid = partition);
+"""
+        + triggers.tell("partition", "'drop'")
+        + """
         -- A partition that foreign keys refer to cannot be dropped in place. Any other is:
         -- detaching gives it foreign keys of its own, one for each partition they refer to.
         IF is_foreign OR EXISTS (SELECT FROM pg_catalog.pg_constraint

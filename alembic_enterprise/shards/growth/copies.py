@@ -14,20 +14,19 @@ from sqlalchemy import Connection
 
 from alembic_enterprise import sql
 from alembic_enterprise.errors import StepError
+from alembic_enterprise.partitions.declaration import NAME_BYTES
+from alembic_enterprise.partitions.steps import GUARD
 from alembic_enterprise.registry import OWNERSHIP
+from alembic_enterprise.shards import leftovers
 from alembic_enterprise.shards.catalog import Shard, ShardedTable
+from alembic_enterprise.shards.leftovers import OWNERS, UNVALIDATED, Copy
+from alembic_enterprise.shards.model import SUFFIX
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.sql import Name
 
 TRIGGER = "!alembic_enterprise_mirror"
 """Name of the trigger on a shard that is copied. Triggers fire by name, and this must be the first:
 another may use a unique value again that the row has just given up."""
-
-PENDING = OWNERSHIP + "to be validated; "
-"""How the comment of a foreign key begins that a swap has put back and nobody validated yet."""
-
-GUARD = "alembic_enterprise_guard"
-"""Name of the CHECK on a copy that repeats its bounds."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +39,6 @@ class Column:
 
     name: str
     equals: str
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A foreign key that refers to the table, was put back by a swap, and is to be validated.
-
-    Attributes:
-        table: the table that has it.
-        comment: what somebody had noted on it.
-    """
-
-    table: Name
-    name: str
-    comment: str
 
 
 @dataclass(frozen=True)
@@ -92,23 +77,6 @@ class Source:
     def hashed(self) -> tuple[str, ...]:
         """The columns of the shard key."""
         return tuple(name for name in self.table.key.columns if name is not None)
-
-
-@dataclass(frozen=True)
-class Copy:
-    """A table that takes over a part of a shard, found by its comment.
-
-    Attributes:
-        shard: the oid of the shard it is made from.
-        held: the rows it will hold.
-        same: whether its columns, CHECKs and indexes are those of the shard still.
-    """
-
-    name: Name
-    oid: int
-    shard: int
-    held: Class
-    same: bool
 
 
 @dataclass(frozen=True)
@@ -153,19 +121,11 @@ class Growing:
         return sorted({copy.shard for copy in self.copies} | {one.shard for one in self.mirrors})
 
 
-def copy_comment(source: Source, held: Class) -> str:
-    """What marks a copy."""
-    return (
-        f"{OWNERSHIP}copy of shard {source.shard.oid} of table {source.table.oid} "
-        f"for modulus {held.modulus}, remainder {held.remainder}"
-    )
-
-
 def mirror_comment(source: Source, since: object, rows: object, pages: int, file: int) -> str:
     """What marks a mirror, and tells how far its shard is copied."""
     return (
-        f"{OWNERSHIP}mirror of shard {source.shard.oid} of table {source.table.oid} "
-        f"since transaction {since}; copied {rows} rows in {pages} pages of file {file}"
+        f"{_MIRROR_OF}{source.shard.oid} since transaction {since}; "
+        f"copied {rows} rows in {pages} pages of file {file}"
     )
 
 
@@ -210,30 +170,11 @@ def source(connection: Connection, table: ShardedTable, shard: Shard) -> Source:
     return Source(table, shard, owner, tuple(columns), tuple(stored), key, *figures)
 
 
-_UNVALIDATED = SQL("""
-SELECT n.nspname, c.relname, k.conname::text, coalesce(obj_description(k.oid, 'pg_constraint'), '')
-FROM pg_catalog.pg_constraint AS k
-JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE k.contype = 'f' AND k.conparentid = 0 AND {which} AND NOT k.convalidated
-ORDER BY 1, 2, 3""")
-
-
-def pending(connection: Connection, table: ShardedTable) -> list[Pending]:
-    """The foreign keys that refer to the table and that swaps have left to be validated."""
-    which = SQL("k.confrelid = {}").format(Literal(table.oid))
-    return [
-        Pending(Name(schema, name), key, comment.removeprefix(PENDING))
-        for schema, name, key, comment in sql.rows(connection, _UNVALIDATED.format(which=which))
-        if comment.startswith(PENDING)
-    ]
-
-
 def unvalidated(connection: Connection, copies: Sequence[Copy]) -> list[tuple[Name, str]]:
     """The foreign keys of copies that are not validated yet, with their tables."""
     which = SQL("k.conrelid = ANY ({}::oid[])").format(Literal([copy.oid for copy in copies]))
-    found = sql.rows(connection, _UNVALIDATED.format(which=which))
-    return [(Name(schema, name), key) for schema, name, key, _ in found]
+    found = sql.rows(connection, UNVALIDATED.format(which=which))
+    return [(Name(schema, name), key) for schema, name, key, *_ in found]
 
 
 # Columns, CHECKs and the number of indexes, as attaching compares them, or makes what is missing.
@@ -245,74 +186,60 @@ _LIKENESS = SQL("""(
           WHERE conrelid = {relation} AND contype = 'c' AND conname <> {guard} ORDER BY 1),
     (SELECT count(*) FROM pg_catalog.pg_index WHERE indrelid = {relation}))""")
 
-# Anybody may write such a comment on a table of his own: only what the owner of a shard has counts.
-_OWNERS = SQL("""
-SELECT relowner FROM pg_catalog.pg_class JOIN pg_catalog.pg_inherits ON inhrelid = oid
-WHERE inhparent = {table}""")
 
-_COPIES = SQL("""
-SELECT n.nspname, c.relname, c.oid, d.description, {own} = {like_shard}
-FROM pg_catalog.pg_description AS d
-JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid AND c.relkind = 'r' AND NOT c.relispartition
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0
-  AND starts_with(d.description, {ownership} || 'copy of shard ') AND c.relowner IN ({owners})
-ORDER BY 1, 2""")
-_OWN = _LIKENESS.format(relation=SQL("c.oid"), guard=Literal(GUARD))
-_LIKE_SHARD = _LIKENESS.format(
-    relation=SQL("substring(d.description FROM ' of shard (\\d+) ')::oid"), guard=Literal(GUARD)
+def alike(connection: Connection, source: Source, copies: Sequence[Copy]) -> bool:
+    """Whether the columns, CHECKs and indexes of copies are those of their shard still."""
+    query = SQL("SELECT {} = ({}) FROM unnest({}::oid[]) AS c (oid)").format(
+        _LIKENESS.format(relation=SQL("c.oid"), guard=Literal(GUARD)),
+        _LIKENESS.format(relation=Literal(source.shard.oid), guard=Literal(GUARD)),
+        Literal([copy.oid for copy in copies]),
+    )
+    return all(same for (same,) in sql.rows(connection, query))
+
+
+_MIRROR_OF = OWNERSHIP + "mirror of shard "
+_MIRROR = re.compile(
+    rf"{re.escape(_MIRROR_OF)}(\d+) since transaction (\d+); "
+    r"copied (\d+) rows in (\d+) pages of file (\d+)"
 )
 
+# That of a shard which was restored from a dump is known by its triggers only.
 _MIRRORS = SQL("""
-SELECT n.nspname, p.proname, p.oid, d.description,
-       2 = (SELECT count(*) FROM pg_catalog.pg_trigger AS t
-            WHERE t.tgfoid = p.oid AND t.tgenabled = 'A')
+SELECT n.nspname, p.proname, p.oid, fires.count = 2, d.description
 FROM pg_catalog.pg_description AS d
 JOIN pg_catalog.pg_proc AS p ON p.oid = d.objoid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE t.tgenabled = 'A'), count(*) AS of_shards
+                    FROM pg_catalog.pg_trigger AS t
+                    WHERE t.tgfoid = p.oid AND t.tgrelid = ANY ({shards}::oid[])) AS fires
 WHERE d.classoid = 'pg_catalog.pg_proc'::regclass
-  AND starts_with(d.description, {ownership} || 'mirror of shard ') AND p.proowner IN ({owners})
+  AND starts_with(d.description, {mirror_of}) AND p.proowner IN ({owners})
+  AND (fires.of_shards > 0
+       OR substring(d.description FROM ' of shard (\\d+) ')::oid = ANY ({shards}::oid[]))
 ORDER BY 1, 2""")
-
-_COPY = re.compile(
-    rf"{re.escape(OWNERSHIP)}copy of shard (\d+) of table (\d+) for modulus (\d+), remainder (\d+)"
-)
-_MIRROR = re.compile(
-    rf"{re.escape(OWNERSHIP)}mirror of shard (\d+) of table (\d+) since transaction (\d+); "
-    r"copied (\d+) rows in (\d+) pages of file (\d+)"
-)
 
 
 def read(connection: Connection, table: ShardedTable) -> Growing:
     """What growth has begun on a table, in two round trips."""
-    ours = {"ownership": Literal(OWNERSHIP), "owners": _OWNERS.format(table=Literal(table.oid))}
-    copied = sql.rows(connection, _COPIES.format(own=_OWN, like_shard=_LIKE_SHARD, **ours))
-    copies = [
-        _copy(table.oid, Name(schema, name), oid, comment, same)
-        for schema, name, oid, comment, same in copied
-    ]
-    mirrors = [
-        _mirror(table.oid, Name(schema, name), oid, comment, fires)
-        for schema, name, oid, comment, fires in sql.rows(connection, _MIRRORS.format(**ours))
-    ]
-    return Growing(
-        tuple(item for item in copies if item is not None),
-        tuple(item for item in mirrors if item is not None),
+    copies = [copy for copy in leftovers.copies(connection) if copy.table == table.oid]
+    shards = {shard.oid for shard in table.shards} | {copy.shard for copy in copies}
+    query = _MIRRORS.format(
+        shards=Literal(sorted(shards)),
+        mirror_of=Literal(_MIRROR_OF),
+        owners=OWNERS.format(table=Literal(table.oid)),
     )
+    mirrors = [
+        _mirror(Name(schema, name), oid, fires, comment)
+        for schema, name, oid, fires, comment in sql.rows(connection, query)
+    ]
+    return Growing(tuple(copies), tuple(item for item in mirrors if item is not None))
 
 
-def _copy(table: int, name: Name, oid: int, comment: str, same: bool) -> Copy | None:
-    numbers = _numbers(_COPY, comment)
-    if not numbers or numbers[1] != table:
+def _mirror(name: Name, oid: int, fires: bool, comment: str) -> Mirror | None:
+    match = _MIRROR.fullmatch(comment)
+    if match is None:
         return None
-    return Copy(name, oid, numbers[0], Class(numbers[2], numbers[3]), same)
-
-
-def _mirror(table: int, name: Name, oid: int, comment: str, fires: bool) -> Mirror | None:
-    numbers = _numbers(_MIRROR, comment)
-    if not numbers or numbers[1] != table:
-        return None
-    shard, _, since, rows, pages, file = numbers
+    shard, since, rows, pages, file = map(int, match.groups())
     return Mirror(name, oid, shard, since, rows, pages, file, fires)
 
 
@@ -328,18 +255,13 @@ def progress(connection: Connection, source: Source, mirror: Mirror) -> Mirror:
     """
     query = _PROGRESS.format(mirror=Literal(mirror.oid), shard=Literal(source.shard.oid))
     [(comment, file)] = sql.rows(connection, query)
-    now = _mirror(source.table.oid, mirror.name, mirror.oid, comment or "", mirror.fires)
+    now = _mirror(mirror.name, mirror.oid, mirror.fires, comment or "")
     if now is None or file is None:
         raise StepError(
             f"copy {source.name}: somebody has removed its mirror, or the shard: the next run "
             "begins anew"
         )
     return now if now.file == file else replace(now, pages=0, file=file)
-
-
-def _numbers(pattern: re.Pattern[str], comment: str) -> Sequence[int]:
-    match = pattern.fullmatch(comment)
-    return () if match is None else [int(text) for text in match.groups()]
 
 
 _TAKEN = SQL("""
@@ -352,13 +274,22 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
 WHERE nspname = {schema} AND typname = ANY ({names}::text[])""")
 
 
-def free_names(connection: Connection, source: Source, wanted: Sequence[str]) -> list[str]:
-    """The wanted names; a number follows one that is taken in the schema of the shard."""
-    choices = {name: [name, *(f"{name}_{number}" for number in range(2, 10))] for name in wanted}
-    names = Literal([name for choice in choices.values() for name in choice])
+def free_names(connection: Connection, source: Source, parts: Sequence[Class]) -> list[str]:
+    """Names for new shards: a number follows one that is taken in the schema of the shard."""
+    numbers = ["", *(f"_{number}" for number in range(2, 10))]
+    choices = [
+        [
+            _label(source.table.name.name, SUFFIX.format(part.remainder) + number)
+            for number in numbers
+        ]
+        for part in parts
+    ]
+    names = Literal([name for choice in choices for name in choice])
     query = _TAKEN.format(schema=Literal(source.name.schema), names=names)
     taken = {name for (name,) in sql.rows(connection, query)}
-    return [
-        next((name for name in choice if name not in taken), choice[0])
-        for choice in choices.values()
-    ]
+    return [next((name for name in choice if name not in taken), choice[0]) for choice in choices]
+
+
+def _label(table: str, suffix: str) -> str:
+    """The name of a shard; where it is too long it is the name of the table that is cut."""
+    return table.encode()[: NAME_BYTES - len(suffix)].decode(errors="ignore") + suffix

@@ -6,16 +6,11 @@ from typing import LiteralString
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from alembic_enterprise.partitions.operations import pieces
+from alembic_enterprise.partitions.steps import GUARD
 from alembic_enterprise.shards.growth import mirror
-from alembic_enterprise.shards.growth.copies import (
-    GUARD,
-    Copy,
-    Mirror,
-    Source,
-    copy_comment,
-    mirror_comment,
-)
+from alembic_enterprise.shards.growth.copies import Mirror, Source, mirror_comment
 from alembic_enterprise.shards.growth.mirror import belongs, equal, listed, of
+from alembic_enterprise.shards.leftovers import Copy, copy_comment
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.sql import Name, do_block, text_of
 
@@ -42,14 +37,14 @@ _CREATE: LiteralString = (
             'CREATE %sTABLE %s (LIKE %s INCLUDING ALL EXCLUDING IDENTITY, '
             'CONSTRAINT %I CHECK (%s)) USING %I%s%s',
             CASE table_row.relpersistence WHEN 'u' THEN 'UNLOGGED ' END, child, parent, {guard},
-            missing.guard,
+            missing.guard || coalesce(' AND ' || pg_get_partition_constraintdef({table}), ''),
             (SELECT amname FROM pg_catalog.pg_am WHERE oid = table_row.relam),
             ' WITH (' || storage_parameters || ')',
             (SELECT format(' TABLESPACE %I', spcname) FROM pg_catalog.pg_tablespace
              WHERE oid = table_row.reltablespace));
         EXECUTE format('COMMENT ON TABLE %s IS %L', child, missing.comment);
 """
-    + pieces.COPY_ATTRIBUTES
+    + pieces.ATTRIBUTES
     + """
         FOR command IN
             SELECT format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS %s', child, attname,
@@ -103,16 +98,20 @@ def together(statements: Iterable[Composable]) -> Composed:
 def create(source: Source, names: Sequence[str], parts: Sequence[Class]) -> Composable:
     """Make the empty copies of a shard; each has all that the shard has, and a CHECK of its bounds.
 
-    The CHECK is what the server would write for the partition, so that attaching the copy need not
-    look at its rows (PostgreSQL docs, "ALTER TABLE ... ATTACH PARTITION").
+    The CHECK is what the server would write for the partition, with the bounds of the table where
+    that is a partition itself, so that attaching the copy need not look at its rows (PostgreSQL
+    docs, "ALTER TABLE ... ATTACH PARTITION"). It names the table as a regclass, which a dump writes
+    by name: copies can be restored elsewhere, and belong to the table there.
     """
+    table = SQL("{}::regclass").format(source.table.name.regclass)
     return do_block(
         _CREATE,
         shard=source.name.regclass,
+        table=table,
         partition_by=Literal(None),
         labels=Literal(list(names)),
-        guards=Literal([text_of(belongs(source, part)) for part in parts]),
-        comments=Literal([copy_comment(source, part) for part in parts]),
+        guards=Literal([text_of(belongs(source, part, table=table)) for part in parts]),
+        comments=Literal([copy_comment(source.shard.oid, part) for part in parts]),
         guard=Literal(GUARD),
         alike=alike(source, SQL("child::regclass")),
     )

@@ -9,6 +9,13 @@ row to delete is not there, the mirror writes it and deletes it again. That wait
 has the same row in hand, whose row is then seen. A writer that works on an older snapshot, under
 REPEATABLE READ, gets a serialization failure for a row that was copied since: it cannot delete what
 it cannot see.
+
+Its text names things as they were when it was made, and a writer must not fail because of what has
+become of them since. Columns of the shard are taken by their position, and so may be renamed. They
+can be neither dropped nor given another type while the trigger lists them (PostgreSQL docs, "CREATE
+TRIGGER": a list of columns), nor can a copy be dropped while its condition names it; both can with
+CASCADE, which takes the trigger along. And for any table but this shard under this name it does
+nothing: for one that was restored from a dump elsewhere, or that is a stranger's.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +23,8 @@ from typing import LiteralString
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from alembic_enterprise.shards.growth.copies import TRIGGER, Column, Copy, Source, mirror_comment
+from alembic_enterprise.shards.growth.copies import TRIGGER, Column, Source, mirror_comment
+from alembic_enterprise.shards.leftovers import Copy
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.sql import Name, dollar_quoted, text_of
 
@@ -24,14 +32,24 @@ from alembic_enterprise.sql import Name, dollar_quoted, text_of
 _FUNCTION = SQL("""CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS {body}""")
 
+# Rows of a copy have the columns of the shard in the same order, under the names they had then.
 _BODY = SQL("""#variable_conflict use_column
+DECLARE
+    alembic_enterprise_old {row};
+    alembic_enterprise_new {row};
 BEGIN
-    IF TG_RELID <> {oid} THEN  -- somebody has made a trigger on a table of his own
-        RAISE EXCEPTION 'this function mirrors another table' USING ERRCODE = '42501';
+    IF TG_RELID <> {oid} OR to_regclass({shard}) IS DISTINCT FROM TG_RELID THEN
+        RETURN NULL;
     END IF;
     IF TG_OP = 'TRUNCATE' THEN
         TRUNCATE {copies};
         RETURN NULL;
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        alembic_enterprise_old := OLD;
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        alembic_enterprise_new := NEW;
     END IF;
     IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND NOT ({same}) THEN
         {forget}
@@ -42,7 +60,10 @@ BEGIN
     RETURN NULL;
 END""")
 
-_FORGET = SQL("""IF {belongs} AND NOT EXISTS (SELECT FROM ONLY {shard} AS s WHERE {found}) THEN
+OLD: LiteralString = "alembic_enterprise_old"
+NEW: LiteralString = "alembic_enterprise_new"
+
+_FORGET = SQL("""IF {belongs} AND NOT EXISTS (SELECT FROM ONLY {shard} WHERE {found}) THEN
             DELETE FROM ONLY {copy} AS s WHERE {found};
             IF NOT FOUND THEN
                 INSERT INTO {copy} ({columns}) VALUES ({old}) ON CONFLICT DO NOTHING;
@@ -51,16 +72,18 @@ _FORGET = SQL("""IF {belongs} AND NOT EXISTS (SELECT FROM ONLY {shard} AS s WHER
         END IF;""")
 
 _REPEAT = SQL("""IF {belongs} THEN
-            INSERT INTO {copy} ({columns}) SELECT {columns} FROM ONLY {shard} AS s WHERE {found}
+            INSERT INTO {copy} ({columns}) SELECT {columns} FROM ONLY {shard} WHERE {found}
             ON CONFLICT ({key}) DO UPDATE SET ({columns}) = ROW ({excluded});
         END IF;""")
 
 _TRIGGERS = SQL("""
-CREATE TRIGGER {name} AFTER INSERT OR UPDATE OR DELETE ON {shard}
-    FOR EACH ROW EXECUTE FUNCTION {function}();
+CREATE TRIGGER {name} AFTER INSERT OR DELETE OR UPDATE OF {columns} ON {shard}
+    FOR EACH ROW WHEN ({there}) EXECUTE FUNCTION {function}();
 CREATE TRIGGER {truncate} AFTER TRUNCATE ON {shard}
-    FOR EACH STATEMENT EXECUTE FUNCTION {function}();
+    FOR EACH STATEMENT WHEN ({there}) EXECUTE FUNCTION {function}();
 ALTER TABLE {shard} ENABLE ALWAYS TRIGGER {name}, ENABLE ALWAYS TRIGGER {truncate}""")
+
+_THERE = SQL("{}::regclass IS NOT NULL")
 
 
 def name(source: Source) -> Name:
@@ -84,6 +107,8 @@ def install(source: Source, copies: Sequence[Copy]) -> list[Composable]:
         _TRIGGERS.format(
             name=Identifier(TRIGGER),
             truncate=Identifier(TRIGGER + "_truncate"),
+            columns=listed(map(Identifier, source.columns)),
+            there=SQL(" AND ").join(_THERE.format(copy.name.regclass) for copy in copies),
             shard=source.name.sql,
             function=function.sql,
         ),
@@ -102,9 +127,11 @@ def note(function: Name, comment: str, value: Composable) -> Composable:
 def body(source: Source, copies: Sequence[Copy]) -> Composable:
     """The text of the function."""
     return _BODY.format(
+        row=copies[0].name.sql,
         oid=Literal(source.shard.oid),
+        shard=source.name.regclass,
         copies=listed(copy.name.sql for copy in copies),
-        same=equal(source.key, of("OLD"), of("NEW")),
+        same=equal(source.key, of(OLD), of(NEW)),
         forget=SQL("\n        ").join(_forget(source, copy) for copy in copies),
         repeat=SQL("\n        ").join(_repeat(source, copy) for copy in copies),
     )
@@ -112,33 +139,44 @@ def body(source: Source, copies: Sequence[Copy]) -> Composable:
 
 def _forget(source: Source, copy: Copy) -> Composable:
     return _FORGET.format(
-        belongs=belongs(source, copy.held, of("OLD")),
-        shard=source.name.sql,
+        belongs=belongs(source, copy.held, of(OLD)),
+        shard=_by_position(source),
         copy=copy.name.sql,
         columns=listed(map(Identifier, source.stored)),
-        old=listed(map(of("OLD"), source.stored)),
-        found=equal(source.key, of("s"), of("OLD")),
+        old=listed(map(of(OLD), source.stored)),
+        found=equal(source.key, of("s"), of(OLD)),
     )
 
 
 def _repeat(source: Source, copy: Copy) -> Composable:
     return _REPEAT.format(
-        belongs=belongs(source, copy.held, of("NEW")),
-        shard=source.name.sql,
+        belongs=belongs(source, copy.held, of(NEW)),
+        shard=_by_position(source),
         copy=copy.name.sql,
         columns=listed(map(Identifier, source.stored)),
-        found=equal(source.key, of("s"), of("NEW")),
+        found=equal(source.key, of("s"), of(NEW)),
         key=listed(Identifier(column.name) for column in source.key),
         excluded=listed(map(of("excluded"), source.stored)),
     )
 
 
+def _by_position(source: Source) -> Composable:
+    """The shard as `s`, its columns under the names they had when the mirror was made."""
+    return SQL("{} AS s ({})").format(source.name.sql, listed(map(Identifier, source.columns)))
+
+
 def belongs(
-    source: Source, held: Class, column: Callable[[str], Composable] = Identifier
+    source: Source,
+    held: Class,
+    column: Callable[[str], Composable] = Identifier,
+    table: Composable | None = None,
 ) -> Composable:
-    """The condition that a row is in a residue class, as the server writes it for a partition."""
+    """The condition that a row is in a residue class, as the server writes it for a partition.
+
+    `table` is the sharded one, by its oid unless it is given.
+    """
     return SQL("satisfies_hash_partition({}::oid, {}, {}, {})").format(
-        Literal(source.table.oid),
+        table or Literal(source.table.oid),
         Literal(held.modulus),
         Literal(held.remainder),
         listed(map(column, source.hashed)),

@@ -16,7 +16,8 @@ WITH shards AS (SELECT c.oid, c.oid::regclass::text AS name, c.relnamespace
                           k.conrelid, c.relkind, c.relowner
                    FROM pg_catalog.pg_constraint AS k
                    JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
-                   WHERE k.contype = 'f' AND k.confrelid = {table} AND k.conparentid = 0)
+                   WHERE k.contype = 'f' AND k.confrelid = {table} AND k.conparentid = 0),
+     lineage AS (SELECT relid FROM pg_partition_ancestors({table}))
 SELECT 'owner', pg_get_userbyid(relowner), oid::regclass::text FROM pg_catalog.pg_class
 WHERE oid = {table} AND NOT pg_has_role(relowner, 'USAGE')
 UNION ALL
@@ -31,6 +32,10 @@ JOIN pg_catalog.pg_class AS c ON c.oid = shards.oid AND c.relforcerowsecurity
 JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner AND NOT r.rolsuper AND NOT r.rolbypassrls
 UNION ALL
 SELECT 'itself', name, relation FROM referring WHERE conrelid = {table}
+UNION ALL
+SELECT 'outer', format('%I of %s', k.conname, k.conrelid::regclass), k.confrelid::regclass::text
+FROM pg_catalog.pg_constraint AS k JOIN lineage ON k.confrelid = lineage.relid
+WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid <> {table}
 UNION ALL
 SELECT 'partitioned', name, relation FROM referring
 WHERE conrelid <> {table} AND relkind = 'p' AND {version} < 180000
@@ -65,7 +70,7 @@ WHERE puballtables {of_schema}
 UNION ALL
 SELECT 'unrooted', p.pubname::text, '' FROM pg_catalog.pg_publication_rel AS r
 JOIN pg_catalog.pg_publication AS p ON p.oid = r.prpubid
-WHERE r.prrelid = {table} AND NOT p.pubviaroot""")
+JOIN lineage ON lineage.relid = r.prrelid WHERE NOT p.pubviaroot""")
 
 _OF_SCHEMA = SQL("""OR p.oid IN (SELECT pnpubid FROM pg_catalog.pg_publication_namespace
                                  WHERE pnnspid IN (SELECT relnamespace FROM shards))""")
@@ -82,6 +87,9 @@ TOLD = {
     "see all rows: ALTER TABLE {1} NO FORCE ROW LEVEL SECURITY",
     "itself": "its foreign key {0} refers to the table itself, and would be missing while a shard "
     "is replaced: drop it and add it again afterwards, or use op.grow_hash_shards, which locks",
+    "outer": "the foreign key {0} refers to {1}, which it is a partition of, and can be put back "
+    "only under a lock, while all rows are checked: drop it and add it again afterwards, or build "
+    "a new partition with more shards and move the rows",
     "partitioned": "the foreign key {0} of the partitioned table {1} refers to it: before 18, "
     "PostgreSQL puts it back only under a lock, while all rows are checked: drop it and add it "
     "again afterwards, or use op.grow_hash_shards, which locks",

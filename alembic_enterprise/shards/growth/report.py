@@ -40,6 +40,19 @@ class Done:
     locked: float
 
 
+@dataclass(frozen=True)
+class Behind:
+    """A replica that copying waits for.
+
+    Attributes:
+        replica: its `application_name`, and its address unless it is connected by a socket.
+        lag: bytes of WAL that it has not replayed yet.
+    """
+
+    replica: str
+    lag: int
+
+
 @dataclass
 class Report:
     """What a run did, or in a dry run would do.

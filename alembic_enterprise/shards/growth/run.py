@@ -14,13 +14,15 @@ from sqlalchemy.exc import DBAPIError
 from alembic_enterprise import locks, sql
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
 from alembic_enterprise.partitions.declaration import NAME_BYTES
-from alembic_enterprise.partitions.worker import said
-from alembic_enterprise.shards import catalog
+from alembic_enterprise.sessions import require_server, said
+from alembic_enterprise.shards import catalog, leftovers
 from alembic_enterprise.shards.catalog import Shard, ShardedTable
 from alembic_enterprise.shards.growth import copies, copying, obstacles, swapping
-from alembic_enterprise.shards.growth.copies import Copy, Mirror, Source
-from alembic_enterprise.shards.growth.report import Done, Report, Split
+from alembic_enterprise.shards.growth.copies import Mirror, Source
+from alembic_enterprise.shards.growth.report import Behind, Done, Report, Split
 from alembic_enterprise.shards.growth.worker import Job, Worker
+from alembic_enterprise.shards.inspection import only
+from alembic_enterprise.shards.leftovers import Copy
 from alembic_enterprise.shards.model import SUFFIX
 from alembic_enterprise.shards.moduli import COUNT_MAX, Class, fits, splits
 
@@ -28,9 +30,6 @@ __all__ = ["Job", "abort", "grow"]
 
 LOCK = "alembic_enterprise.shards.grow {}"
 """Name of the advisory lock that two runs on one table, by its oid, compete for."""
-
-OLDEST = 140000
-"""Oldest server this runs on: ranges of ctid are read without the whole table from 14 on."""
 
 PAUSE = 1.0
 """Seconds until the lag of replicas is looked at again."""
@@ -91,17 +90,14 @@ def abort(bind: Engine | Connection, table: str, job: Job | None = None) -> Repo
         return run.report
 
 
-_STATE = SQL("SELECT current_setting('server_version_num')::int, pg_is_in_recovery()")
-
-
 class _Run:
     """One run on one table, and the report it fills."""
 
     def __init__(self, worker: Worker, job: Job, name: str) -> None:
         self.worker = worker
         self.job = job
-        self.version = _version(worker.control)
-        self.table = _table(worker.control, name)
+        self.version = require_server(worker.control, writes=not job.dry_run)
+        self.table = only(catalog.read(worker.control).values(), name)
         self.report = Report(self.table.name)
         self.copied = 0
 
@@ -112,7 +108,7 @@ class _Run:
             self.report.other = locks.advisory_holder(control, name)
             if self.report.other is not None:  # else it has just ended
                 return False
-        self.table = _table(control, str(self.table.name))  # as another run may have left it
+        self.table = only(catalog.read(control).values(), str(self.table.name))  # it may have grown
         return True
 
     def told(self, work: Callable[[], None]) -> None:
@@ -128,13 +124,14 @@ class _Run:
     def plan(self, count: int) -> None:
         """Fill in what is to be done. Raises `ConfigurationError` when it cannot be."""
         _require_count(self.table, count)
+        _require_soon(self.worker.control, self.job.patience.lock_timeout)
         shards = self._to_split(count)
         sources = [self._source(shard) for shard in shards]
         found = obstacles.obstacles(self.worker.control, self.table, sources, self.version)
         if sources and found:
             raise ConfigurationError(f"{self.table.name}: {'; '.join(found)}")
         if self.job.max_lag is not None:
-            self._lag()
+            self._slowest()
         self.report.splits = [
             Split(
                 item.name, held := item.shard.held, tuple(held.split(count)), item.rows, item.size
@@ -187,8 +184,9 @@ class _Run:
     def _begun(self, source: Source, parts: Sequence[Class]) -> tuple[list[Copy], Mirror]:
         """The copies of a shard and their mirror: those of an earlier run, or new ones."""
         found, mirror = self._found(source)
-        fit = [copy.held for copy in found if copy.same] == list(parts)
-        if not fit or (mirror is not None and not mirror.fires):
+        fit = [copy.held for copy in found] == list(parts)
+        same = fit and copies.alike(self.worker.connection, source, found)
+        if not same or (mirror is not None and not mirror.fires):
             self._discard(only=source.shard.oid)
             names = self._names(source, parts)
             self._run(source, "create copies of", copying.create(source, names, parts))
@@ -205,9 +203,7 @@ class _Run:
 
     def _names(self, source: Source, parts: Sequence[Class]) -> list[str]:
         """Names for new copies: the first gets that of the shard when it takes its place."""
-        table = self.table.name.name
-        wanted = [table + SUFFIX.format(part.remainder) for part in parts[1:]]
-        free = copies.free_names(self.worker.connection, source, wanted)
+        free = copies.free_names(self.worker.connection, source, parts[1:])
         return [f"alembic_enterprise_copy_{source.shard.oid}", *free]
 
     def _copied(self, source: Source, parts: Sequence[Copy], mirror: Mirror) -> Mirror:
@@ -250,23 +246,29 @@ class _Run:
         return int(rows)
 
     def _wait_for_replicas(self) -> None:
-        while self.job.max_lag is not None and self._lag() > self.job.max_lag:
+        while self.job.max_lag is not None:
+            behind = self._slowest()
+            if behind is None or behind.lag <= self.job.max_lag:
+                return
+            self.job.waiting(behind)
             self.job.sleep(PAUSE)
 
-    def _lag(self) -> int:
-        """Bytes that the slowest replica is behind."""
-        [(lag, hidden)] = sql.rows(self.worker.control, _LAG)
-        if hidden:
+    def _slowest(self) -> Behind | None:
+        """The replica that is behind most; None when there are none."""
+        found = sql.rows(self.worker.control, _REPLICAS)
+        if any(hidden for *_, hidden in found):
             raise ConfigurationError(
                 "no right to see how far replicas are behind: GRANT pg_monitor to this role, or "
                 "leave --max-lag out"
             )
-        return int(lag)
+        return next((Behind(replica, lag) for replica, lag, _ in found), None)
 
     # After
 
     def _settle(self) -> None:
-        for key in copies.pending(self.worker.connection, self.table):
+        for key in leftovers.pending(self.worker.connection):
+            if key.referred != self.table.oid:
+                continue
             step = f"validate {key.name} of {key.table}"
             self.worker.run(step, swapping.settle(key), self.report)
             self.report.validated.append((key.table, key.name))
@@ -285,34 +287,12 @@ class _Run:
             self.report.removed.append(name)
 
 
-_LAG = SQL("""
-SELECT coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)), 0)::bigint,
-       count(*) FILTER (WHERE state IS NULL)
-FROM pg_catalog.pg_stat_replication""")
-
-
-def _version(connection: Connection) -> int:
-    """The server's version. Raises `ConfigurationError` for one that cannot be worked on."""
-    [(version, replica)] = sql.rows(connection, _STATE)
-    if version < OLDEST:
-        raise ConfigurationError(
-            f"the server is PostgreSQL {version // 10000}, and 14 is needed: upgrade the server"
-        )
-    if replica:
-        raise ConfigurationError("the server is a read-only replica: give the URL of the primary")
-    return int(version)
-
-
-def _table(connection: Connection, name: str) -> ShardedTable:
-    """The sharded table of a name. Raises `ConfigurationError` when there is none, or several."""
-    tables = catalog.read(connection).values()
-    found = [table for table in tables if str(table.name) == name]
-    found = found or [table for table in tables if table.name.name == name]
-    if len(found) == 1:
-        return found[0]
-    there = ", ".join(str(table.name) for table in (found or tables)) or "none"
-    problem = "several sharded tables are" if found else "no sharded table is"
-    raise ConfigurationError(f"{problem} called {name}: there are {there}")
+# What only receives WAL, as a backup does, replays none.
+_REPLICAS = SQL("""
+SELECT concat_ws(' at ', nullif(application_name, ''), host(client_addr)),
+       pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint, state IS NULL
+FROM pg_catalog.pg_stat_replication WHERE replay_lsn IS NOT NULL OR state IS NULL
+ORDER BY 2 DESC""")
 
 
 def _require_count(table: ShardedTable, count: int) -> None:
@@ -320,6 +300,20 @@ def _require_count(table: ShardedTable, count: int) -> None:
     problem = next(_problems(table, count), None)
     if problem is not None:
         raise ConfigurationError(f"{table.name}: {problem}")
+
+
+_DEADLOCK = SQL("SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'")
+
+
+def _require_soon(connection: Connection, lock_timeout: int) -> None:
+    """Raise `ConfigurationError` unless a swap gives up before a deadlock is looked for."""
+    [(deadlock,)] = sql.rows(connection, _DEADLOCK)
+    if lock_timeout >= deadlock:
+        raise ConfigurationError(
+            f"a --lock-timeout of {lock_timeout} ms is not below the server's deadlock_timeout of "
+            f"{deadlock} ms, so that in a deadlock with a swap the application's transactions "
+            "would be the victims: give fewer milliseconds, and more --attempts"
+        )
 
 
 def _problems(table: ShardedTable, count: int) -> Iterator[str]:

@@ -9,24 +9,33 @@ from typing import LiteralString
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from alembic_enterprise.operation import REFUSED
+from alembic_enterprise.partitions.operations import pieces
+from alembic_enterprise.partitions.steps import GUARD
 from alembic_enterprise.registry import OWNERSHIP
-from alembic_enterprise.shards.growth.copies import GUARD, PENDING, Copy, Mirror, Pending, Source
+from alembic_enterprise.shards.growth.copies import Mirror, Source
 from alembic_enterprise.shards.growth.copying import alike, together
 from alembic_enterprise.shards.growth.mirror import listed
+from alembic_enterprise.shards.leftovers import PENDING, Copy, Pending
 from alembic_enterprise.sql import do_block
 
 _SWAP: LiteralString = """DECLARE
-    parent constant regclass := {table};
+    root constant regclass := {table};
     shard constant regclass := {shard};
     shard_row pg_catalog.pg_class;
     place name;
     copy record;
     found record;
+    note text;
     command text;
     restoring text[] := '{{}}';
 BEGIN
     SELECT * INTO shard_row FROM pg_catalog.pg_class WHERE oid = shard;
     SELECT nspname INTO place FROM pg_catalog.pg_namespace WHERE oid = shard_row.relnamespace;
+    -- What somebody made by hand stays his own: its parts have the comment he gave it, if any.
+    note := obj_description(shard, 'pg_class');
+    IF starts_with(note, {ownership}) THEN
+        note := {ownership} || 'partition of ' || {root_name};
+    END IF;
     -- The first copy gets the shard's name, and its indexes those of the shard's.
     FOR found IN {alike} LOOP
         restoring := restoring || format('ALTER INDEX %I.%I RENAME TO %I', place, found.name,
@@ -37,7 +46,8 @@ BEGIN
     LOOP
         FOR found IN
             SELECT quote_ident(tgname) AS name, tgenabled, format(' ON %I.%I ', place,
-                   shard_row.relname) AS target, pg_get_triggerdef(oid) AS definition
+                   shard_row.relname) AS target, pg_get_triggerdef(oid) AS definition,
+                   obj_description(oid, 'pg_trigger') AS comment
             FROM pg_catalog.pg_trigger
             WHERE tgrelid = shard AND NOT tgisinternal AND tgparentid = 0
               AND tgfoid <> {function} ORDER BY oid::bigint
@@ -49,18 +59,13 @@ BEGIN
                 || format('ALTER TABLE %I.%I %s TRIGGER %s', place, copy.name,
                           CASE found.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN
                           'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END,
-                          found.name);
+                          found.name)
+                || format('COMMENT ON TRIGGER %s ON %I.%I IS %L', found.name, place, copy.name,
+                          found.comment);
         END LOOP;
     END LOOP;
-    -- Writers of a table that refers to this one lock it first, and this one then.
-    FOR command IN
-        SELECT DISTINCT format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', conrelid::regclass)
-        FROM pg_catalog.pg_constraint
-        WHERE contype = 'f' AND confrelid = parent AND conparentid = 0 ORDER BY 1
-    LOOP
-        EXECUTE command;
-    END LOOP;
-    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', parent);
+    {lock_referring}
+    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', root);
     EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', shard);
     PERFORM set_config('alembic_enterprise.locked_since', clock_timestamp()::text, false);
     IF (SELECT count(*) FROM pg_catalog.pg_trigger
@@ -81,7 +86,7 @@ BEGIN
                regexp_replace(pg_get_constraintdef(oid), ' NOT VALID$', '') AS definition,
                coalesce(obj_description(oid, 'pg_constraint'), '') AS note
         FROM pg_catalog.pg_constraint
-        WHERE contype = 'f' AND confrelid = parent AND conparentid = 0 ORDER BY oid::bigint
+        WHERE contype = 'f' AND confrelid = root AND conparentid = 0 ORDER BY oid::bigint
     LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %s', found.relation, found.name);
         restoring := restoring
@@ -94,9 +99,9 @@ BEGIN
     DROP FUNCTION {mirror}();
     FOR copy IN SELECT * FROM unnest({copies}::regclass[], {bounds}::text[]) AS c (relation, bound)
     LOOP
-        EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s %s', parent, copy.relation, copy.bound);
+        EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s %s', root, copy.relation, copy.bound);
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', copy.relation, {guard});
-        EXECUTE format('COMMENT ON TABLE %s IS %L', copy.relation, {comment});
+        EXECUTE format('COMMENT ON TABLE %s IS %L', copy.relation, note);
     END LOOP;
     EXECUTE format('ALTER TABLE %s RENAME TO %I', ({copies}::regclass[])[1], shard_row.relname);
     FOREACH command IN ARRAY restoring LOOP
@@ -108,9 +113,14 @@ END"""
 def swap(source: Source, copies: Sequence[Copy], mirror: Mirror) -> Composable:
     """Drop the shard, whose rows are all in the copies, and attach them; the first gets its name.
 
-    ACCESS EXCLUSIVE on the table, and on those that refer to it, for some milliseconds. Foreign
-    keys that refer to the table are put back as NOT VALID: they hold for what is written from then
-    on, and `settle` validates them.
+    ACCESS EXCLUSIVE for some milliseconds: on the table, on those that refer to it, and on those it
+    refers to, where attaching a copy removes the triggers of its own foreign keys. Others may take
+    these locks in another order, as a transaction that deletes from a table which this one refers
+    to. Of a deadlock the one ends that has waited for deadlock_timeout first: the application's,
+    unless the swap gives up before. So its lock_timeout has to be shorter, which the run requires.
+
+    Foreign keys that refer to the table are put back as NOT VALID: they hold for what is written
+    from then on, and `settle` validates them.
     """
     names = [source.name.name, *(copy.name.name for copy in copies[1:])]
     bound = "FOR VALUES WITH (MODULUS {}, REMAINDER {})"
@@ -123,10 +133,12 @@ def swap(source: Source, copies: Sequence[Copy], mirror: Mirror) -> Composable:
         bounds=Literal([bound.format(*copy.held) for copy in copies]),
         function=SQL("{}::regproc").format(mirror.name.regclass),
         mirror=mirror.name.sql,
+        lock_referring=SQL(pieces.LOCK_REFERRING),
         alike=alike(source, Literal(copies[0].oid)),
         guard=Literal(GUARD),
         pending=Literal(PENDING),
-        comment=Literal(f"{OWNERSHIP}partition of {source.table.name}"),
+        ownership=Literal(OWNERSHIP),
+        root_name=Literal(str(source.table.name)),
         refused=Literal(REFUSED),
     )
 

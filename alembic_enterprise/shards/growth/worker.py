@@ -7,16 +7,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from psycopg.sql import SQL, Composable, Literal
+from psycopg.sql import Composable
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from alembic_enterprise import locks, sql
-from alembic_enterprise.errors import LockedError, StepError
+from alembic_enterprise import locks, sessions, sql
+from alembic_enterprise.errors import StepError
 from alembic_enterprise.locks import Patience
 from alembic_enterprise.operation import sqlstate
-from alembic_enterprise.partitions.worker import connect, said
-from alembic_enterprise.shards.growth.report import Report
+from alembic_enterprise.shards.growth.report import Behind, Report
 
 APPLICATION = "alembic-enterprise shards grow"
 """The `application_name` of the sessions of a run."""
@@ -36,6 +35,7 @@ class Job:
         max_lag: bytes that a replica may be behind; copying waits while one is further behind.
         dry_run: say what would be done, and change nothing.
         progress: called after each batch with the numbers of rows copied and expected.
+        waiting: called each second while copying waits for a replica, with the slowest.
     """
 
     batch: int = 2000
@@ -47,6 +47,7 @@ class Job:
     clock: Callable[[], float] = time.monotonic
     uniform: Callable[[float, float], float] = random.uniform
     progress: Callable[[int, int], None] = lambda _done, _expected: None
+    waiting: Callable[[Behind], None] = lambda _behind: None
 
 
 class Worker:
@@ -54,11 +55,13 @@ class Worker:
 
     def __init__(self, stack: ExitStack, engine: Engine, job: Job) -> None:
         """Connect; the connections are closed with the stack."""
-        self.control = stack.enter_context(connect(engine))
-        self.connection = stack.enter_context(connect(engine))
+        self.control = stack.enter_context(sessions.connect(engine))
+        self.connection = stack.enter_context(sessions.connect(engine))
         _configured(self.control, 0)
         self._pid = _configured(self.connection, job.patience.lock_timeout)
         self._job = job
+        self._watcher = locks.Watcher(self.control, job.patience.lock_timeout / 4000)
+        stack.callback(self._watcher.close)
 
     def first_of(self, queries: Iterable[Composable]) -> list[tuple[Any, ...]]:
         """Ask the first of some queries that the server has the functions for."""
@@ -79,25 +82,14 @@ class Worker:
         def waited(_attempt: int) -> None:
             report.retries += 1
 
-        with locks.watched(self.control, self._pid, self._job.patience.lock_timeout / 2000) as seen:
-            try:
-                locks.retried(
-                    lambda: sql.execute(self.connection, statement),
-                    patience=self._job.patience,
-                    sleep=self._job.sleep,
-                    uniform=self._job.uniform,
-                    waited=waited,
-                )
-            except LockedError as error:
-                who = "; ".join(map(str, sorted(seen, key=lambda item: item.pid)))
-                raise LockedError(
-                    f"{step}: {error}, held by {who or 'somebody'}. "
-                    "Run again, or raise --lock-timeout"
-                ) from error
-            except DBAPIError as error:
-                raise StepError(f"{step}: {said(error)}") from error
-            finally:
-                report.blockers |= seen
+        with sessions.watched(step, self._watcher, self._pid, report.blockers):
+            locks.retried(
+                lambda: sql.execute(self.connection, statement),
+                patience=self._job.patience,
+                sleep=self._job.sleep,
+                uniform=self._job.uniform,
+                waited=waited,
+            )
 
 
 def _configured(connection: Connection, lock_timeout: int) -> int:
@@ -106,17 +98,10 @@ def _configured(connection: Connection, lock_timeout: int) -> int:
     Row security must not hide rows from us: rather an error. And a batch needs a new snapshot for
     each of its statements, whatever a role or a database sets for the application's.
     """
-    values = {
-        "application_name": APPLICATION,
-        "default_transaction_isolation": "read committed",
-        "idle_session_timeout": "0",
-        "lock_timeout": str(lock_timeout),
-        "row_security": "off",
-        "statement_timeout": "0",
-    }
-    settings = SQL(", ").join(
-        SQL("set_config({}, {}, false)").format(Literal(name), Literal(value))
-        for name, value in values.items()
+    return sessions.configured(
+        connection,
+        APPLICATION,
+        default_transaction_isolation="read committed",
+        lock_timeout=str(lock_timeout),
+        row_security="off",
     )
-    [(pid, *_)] = sql.rows(connection, SQL("SELECT pg_backend_pid(), {}").format(settings))
-    return int(pid)

@@ -153,6 +153,74 @@ _REFUSE_CHANGES: LiteralString = (
 """
 )
 
+
+def _grants(relation: LiteralString) -> LiteralString:
+    return (
+        """SELECT format('grant of %s%s to %s', privilege_type, ' (' || quote_ident(attname) || ')',
+                          CASE grantee WHEN 0 THEN 'public' ELSE grantee::regrole::text END)
+            FROM (SELECT relacl AS acl, NULL AS attname FROM pg_catalog.pg_class
+                  WHERE oid = """
+        + relation
+        + """
+                  UNION ALL
+                  SELECT attacl, attname FROM pg_catalog.pg_attribute WHERE attrelid = """
+        + relation
+        + """) AS sources, aclexplode(acl)
+            WHERE grantee <> table_row.relowner"""
+    )
+
+
+_REFUSE_TO_LOSE: LiteralString = (
+    """
+    -- It would go with the shard. What else depends on that, such as a view, stops the DROP.
+    SELECT relation, thing INTO shard, label
+    FROM (SELECT unnest(shards) AS relation FROM """
+    + _CHANGES
+    + """) AS changing, LATERAL (
+            SELECT 'index ' || quote_ident(relname) FROM pg_catalog.pg_index
+            JOIN pg_catalog.pg_class AS c ON c.oid = indexrelid
+            WHERE indrelid = relation AND NOT relispartition
+            UNION ALL
+            SELECT 'constraint ' || quote_ident(conname) FROM pg_catalog.pg_constraint
+            WHERE conrelid = relation AND contype IN ('c', 'f')
+              AND conparentid = 0 AND coninhcount = 0
+            UNION ALL
+            SELECT 'NOT NULL of ' || quote_ident(own.attname)
+            FROM pg_catalog.pg_attribute AS own JOIN pg_catalog.pg_attribute AS a
+              ON a.attrelid = parent AND a.attname = own.attname AND NOT a.attnotnull
+            WHERE own.attrelid = relation AND own.attnotnull
+            UNION ALL
+            SELECT 'trigger ' || quote_ident(tgname) FROM pg_catalog.pg_trigger
+            WHERE tgrelid = relation AND NOT tgisinternal AND tgparentid = 0
+              AND obj_description(oid, 'pg_trigger')
+                  IS DISTINCT FROM ownership || 'on each partition'  -- as triggers.COPY copies them
+            UNION ALL
+            SELECT 'policy ' || quote_ident(polname) FROM pg_catalog.pg_policy
+            WHERE polrelid = relation
+            UNION ALL
+            SELECT 'publication ' || quote_ident(pubname) FROM pg_catalog.pg_publication_rel
+            JOIN pg_catalog.pg_publication AS p ON p.oid = prpubid WHERE prrelid = relation
+            UNION ALL
+            SELECT 'storage parameters ' || array_to_string(reloptions, ', ')
+            FROM pg_catalog.pg_class WHERE oid = relation
+              AND array_to_string(reloptions, ', ') <> coalesce(storage_parameters, '')
+            UNION ALL
+            ("""
+    + _grants("relation")
+    + """
+            EXCEPT """
+    + _grants("parent")
+    + """)) AS things (thing)
+    ORDER BY relation::oid::bigint, thing LIMIT 1;
+    IF label IS NOT NULL THEN
+        RAISE EXCEPTION '%: its shard % has % of its own, which the shards in its place would not '
+            'have: give it to the table, or take it away, first%', parent, shard, label,
+            CASE WHEN growing THEN '; or run `alembic-enterprise shards grow` instead' ELSE '' END
+            USING ERRCODE = {refused};
+    END IF;
+"""
+)
+
 _NAME_COLUMNS: LiteralString = """
     SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO row_columns
     FROM pg_catalog.pg_attribute
@@ -266,9 +334,11 @@ CHANGE_HASH_SHARDS: LiteralString = (
     END IF;
 """
     + pieces.REFUSE_OLD_SNAPSHOT
+    + pieces.LOCK_REFERRING
     + """
     EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', parent);"""
     + pieces.TEMPLATE
+    + _REFUSE_TO_LOSE
     + pieces.SEE_ALL_ROWS
     + _NAME_COLUMNS
     + _LIFT_FOREIGN_KEYS

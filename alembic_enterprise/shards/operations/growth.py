@@ -3,10 +3,14 @@
 All four lock the table against readers and writers while the rows are copied, and need room for
 the rows once more until the transaction ends. Growing a table that is in use is the work of
 `alembic-enterprise shards grow`, after which they find nothing to do.
+
+New shards are made as the table says. What a single shard has of its own, such as an index, a
+constraint, a trigger or a grant, would be lost, so it stops them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import ClassVar
 
 from alembic.operations import Operations
@@ -82,7 +86,8 @@ class GrowHashShards(_AllShards):
         It locks the table against readers and writers for as long as the rows are copied. On a
         table in use run `alembic-enterprise shards grow TABLE --to COUNT` beforehand, which does
         the same while it is used; then this finds nothing to do. Only what is missing is done:
-        shards that are cut as fine or finer already stay.
+        shards that are cut as fine or finer already stay. What a single shard has of its own, such
+        as an index or a grant, stops it.
 
         Args:
             table: the sharded table.
@@ -90,6 +95,11 @@ class GrowHashShards(_AllShards):
             schema: schema of the table.
         """
         operations.invoke(cls(table, count, schema))
+
+    @property
+    def command(self) -> str:
+        """The command that does the same while the table is read and written, for a shell."""
+        return f"alembic-enterprise shards grow {quote(str(self.name))} --to {self.count}"
 
     def statements(self) -> Sequence[Composable]:
         """One block, which finds out on the server what is left to split."""

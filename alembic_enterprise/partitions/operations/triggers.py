@@ -1,0 +1,132 @@
+"""Triggers that have to stand on each partition, too, as pieces of PL/pgSQL and as statements.
+
+PostgreSQL gives a new partition the row triggers of its table, and none of the statement triggers:
+those fire for statements on the very relation that they stand on (PostgreSQL docs, "Overview of
+Trigger Behavior"). A statement trigger whose comment is `ON_EACH_PARTITION` is meant for every
+partition. So whoever makes one here gives it those of its table. And whoever takes one away says so
+to the trigger's function, in its form with the arguments (regclass, text), where there is one.
+What they do, nobody here needs to know.
+"""
+
+from typing import LiteralString
+
+from psycopg.sql import Composable, Composed, Literal
+
+from alembic_enterprise.registry import OWNERSHIP
+from alembic_enterprise.sql import Name, do_block
+
+ON_EACH_PARTITION = OWNERSHIP + "on each partition"
+"""The comment of a trigger that every partition of its table should have."""
+
+_MARKED: LiteralString = """pg_catalog.pg_trigger AS t
+            JOIN pg_catalog.pg_description AS d ON d.objoid = t.oid AND d.objsubid = 0
+                 AND d.classoid = 'pg_catalog.pg_trigger'::regclass
+                 AND d.description = ownership || 'on each partition'"""
+
+COPY: LiteralString = (
+    """
+        FOR command IN
+            SELECT unnest(ARRAY[
+                overlay(definition PLACING ' ON ' || child || ' '
+                        FROM strpos(definition, source) FOR length(source)),
+                format('ALTER TABLE %s %s TRIGGER %I', child,
+                       CASE tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA'
+                                      WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END, tgname),
+                format('COMMENT ON TRIGGER %I ON %s IS %L', tgname, child, description)])
+            FROM (SELECT t.tgname, t.tgenabled, d.description,
+                         pg_get_triggerdef(t.oid) AS definition,
+                         format(' ON %I.%I ', place, table_row.relname) AS source
+                  FROM """
+    + _MARKED
+    + """
+                  WHERE t.tgrelid = parent AND t.tgtype & 1 = 0
+                  ORDER BY t.tgname) AS statement_triggers
+        LOOP
+            EXECUTE command;
+        END LOOP;
+"""
+)
+"""Gives `child` the triggers of `parent`, whose schema is `place` and whose row is `table_row`."""
+
+
+def tell(relation: LiteralString, action: LiteralString) -> LiteralString:
+    """Says what is about to happen to a partition. Needs `command` and `ownership`."""
+    return (
+        """
+            FOR command IN
+                SELECT DISTINCT format('SELECT %s(%L, %L)', told.name, """
+        + relation
+        + ", "
+        + action
+        + """)
+                FROM """
+        + _MARKED
+        + """
+                JOIN pg_catalog.pg_proc AS f ON f.oid = t.tgfoid
+                JOIN pg_catalog.pg_namespace AS n ON n.oid = f.pronamespace
+                CROSS JOIN format('%I.%I', n.nspname, f.proname) AS told (name)
+                WHERE t.tgrelid = """
+        + relation
+        + """
+                  AND to_regprocedure(told.name || '(regclass, text)') IS NOT NULL
+            LOOP
+                EXECUTE command;
+            END LOOP;
+"""
+    )
+
+
+_FORGET: LiteralString = (
+    """
+            FOR command IN
+                SELECT format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) FROM """
+    + _MARKED
+    + """
+                WHERE t.tgtype & 1 = 0 AND (
+                    t.tgrelid = relation
+                    OR t.tgrelid IN (SELECT relid FROM pg_partition_tree(relation)))
+            LOOP
+                EXECUTE command;
+            END LOOP;
+"""
+)
+"""Takes the triggers from `relation`, which is no partition any more, and from its partitions."""
+
+_DECLARE: LiteralString = """DECLARE
+    ownership constant text := {ownership};
+    relation constant regclass := {relation};
+    command text;
+"""
+
+_OF_PARENT: LiteralString = """    parent constant regclass := {parent};
+    child constant text := relation::text;
+    table_row pg_catalog.pg_class;
+    place name;
+BEGIN
+    SELECT * INTO table_row FROM pg_catalog.pg_class WHERE oid = parent;
+    SELECT nspname INTO place FROM pg_catalog.pg_namespace WHERE oid = table_row.relnamespace;
+"""
+
+
+def attached(table: Name, partition: Name) -> Composed:
+    """The statement that follows the ATTACH of a table that was made elsewhere."""
+    body = _OF_PARENT + _FORGET + COPY + tell("relation", "'attach'")
+    return _block(body, partition, parent=table.regclass)
+
+
+def telling(partition: Name, action: LiteralString) -> Composed:
+    """The statement that says what a partition is about to be: "detach", "drop", or "attach" back.
+
+    It goes before the DETACH, which takes the bounds away.
+    """
+    return _block("BEGIN\n" + tell("relation", f"'{action}'"), partition)
+
+
+def forgetting(partition: Name) -> Composed:
+    """The statement that follows a DETACH: what was a partition has the triggers no more."""
+    return _block("BEGIN\n" + _FORGET, partition)
+
+
+def _block(body: LiteralString, partition: Name, **more: Composable) -> Composed:
+    named = {"ownership": Literal(OWNERSHIP), "relation": partition.regclass}
+    return do_block(_DECLARE + body + "END", **named, **more)

@@ -1,0 +1,34 @@
+"""The policies of tables as the registry keeps them, and those that cannot be used."""
+
+from typing import Any, cast
+
+from sqlalchemy import Connection
+
+from alembic_enterprise import registry
+from alembic_enterprise.errors import DeclarationError
+from alembic_enterprise.partitions.model import Policy
+
+
+def policies_kept(connection: Connection) -> dict[int, Policy | str]:
+    """The policies of tables by oid; in the place of one that cannot be used, why."""
+    return {
+        oid: policy
+        for oid, found in registry.read(connection).items()
+        if (policy := _policy(found)) is not None
+    }
+
+
+def _policy(found: Any) -> Policy | str | None:
+    advice = "set it again with op.set_partition_policy"
+    if type(found) is not dict:  # whatever somebody wrote into the table by hand
+        return f"its policy in {registry.TABLE} is not a JSON object: {advice}"
+    policy = cast("dict[str, Any]", found)
+    if policy.get("kind") != "range":
+        return None
+    try:
+        return Policy.from_json(policy)
+    except (DeclarationError, TypeError) as error:  # of a newer release, or written by hand
+        return (
+            f"its policy in {registry.TABLE} cannot be used: {error}. Upgrade "
+            f"alembic-enterprise here, or {advice}"
+        )

@@ -1,0 +1,113 @@
+"""Sessions of a run that works for long: their settings, and what their errors say."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from psycopg.sql import SQL, Composable, Literal
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from alembic_enterprise import sql
+from alembic_enterprise.errors import ConfigurationError, LockedError, StepError
+from alembic_enterprise.locks import Blocker, Watcher
+from alembic_enterprise.operation import REFUSED, message, sqlstate
+
+OLDEST = 140000
+"""Oldest server that runs work on, as `server_version_num`: multiranges, DETACH CONCURRENTLY and
+ranges of ctid came with 14."""
+
+
+def connect(engine: Engine) -> Connection:
+    """A connection in AUTOCOMMIT that never goes back to the pool: its session has settings."""
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    connection.detach()
+    return connection
+
+
+def configured(connection: Connection, application: str, **settings: str) -> int:
+    """Set up a session; returns the pid of its backend.
+
+    What a role or a database sets for the application's statements would cut long ones here, so
+    there are no timeouts but those given.
+    """
+    values = {
+        "application_name": application,
+        "idle_session_timeout": "0",
+        "statement_timeout": "0",
+        **settings,
+    }
+    commands = SQL(", ").join([*(_set(*item) for item in values.items()), _NO_TRANSACTION_TIMEOUT])
+    [(pid, *_)] = sql.rows(connection, SQL("SELECT pg_backend_pid(), {}").format(commands))
+    return int(pid)
+
+
+def _set(name: str, value: str) -> Composable:
+    return SQL("set_config({}, {}, false)").format(Literal(name), Literal(value))
+
+
+# It came with 17.
+_NO_TRANSACTION_TIMEOUT = SQL(
+    "CASE WHEN current_setting('transaction_timeout', true) IS NOT NULL THEN {} END"
+).format(_set("transaction_timeout", "0"))
+
+
+_STATE = SQL(
+    "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(),"
+    " current_setting('transaction_read_only')::bool"
+)
+
+
+def require_server(connection: Connection, *, writes: bool) -> int:
+    """The server's version, as `server_version_num`.
+
+    Raises `ConfigurationError` for a server that is too old or a replica, and where the session
+    `writes`, but its transactions are read-only.
+    """
+    [(version, replica, read_only)] = sql.rows(connection, _STATE)
+    if version < OLDEST:
+        raise ConfigurationError(
+            f"the server is PostgreSQL {version // 10000}, and 14 is needed: upgrade the server"
+        )
+    if replica:
+        raise ConfigurationError("the server is a read-only replica: give the URL of the primary")
+    if read_only and writes:
+        raise ConfigurationError(
+            "transactions are read-only here: connect as a role, or to a database, without "
+            "default_transaction_read_only"
+        )
+    return int(version)
+
+
+@contextmanager
+def watched(step: str, watcher: Watcher, pid: int, blockers: set[Blocker]) -> Generator[None]:
+    """Let errors of a block say which step it was, who was in its way, and what to do.
+
+    Args:
+        step: what the block does, in a word or two, and to what.
+        watcher: looks who blocks the session `pid`, which the block works on.
+        blockers: whoever was in the way is added to these.
+
+    Raises `LockedError` when it did not get its locks, and `StepError` when it failed.
+    """
+    seen = set[Blocker]()
+    try:
+        with watcher.over(pid) as seen:
+            yield
+    except LockedError as error:
+        who = "; ".join(map(str, sorted(seen, key=lambda item: item.pid)))
+        raise LockedError(
+            f"{step}: {error}, held by {who or 'somebody'}. Run again, or raise --lock-timeout"
+        ) from error
+    except DBAPIError as error:
+        raise StepError(f"{step}: {said(error)}") from error
+    finally:
+        blockers |= seen
+
+
+def said(error: DBAPIError) -> str:
+    """What the server, or the driver, said of an error, with the next step."""
+    state = sqlstate(error)
+    if state == REFUSED:
+        return message(error)
+    code = "" if state is None else f" (SQLSTATE {state})"
+    return f"{message(error).strip().splitlines()[0]}{code}. The next run tries again"

@@ -1,0 +1,173 @@
+"""Statement triggers meant for each partition: who makes one gives them, who takes one tells."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import laws
+import pytest
+from autogenerate import run_sql
+from sqlalchemy import Connection, Engine
+
+from alembic_enterprise.partitions.maintain import Job, maintain
+from alembic_enterprise.partitions.operations import (
+    AttachPartition,
+    CreateRangePartitions,
+    DetachPartition,
+    DropRangePartitions,
+    SetPartitionPolicy,
+)
+from alembic_enterprise.partitions.operations.triggers import ON_EACH_PARTITION
+from alembic_enterprise.registry import OWNERSHIP
+from alembic_enterprise.sql import Name
+
+FUNCTIONS = (
+    """CREATE TABLE told (what text)""",
+    """CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO told SELECT TG_OP || ' ' || TG_TABLE_NAME || ' ' || count(*) FROM new_rows;
+        RETURN NULL; END $$""",
+    """CREATE FUNCTION note(relation regclass, action text) RETURNS void LANGUAGE sql AS $$
+        INSERT INTO told VALUES (action || ' ' || relation) $$""",
+)
+
+
+def table(connection: Connection, schema: str = "public", name: str = "events") -> None:
+    """A table by month with a marked trigger, one that is not, and the function that notes."""
+    quoted = Name(schema, name).text
+    run_sql(
+        connection,
+        f'CREATE SCHEMA IF NOT EXISTS "{schema}"',
+        f"CREATE TABLE {quoted} (id bigint, at date NOT NULL) PARTITION BY RANGE (at)",
+        *FUNCTIONS,
+        f'CREATE TRIGGER "mar""ked" AFTER INSERT ON {quoted} REFERENCING NEW TABLE AS new_rows '
+        "FOR EACH STATEMENT EXECUTE FUNCTION note()",
+        f'ALTER TABLE {quoted} ENABLE ALWAYS TRIGGER "mar""ked"',
+        f'COMMENT ON TRIGGER "mar""ked" ON {quoted} IS \'{ON_EACH_PARTITION}\'',
+        f"CREATE TRIGGER strange AFTER INSERT ON {quoted} REFERENCING NEW TABLE AS new_rows "
+        "FOR EACH STATEMENT EXECUTE FUNCTION note()",
+    )
+
+
+def rows(connection: Connection, query: str) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+def triggers(connection: Connection) -> list[tuple[Any, ...]]:
+    """All triggers that are not the server's own: relation, name, enabled, comment."""
+    return rows(
+        connection,
+        "SELECT c.relname::text, t.tgname::text, t.tgenabled::text,"
+        " obj_description(t.oid, 'pg_trigger') FROM pg_trigger AS t"
+        " JOIN pg_class AS c ON c.oid = tgrelid WHERE NOT tgisinternal ORDER BY 1, 2",
+    )
+
+
+def told(connection: Connection) -> list[str]:
+    """What the function was told, in order."""
+    return [what for (what,) in rows(connection, "SELECT what FROM told")]
+
+
+BOUNDS = ("2026-01-01", "2026-02-01")
+JANUARY = CreateRangePartitions("events", "month", *BOUNDS)
+DROP = DropRangePartitions("events", "month", *BOUNDS)
+
+
+def test_a_new_partition_has_them_from_its_first_row(connection: Connection) -> None:
+    table(connection)
+    laws.apply(connection, [JANUARY])
+    marked = ('mar"ked', "A", ON_EACH_PARTITION)
+    assert triggers(connection) == [
+        ("events", *marked),
+        ("events", "strange", "O", None),
+        ("events_y2026_m01", *marked),
+    ]
+    run_sql(connection, "INSERT INTO events_y2026_m01 VALUES (1, '2026-01-02')")
+    assert told(connection) == ["INSERT events_y2026_m01 1"]
+
+
+@pytest.mark.parametrize("name", ["Mixed Case", 'we"ird', " ON x ", "größe" * 7])
+def test_names_that_hurt(connection: Connection, name: str) -> None:
+    table(connection, "Other ON schema", name)
+    january = CreateRangePartitions(name, "month", *BOUNDS, schema="Other ON schema")
+    laws.apply(connection, [january])
+    assert [found[0] for found in triggers(connection) if found[1] == 'mar"ked'] == sorted(
+        [name, f"{name}_y2026_m01"]
+    )
+
+
+def test_shards_inside_partitions_have_them_too(connection: Connection) -> None:
+    table(connection)
+    laws.apply(connection, [replace(JANUARY, partition_by="HASH (id)", shards=2)])
+    marked = [relation for relation, name, *_ in triggers(connection) if name == 'mar"ked']
+    assert marked == [
+        "events",
+        "events_y2026_m01",
+        "events_y2026_m01_shard_0",
+        "events_y2026_m01_shard_1",
+    ]
+
+
+def test_they_are_told_of_a_partition_that_is_dropped(connection: Connection) -> None:
+    table(connection)
+    laws.apply(connection, [JANUARY, DROP])
+    assert told(connection) == ["drop events_y2026_m01"]
+
+
+def test_they_come_and_go_with_attaching_and_detaching(connection: Connection) -> None:
+    table(connection)
+    run_sql(connection, "CREATE TABLE old (LIKE events)")
+    attach, detach = (kind("events", "old", *BOUNDS) for kind in (AttachPartition, DetachPartition))
+    laws.apply(connection, [attach])
+    assert ("old", 'mar"ked', "A", ON_EACH_PARTITION) in triggers(connection)
+    laws.apply(connection, [detach])
+    assert {relation for relation, *_ in triggers(connection)} == {"events"}
+    assert told(connection) == ["attach old", "detach old"]
+
+
+def test_without_the_function_nobody_is_told(connection: Connection) -> None:
+    table(connection)
+    run_sql(connection, "DROP FUNCTION note(regclass, text)")
+    laws.apply(connection, [JANUARY, DROP])
+    assert told(connection) == []
+
+
+def test_the_job_gives_and_tells(engine: Engine) -> None:
+    with engine.connect() as connection:
+        table(connection)
+        policy = SetPartitionPolicy("events", "month", ahead=0, retain=1)
+        laws.apply(connection, [JANUARY, policy])
+    report = maintain(engine, Job(now=datetime(2026, 6, 15, tzinfo=UTC)))
+    assert not report.undone
+    with engine.connect() as connection:
+        assert told(connection) == ["detach events_y2026_m01"]
+        marked = [relation for relation, name, *_ in triggers(connection) if name == 'mar"ked']
+        assert marked == ["events", "events_y2026_m05", "events_y2026_m06"]
+
+
+def test_a_partition_that_stays_after_all_is_told_of_as_attached(engine: Engine) -> None:
+    with engine.connect() as connection:
+        table(connection)
+        laws.apply(connection, [JANUARY, SetPartitionPolicy("events", "month", ahead=0)])
+        mark = "partition of public.events; retired 2026-02-01T00:00:00+00:00 from 1 to keep"
+        run_sql(connection, f"COMMENT ON TABLE events_y2026_m01 IS '{OWNERSHIP}{mark}'")
+    maintain(engine, Job(now=datetime(2026, 1, 15, tzinfo=UTC)))
+    with engine.connect() as connection:
+        assert told(connection) == ["attach events_y2026_m01"]
+
+
+def test_what_a_killed_run_detached_loses_them(engine: Engine) -> None:
+    with engine.connect() as connection:
+        table(connection)
+        policy = SetPartitionPolicy("events", "month", ahead=0, retain=1)
+        laws.apply(connection, [JANUARY, policy])
+        oid = connection.exec_driver_sql("SELECT 'events'::regclass::oid").scalar_one()
+        mark = f'partition of "public"."events"; retired 2026-06-01T00:00:00Z from {oid} to keep'
+        run_sql(
+            connection,
+            f"COMMENT ON TABLE events_y2026_m01 IS '{OWNERSHIP}{mark}'",
+            "ALTER TABLE events DETACH PARTITION events_y2026_m01",
+        )
+    maintain(engine, Job(now=datetime(2026, 6, 15, tzinfo=UTC)))
+    with engine.connect() as connection:
+        assert "events_y2026_m01" not in {relation for relation, *_ in triggers(connection)}
+        assert told(connection) == []
