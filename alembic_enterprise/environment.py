@@ -17,7 +17,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, NullPool, create_engine, make_url
+from sqlalchemy import URL, Connection, MetaData, NullPool, Table, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError
@@ -51,6 +51,19 @@ class Visit:
     connection: Connection
     opts: dict[str, Any]
     in_transaction: bool | None
+
+    @property
+    def metadata(self) -> Sequence[MetaData]:
+        """What it gives as `target_metadata`, which may be several or none."""
+        given = self.opts.get("target_metadata")
+        if given is None:
+            return ()
+        return (given,) if isinstance(given, MetaData) else tuple(given)
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables of the models."""
+        return [table for part in self.metadata for table in part.tables.values()]
 
 
 def resolved(given: str) -> str:

@@ -5,6 +5,7 @@
     ├── MismatchError           models and database differ in a way no migration can mend
     ├── OperationError          an operation was given arguments it cannot use
     ├── PlacementError          where a key belongs cannot be computed
+    ├── ActorError              who acts cannot be told to the database
     ├── LockedError             a lock could not be had in the time allowed
     ├── StepError               a step of a maintenance run failed
     ├── ConfigurationError      env.py, alembic.ini or the command line lack something
@@ -32,6 +33,10 @@ class OperationError(EnterpriseError):
 
 class PlacementError(EnterpriseError):
     """The partition of a key cannot be computed from its values."""
+
+
+class ActorError(EnterpriseError):
+    """Who acts cannot be told to the database, or not on this connection."""
 
 
 class LockedError(EnterpriseError):

@@ -1,9 +1,9 @@
-"""What others propose about partitions, and must not: dropping what a partition has from its table.
+"""What others propose about partitions and trails, and must not: dropping what is not theirs.
 
 Alembic compares a partition that has a model of its own like any table, with indexes and keys of
-which the model says nothing. alembic-utils reads triggers, policies and grants of every table, and
-proposes to drop those that nobody registered. The server refuses to drop what is inherited, but for
-grants, where dropping is wrong.
+which the model says nothing. alembic-utils reads functions and views, and triggers, policies and
+grants of every table, and proposes to drop those that nobody registered. The server refuses to drop
+what is inherited, but for grants, where dropping is wrong; and it would drop an audit trail.
 """
 
 import sys
@@ -14,12 +14,24 @@ from alembic.operations.ops import DropConstraintOp, DropIndexOp, ModifyTableOps
 from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection
 
-from alembic_enterprise import sql
+from alembic_enterprise import registry, sql
 
-_PARTITIONS = SQL("""
+PREFIX = "alembic_enterprise_"
+"""How the names of our triggers begin, and of functions that several tables share."""
+
+_OURS = SQL("""
 SELECT n.nspname || '.' || c.relname
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relispartition AND c.relkind <> 'i'""")
+WHERE c.relispartition AND c.relkind <> 'i'
+UNION ALL
+SELECT n.nspname || '.' || coalesce(c.relname, p.proname)
+FROM pg_catalog.pg_description AS d
+LEFT JOIN pg_catalog.pg_class AS c
+       ON d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0 AND c.oid = d.objoid
+LEFT JOIN pg_catalog.pg_proc AS p
+       ON d.classoid = 'pg_catalog.pg_proc'::regclass AND p.oid = d.objoid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = coalesce(c.relnamespace, p.pronamespace)
+WHERE starts_with(d.description, {ownership})""")
 
 _INHERITED = SQL("""
 SELECT n.nspname, c.relname, found.name
@@ -57,24 +69,31 @@ def _dropped(drop: DropIndexOp | DropConstraintOp) -> object:
     return drop.index_name if isinstance(drop, DropIndexOp) else drop.constraint_name
 
 
-def spare_partitions(connection: Connection, operations: list[MigrateOperation]) -> None:
-    """Remove alembic-utils' drops of what belongs to a partition, in place."""
+def spare_ours(connection: Connection, operations: list[MigrateOperation]) -> None:
+    """Remove alembic-utils' drops of what is ours or belongs to a partition, in place."""
     utils: Any = sys.modules.get("alembic_utils.reversible_op")
     if utils is None or not any(isinstance(item, utils.DropOp) for item in operations):
         return
-    partitions = {_plain(name) for [name] in sql.rows(connection, _PARTITIONS)}
+    rows = sql.rows(connection, _OURS.format(ownership=Literal(registry.OWNERSHIP)))
+    ours = {_plain(name) for [name] in rows}
     operations[:] = [
         item
         for item in operations
-        if not isinstance(item, utils.DropOp) or _relation(item) not in partitions
+        if not isinstance(item, utils.DropOp) or not _is_ours(item, ours)
     ]
 
 
-def _relation(drop: Any) -> str:
-    """Schema and table of a trigger or policy (`on_entity`) or of a grant (`table`)."""
+def _is_ours(drop: Any, ours: set[str]) -> bool:
+    """Whether a view or function, or the table of a trigger, policy or grant, is one of ours.
+
+    A trigger or policy has a table, `on_entity`, a grant has another, `table`; the name of a view
+    or function is its `signature`, up to the arguments. Our triggers on other tables have a prefix.
+    """
     entity = drop.target
-    on_entity = getattr(entity, "on_entity", None)
-    return _plain(on_entity or f"{entity.schema}.{getattr(entity, 'table', '')}")
+    name, _, _arguments = str(getattr(entity, "signature", "")).partition("(")
+    table = getattr(entity, "table", None) or name
+    relation = getattr(entity, "on_entity", None) or f"{entity.schema}.{table}"
+    return _plain(relation) in ours or _plain(name).startswith(PREFIX)
 
 
 def _plain(name: str) -> str:

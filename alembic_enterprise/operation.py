@@ -19,10 +19,12 @@ from abc import abstractmethod
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from alembic.autogenerate.api import AutogenContext
+from alembic.autogenerate.render import render_op
 from alembic.operations import MigrateOperation, Operations
+from alembic.operations.ops import OpContainer
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from psycopg.sql import SQL, Composable
@@ -90,6 +92,17 @@ class Operation(MigrateOperation):
         return f"{self.operation_name}({', '.join(self.words())})"
 
 
+class InOrder(OpContainer):
+    """Operations of which the later depend on what the earlier leave, also when all are reversed.
+
+    Alembic reverses a script from its end; here the reverse of the first comes first again.
+    """
+
+    def reverse(self) -> "InOrder":
+        """The reverse operations in the same order."""
+        return InOrder([cast("Operation", item).reverse() for item in self.ops])
+
+
 def _default(field: Field[Any]) -> Any:
     return MISSING if field.default is MISSING else field.default
 
@@ -122,9 +135,10 @@ _STASH_LOCK_TIMEOUT = SQL(
     "SELECT set_config('alembic_enterprise.lock_timeout', current_setting('lock_timeout'), false),"
     " set_config('lock_timeout', '0', false)"
 )
-_RESTORE_LOCK_TIMEOUT = SQL(
+RESTORE_LOCK_TIMEOUT = SQL(
     "SELECT set_config('lock_timeout', current_setting('alembic_enterprise.lock_timeout'), false)"
 )
+"""First statement of an operation that is not transactional and yet must not wait for ever."""
 
 
 @contextmanager
@@ -137,7 +151,7 @@ def _without_lock_timeout(context: MigrationContext) -> Generator[None]:
     try:
         yield
     finally:
-        sql.run(context, _RESTORE_LOCK_TIMEOUT)
+        sql.run(context, RESTORE_LOCK_TIMEOUT)
 
 
 def render(autogen_context: AutogenContext, operation: Operation) -> str:
@@ -148,6 +162,11 @@ def render(autogen_context: AutogenContext, operation: Operation) -> str:
     if len(inner) > LINE:
         inner = "\n    " + ",\n    ".join(words) + ",\n"
     return f"{prefix}{operation.operation_name}({inner})"
+
+
+def render_in_order(autogen_context: AutogenContext, container: InOrder) -> list[str]:
+    """The calls, one after the other."""
+    return [line for item in container.ops for line in render_op(autogen_context, item)]
 
 
 @contextmanager

@@ -25,10 +25,14 @@ from sqlalchemy.engine.reflection import ObjectKind, ObjectScope
 from alembic_enterprise import registry, sql
 
 # Indexes, most of a catalog with many partitions, have no row type: OFFSET 0 lets the server pass
-# them over by that early column, without unpacking the rest of the row.
+# them over by that early column, without unpacking the rest of the row. A history is ours by the
+# function that fills it, whatever somebody wrote into its comment.
 _TABLES = SQL("""
 SELECT c.relname, NOT c.relispartition AND c.relname <> {registry}
        AND NOT starts_with(coalesce(d.description, ''), {ownership})
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc AS p
+                       WHERE p.proname = c.relname AND p.pronamespace = c.relnamespace
+                         AND starts_with(obj_description(p.oid, 'pg_proc'), {ownership}))
 FROM (SELECT * FROM pg_catalog.pg_class WHERE reltype <> 0 OFFSET 0) AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_description AS d

@@ -36,6 +36,10 @@ class Commands(click.Group):
             "alembic_enterprise.cli.shards",
             "See how sharded tables stand.",
         ),
+        "audit": (
+            "alembic_enterprise.cli.audit",
+            "See what is audited, and who changed what.",
+        ),
         "jobs": (
             "alembic_enterprise.cli.jobs",
             "Write the scheduled job down.",

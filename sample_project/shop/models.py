@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from alembic_enterprise import HashShards, RangePartitions
+from alembic_enterprise import AuditMixin, AuditTrail, HashShards, RangePartitions
 
 NAMES = {
     "pk": "pk_%(table_name)s",
@@ -41,25 +41,25 @@ class Base(DeclarativeBase):
     }
 
 
-class Customer(Base):
-    """Someone who buys; a plain table."""
+class Customer(AuditMixin, Base):
+    """Someone who buys; a plain table that says who wrote a row first and last."""
 
     __tablename__ = "customers"
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     email: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     orders: Mapped[list["Order"]] = relationship(back_populates="customer")
 
 
 class Order(Base):
-    """What a customer bought; one partition a month, kept for ever."""
+    """What a customer bought; one partition a month, kept for ever, each change on record."""
 
     __tablename__ = "orders"
     __table_args__ = (
         Index(None, "customer_id"),
         RangePartitions("created_at", every="month"),
+        AuditTrail(),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -72,12 +72,13 @@ class Order(Base):
 
 
 class OrderLine(Base):
-    """One article of an order; eight shards, each with all lines of its orders."""
+    """One article of an order; eight shards, each with all lines of its orders; on record, too."""
 
     __tablename__ = "order_lines"
     __table_args__ = (
         ForeignKeyConstraint(["order_id", "order_created_at"], ["orders.id", "orders.created_at"]),
         HashShards("order_id", count=8),
+        AuditTrail(),
     )
 
     order_id: Mapped[int] = mapped_column(primary_key=True)

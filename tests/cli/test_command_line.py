@@ -34,6 +34,7 @@ except SystemExit:
         "doctor --help",
         "partitions list --help",
         "shards list --help",
+        "audit report --help",
         "--version",
     ],
 )
@@ -60,6 +61,11 @@ def test_help_comes_without_loading_anything_heavy(arguments: str) -> None:
         "shards grow",
         "shards check",
         "shards advise",
+        "audit",
+        "audit status",
+        "audit history",
+        "audit report",
+        "audit check",
     ],
 )
 def test_help_fits_80_columns_and_shows_an_example(

@@ -17,9 +17,11 @@ from alembic_utils.pg_grant_table import PGGrantTable, PGGrantTableChoice
 from alembic_utils.pg_trigger import PGTrigger
 from alembic_utils.pg_view import PGView
 from alembic_utils.replaceable_entity import register_entities
+from audited import audited
 from autogenerate import events, generate, partitions, project, run_sql, upgrade
 from sqlalchemy import Column, Connection, Engine, Enum, Integer, MetaData, NullPool, create_engine
 
+from alembic_enterprise import AuditColumns
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 
 OPTIONS = {"include_schemas": False}
@@ -115,9 +117,30 @@ def triggers_and_grants(_engine: Engine, connection: Connection, _folder: Path) 
     assert "_y20" not in script.upgrade
 
 
+def trails(_engine: Engine, connection: Connection, _folder: Path) -> None:
+    """Nothing of an audit trail is dropped, in whatever schema; what is beside it is."""
+    options = {"include_schemas": True}
+    metadata = audited(AuditColumns(), trail={"readers": ["pg_monitor"]})
+    upgrade(connection, metadata, **options)
+    run_sql(connection, f"CREATE FUNCTION twice() {FUNCTION.definition}")
+    register_entities([FUNCTION])
+    assert generate(connection, metadata, **options).calls == []
+    run_sql(
+        connection,
+        f"CREATE FUNCTION audit.mine() {FUNCTION.definition}",
+        "CREATE VIEW audit.seen AS SELECT 1 AS n",
+        "CREATE TRIGGER twice BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION twice()",
+        "GRANT SELECT ON orders TO pg_monitor",
+    )
+    script = generate(connection, metadata, **options)
+    assert script.calls == ["drop_entity"] * 4, script.upgrade
+    for name in ("mine", "seen", "twice", "pg_monitor"):
+        assert name in script.upgrade
+
+
 if __name__ == "__main__":
     engine = create_engine(sys.argv[2], poolclass=NullPool)
     with engine.connect() as connection:
-        {"one_script": one_script, "triggers_and_grants": triggers_and_grants}[sys.argv[1]](
-            engine, connection, Path(sys.argv[3])
-        )
+        stories = (one_script, triggers_and_grants, trails)
+        story = {story.__name__: story for story in stories}[sys.argv[1]]
+        story(engine, connection, Path(sys.argv[3]))

@@ -3,20 +3,17 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import StringIO
-from pathlib import Path
 
 import pytest
 from alembic import command
-from alembic.config import Config
 from alembic.script import ScriptDirectory
 from laws import snapshot
 from psycopg.sql import SQL, Identifier, Literal
+from shops import SAMPLE, configured
 from sqlalchemy import Engine, NullPool, create_engine
 
 from alembic_enterprise import sql
 from alembic_enterprise.resources import templates_directory
-
-SAMPLE = Path(__file__).parents[2] / "sample_project"
 
 DAYS = {
     "as generated": "2026-11-21 12:00+00",
@@ -26,16 +23,6 @@ DAYS = {
     "new year in Berlin, not in UTC": "2027-12-31 23:30+00",
     "years later": "2031-06-15 12:00+00",
 }
-
-
-def configured(database_url: str) -> Config:
-    """The sample's configuration without its file, which would set up logging for all tests."""
-    config = Config(output_buffer=StringIO())
-    config.set_main_option("script_location", str(SAMPLE / "migrations"))
-    config.set_main_option("prepend_sys_path", str(SAMPLE))
-    config.set_main_option("path_separator", "os")
-    config.set_main_option("sqlalchemy.url", database_url.replace("%", "%%"))
-    return config
 
 
 def pretend(engine: Engine, moment: str) -> None:

@@ -1,0 +1,1 @@
+"""Audit columns and trails: who changed what, when and for whom, kept by the database itself."""

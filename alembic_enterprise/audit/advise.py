@@ -1,0 +1,117 @@
+"""What is not as it should be with trails: by the models, or by what they were made with."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from sqlalchemy import Connection, Table
+
+from alembic_enterprise import sql
+from alembic_enterprise.audit import catalog
+from alembic_enterprise.audit.catalog import AuditedTable, Trails
+from alembic_enterprise.audit.compare import compare
+from alembic_enterprise.audit.operations import AlterAuditTrail, CreateAuditTrail, DropAuditTrail
+from alembic_enterprise.finding import Finding
+from alembic_enterprise.operation import Operation
+from alembic_enterprise.partitions import catalog as partition_catalog
+from alembic_enterprise.sql import Name
+
+FORMAT_VERSION = 1
+"""Of `document`; it changes when a reader of the old shape would go wrong."""
+
+
+def inspect(connection: Connection, tables: Sequence[Table] | None = None) -> list[Finding]:
+    """Look at every trail.
+
+    Args:
+        connection: its transaction becomes read-only and waits 5 seconds for a lock at most.
+        tables: those of the models; None to go by what the trails were made with.
+
+    Raises:
+        MismatchError: a history cannot be the one that is declared.
+    """
+    sql.read_only(connection)
+    partitioned = partition_catalog.read(connection)
+    live = catalog.read(connection, partitioned)
+    if tables is None:
+        return by_options(live)
+    visible = {**live.visible, **partitioned.visible}
+    return by_models(tables, live, replace(partitioned, visible=visible).resolve)
+
+
+def by_options(live: Trails) -> list[Finding]:
+    """The findings on trails that are not what their own options ask for."""
+    drifted = [_drifted(table) for table in live.tables.values() if table.drift]
+    return [*drifted, *(_torn(name) for name in sorted(live.torn))]
+
+
+def by_models(
+    tables: Sequence[Table], live: Trails, resolve: Callable[[Name], Name]
+) -> list[Finding]:
+    """The findings on trails that are not what the models declare; others are left alone."""
+    names = [Name(table.schema, table.name) for table in tables]
+    operations = compare(catalog.declared(tables), live, [], names, resolve)
+    return [_needed(item, live, resolve) for item in operations]
+
+
+def _drifted(table: AuditedTable) -> Finding:
+    repair = AlterAuditTrail.of(table.name, table.history, table.trail)
+    return Finding(
+        "trail-drifted",
+        "error",
+        str(table.name),
+        f"{_joined(table.drift)}: run op.{repair}",
+        {"drift": list(table.drift)},
+        (repair,),
+    )
+
+
+def _torn(history: Name) -> Finding:
+    return Finding(
+        "trail-torn",
+        "error",
+        str(history),
+        "only a part of the trail that wrote this history is left: nothing is captured. Write "
+        "a revision with `alembic revision --autogenerate`, where the model has AuditTrail()",
+    )
+
+
+def _needed(item: Operation, live: Trails, resolve: Callable[[Name], Name]) -> Finding:
+    about = cast("CreateAuditTrail | AlterAuditTrail | DropAuditTrail", item)
+    name = resolve(about.name)
+    table = live.tables.get(name)
+    drift = () if table is None else table.drift
+    if isinstance(item, CreateAuditTrail):
+        rule, told = "trail-missing", "the model declares AuditTrail(), and nothing is captured"
+    elif isinstance(item, AlterAuditTrail):
+        rule, told = "trail-drifted", _joined(drift) or "the model declares another trail"
+    else:
+        rule, told = "trail-undeclared", "changes are captured, and the model has no AuditTrail()"
+    return Finding(
+        rule,
+        "warning" if rule == "trail-undeclared" else "error",
+        str(name),
+        f"{told}: write a revision with `alembic revision --autogenerate`, or run op.{item}",
+        {"drift": list(drift)},
+        (item,),
+    )
+
+
+def _joined(drift: Iterable[str], most: int = 3) -> str:
+    told = [*drift]
+    more = f"; and {len(told) - most} more" if len(told) > most else ""
+    return "; ".join(told[:most]) + more
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """What `audit check` ends with."""
+    return 2 if findings else 0
+
+
+def document(findings: Sequence[Finding]) -> dict[str, Any]:
+    """What `audit check --format json` prints, as schemas/audit-check.schema.json says."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "exit_code": exit_code(findings),
+        "findings": [found.plain() for found in findings],
+    }

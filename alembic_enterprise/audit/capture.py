@@ -1,0 +1,367 @@
+"""The text of what captures changes: trigger functions and their settings, triggers, comments.
+
+What depends on the columns of a table is an SQL expression, evaluated by the server from the
+catalog as it is then. The blocks that make a function use the same expression as the reader that
+looks whether a function is still what it should be.
+
+The functions run with the rights of the history's owner, so nothing in them may be found along a
+search_path that a caller can change: it is empty, and types and tables are written with their
+schema, since a temporary one is found even then (PostgreSQL docs, "Writing SECURITY DEFINER
+Functions Safely"). Their variables are called as the history's own columns, whose names begin as no
+column of an audited table does: so no column is taken for a variable, or the other way round.
+"""
+
+import json
+from typing import LiteralString
+
+from psycopg.sql import SQL, Composable, Composed, Literal
+
+from alembic_enterprise.audit.model import Trail
+from alembic_enterprise.partitions.model import Policy
+from alembic_enterprise.registry import OWNERSHIP
+
+HISTORY_COMMENT = OWNERSHIP + "audit trail"
+"""What marks a history that a trail writes to."""
+
+KEPT_COMMENT = OWNERSHIP + "audit history"
+"""What marks a history whose trail was dropped."""
+
+TRIGGER_COMMENT = OWNERSHIP + "on each partition"
+"""What marks our triggers; whoever makes a partition gives it those of the table that have it."""
+
+TRIGGERS: dict[str, tuple[LiteralString, int]] = {
+    "insert": ("REFERENCING NEW TABLE AS new_rows", 4),
+    "update": ("REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows", 16),
+    "delete": ("REFERENCING OLD TABLE AS old_rows", 8),
+    "truncate": ("", 32),
+}
+"""The triggers by event: what each refers to, and its `pg_trigger.tgtype`.
+
+Each is called `alembic_enterprise_<event>`, fires after each statement, and always.
+"""
+
+ACTIONS = (
+    "insert",
+    "update",
+    "delete",
+    "rekey",
+    "baseline",
+    "truncate",
+    "detach",
+    "attach",
+    "drop",
+)
+"""What `audit_action` can be."""
+
+OWN_COLUMNS: LiteralString = """audit_id pg_catalog.int8 NOT NULL,
+    audit_at pg_catalog.timestamptz NOT NULL,
+    audit_action pg_catalog.text NOT NULL,
+    audit_actor pg_catalog.text,
+    audit_context pg_catalog.jsonb,
+    audit_transaction pg_catalog.xid8 NOT NULL,
+    audit_session_user pg_catalog.name NOT NULL,
+    audit_role pg_catalog.name NOT NULL,
+    audit_application pg_catalog.text"""
+"""The first columns of every history; those of the table follow, as `columns` gives them."""
+
+
+def comment(trail: Trail) -> str:
+    """The comment of a trigger function, from which the trail is read back."""
+    return OWNERSHIP + json.dumps(trail.to_json(), sort_keys=True)
+
+
+def policy(trail: Trail) -> Policy:
+    """The policy of a history: partitions by month, which the scheduled job makes and retires."""
+    return Policy(
+        "month", retain=trail.retain, on_expire="detach" if trail.retain is None else "drop"
+    )
+
+
+_COLUMNS = SQL("""SELECT a.attnum AS position, a.attname AS name,
+       '"' || replace(a.attname, '"', '""') || '"' AS quoted,
+       CASE WHEN {trail} -> 'mask' ? a.attname THEN 'mask'
+            WHEN {trail} -> 'hash' ? a.attname THEN 'hash' ELSE 'as it is' END AS kept,
+       CASE WHEN ({trail} -> 'mask') || ({trail} -> 'hash') ? a.attname THEN 'text'
+            ELSE format_type(base.type, base.modifier) END AS type
+FROM pg_catalog.pg_attribute AS a
+CROSS JOIN LATERAL (
+    WITH RECURSIVE domains AS (
+        SELECT a.atttypid AS type, a.atttypmod AS modifier
+        UNION ALL
+        SELECT t.typbasetype, t.typtypmod FROM domains
+        JOIN pg_catalog.pg_type AS t ON t.oid = domains.type WHERE t.typtype = 'd')
+    SELECT domains.type, domains.modifier FROM domains
+    JOIN pg_catalog.pg_type AS t ON t.oid = domains.type WHERE t.typtype <> 'd') AS base
+WHERE a.attrelid = {relation} AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v'
+  AND NOT {trail} -> 'exclude' ? a.attname""")
+
+
+def columns(relation: Composable, trail: Composable) -> Composed:
+    """A query: the columns of a table that its history keeps.
+
+    Args:
+        relation: an SQL expression, the oid of the table.
+        trail: an SQL expression, the `Trail` as jsonb; names that it excludes need not exist.
+
+    Returns:
+        `position, name, quoted, kept ('as it is', 'mask' or 'hash'), type`. The type is as
+        `format_type` prints it; of a domain it is the type beneath, whose values need no checking.
+    """
+    return _COLUMNS.format(relation=relation, trail=trail)
+
+
+# The operators of the primary key's index: `=` of a type from an extension is in another schema.
+_KEY = SQL("""SELECT '"' || replace(a.attname, '"', '""') || '"' AS quoted,
+       format('OPERATOR("%s".%s)', replace(n.nspname, '"', '""'), o.oprname) AS equals, k.position
+FROM pg_catalog.pg_index AS x
+CROSS JOIN unnest(x.indkey, x.indclass) WITH ORDINALITY AS k (number, class, position)
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = k.number
+JOIN pg_catalog.pg_opclass AS c ON c.oid = k.class
+JOIN pg_catalog.pg_amop AS m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3
+    AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+JOIN pg_catalog.pg_operator AS o ON o.oid = m.amopopr
+JOIN pg_catalog.pg_namespace AS n ON n.oid = o.oprnamespace
+WHERE x.indrelid = {relation} AND x.indisprimary AND k.position <= x.indnkeyatts""")
+
+
+def key(relation: Composable) -> Composed:
+    """A query: the columns of a table's primary key, as `quoted, equals, position`."""
+    return _KEY.format(relation=relation)
+
+
+VARIABLES: LiteralString = """
+    audit_at constant pg_catalog.timestamptz := clock_timestamp();
+    audit_actor constant pg_catalog.text :=
+        nullif(current_setting('alembic_enterprise.actor', true), '');
+    audit_context constant pg_catalog.jsonb :=
+        nullif(current_setting('alembic_enterprise.context', true), '')
+        ::pg_catalog.jsonb;
+    audit_session_user constant pg_catalog.name := session_user;
+    audit_role constant pg_catalog.name :=
+        coalesce(nullif(current_setting('role'), 'none'), session_user);
+    audit_application constant pg_catalog.text := current_setting('application_name');"""
+
+_OWN: LiteralString = (
+    "audit_id, audit_at, audit_action, audit_actor, audit_context, audit_transaction,\n"
+    "            audit_session_user, audit_role, audit_application"
+)
+
+_REQUIRE_ACTOR: LiteralString = """
+    IF audit_actor IS NULL THEN
+        RAISE EXCEPTION '%.%: changes need an actor: write within `with actor("...")`, or run '
+            'SELECT set_config(''alembic_enterprise.actor'', ''...'', true) first',
+            TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'AE001';
+    END IF;"""
+
+
+def _insert(action: LiteralString, values: LiteralString, source: LiteralString) -> LiteralString:
+    return (
+        "INSERT INTO %1$s (\n            "
+        + _OWN
+        + ",\n            %2$s)\n        SELECT "
+        + _OWN.replace("audit_id", "nextval(%8$L)").replace("audit_action", "'" + action + "'")
+        + ",\n            "
+        + values
+        + "\n        FROM "
+        + source
+        + ";"
+    )
+
+
+_NEW: LiteralString = "new_rows AS n"
+_OLD: LiteralString = "old_rows AS o"
+_GONE: LiteralString = _OLD + " FULL JOIN " + _NEW + " ON %5$s WHERE n.%6$s IS NULL"
+# A plan made for one row may meet millions. NOT EXISTS is a nested loop then: 20,000 rows after 20
+# statements of one took 10 s, and 0.3 s with FULL JOIN, which has none and spills to disk.
+
+_BODY: LiteralString = (
+    """#variable_conflict use_column
+DECLARE"""
+    + VARIABLES
+    + """
+    -- Whoever has changed a row has one; a statement that changed none should not take one.
+    audit_transaction constant pg_catalog.xid8 := pg_current_xact_id_if_assigned();
+BEGIN%7$s
+    IF TG_OP = 'INSERT' THEN
+        """
+    + _insert("insert", "%3$s", _NEW)
+    + """
+    ELSIF TG_OP = 'UPDATE' THEN
+        IF EXISTS (SELECT FROM """
+    + _GONE
+    + """) THEN  -- keys are not there any more
+        """
+    + _insert("rekey", "%4$s", _GONE)
+    + """
+        END IF;
+        """
+    + _insert("update", "%3$s", _NEW)
+    + """
+    ELSIF TG_OP = 'DELETE' THEN
+        """
+    + _insert("delete", "%4$s", _OLD)
+    + """
+    ELSE
+        PERFORM %1$s(TG_RELID, 'truncate');
+    END IF;
+    RETURN NULL;
+END
+"""
+)
+
+_VALUE: LiteralString = """CASE kept
+    WHEN 'as it is' THEN format('%s.%s', {row}, quoted)
+    WHEN 'mask' THEN format('CASE WHEN %s.%s IS DISTINCT FROM NULL THEN ''***'' END', {row}, quoted)
+    ELSE format('CASE WHEN %1$s.%2$s IS DISTINCT FROM NULL THEN '
+                'encode(sha256(convert_to(concat(%1$s.%2$s), ''UTF8'')), ''hex'') END',
+                {row}, quoted) END"""
+
+
+def value(row: LiteralString) -> Composed:
+    """An SQL expression over `columns`: how the history gets a column of the row called `row`.
+
+    `concat` uses the output of the type, where a cast could be somebody else's function.
+    """
+    return SQL(_VALUE).format(row=Literal(row))
+
+
+_EXPECTED: LiteralString = r"""(
+SELECT format({body}, {history}, kept.names, kept.new_values, kept.old_values, keys.same,
+              keys.one, CASE WHEN ({trail} -> 'require_actor')::boolean THEN {require_actor} END,
+              {sequence})
+FROM (SELECT string_agg(quoted, E',\n            ' ORDER BY position) AS names,
+             string_agg({new}, E',\n            ' ORDER BY position) AS new_values,
+             string_agg({old}, E',\n            ' ORDER BY position) AS old_values
+      FROM ({columns}) AS columns) AS kept
+CROSS JOIN (SELECT string_agg(format('n.%s %s o.%s', quoted, equals, quoted),
+                              ' AND ' ORDER BY position) AS same,
+                   min(quoted) AS one
+            FROM ({key}) AS key_columns HAVING count(*) > 0) AS keys)"""
+
+
+def body(relation: Composable, history: Composable, trail: Composable) -> Composed:
+    """An SQL expression: what the trigger function of a table should be (`pg_proc.prosrc`).
+
+    Args:
+        relation: an SQL expression, the oid of the audited table, not of a partition of it.
+        history: an SQL expression, the history's schema and name as text, as `qualified` quotes
+            them; the functions are called the same.
+        trail: an SQL expression, the `Trail` as jsonb; names that it excludes need not exist.
+
+    Returns:
+        Text; NULL for a table without a primary key.
+
+    A statement's triggers are called when it ends, and those of several statements in one WITH in
+    the order in which these end. So a DELETE whose RETURNING is not read to its end, as under a
+    LIMIT, is told after the INSERT that puts its rows in again; and what a row trigger changes in
+    the rows of its own statement is told before them.
+    """
+    return SQL(_EXPECTED).format(
+        body=Literal(_BODY),
+        history=history,
+        sequence=sequence(history),
+        trail=trail,
+        require_actor=Literal(_REQUIRE_ACTOR),
+        new=value("n"),
+        old=value("o"),
+        columns=columns(relation, trail),
+        key=key(relation),
+    )
+
+
+def qualified(schema: Composable, name: Composable) -> Composed:
+    """An SQL expression: two names (expressions too) as one text, both always quoted.
+
+    `quote_ident` depends on a setting of the session, and on the keywords of a release.
+    """
+    quoted = SQL("""'"' || replace({}, '"', '""') || '"'""")
+    return SQL("({} || '.' || {})").format(quoted.format(schema), quoted.format(name))
+
+
+def sequence(history: Composable) -> Composed:
+    """An SQL expression: the name of the sequence that numbers a history, as its own is given."""
+    return SQL("""(left({}, -1) || '_id"')""").format(history)
+
+
+_RECORD: LiteralString = (
+    """#variable_conflict use_column
+DECLARE"""
+    + VARIABLES
+    + """
+    details pg_catalog.jsonb := (
+        SELECT jsonb_build_object('relation', n.nspname || '.' || c.relname)
+        FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = relation);
+    bound pg_catalog.text;
+    parts pg_catalog.text[];
+BEGIN
+    IF action NOT IN ('truncate', 'detach', 'attach', 'drop') THEN
+        RAISE EXCEPTION '%% is no action on a whole table: write truncate, detach, attach or drop',
+            action USING ERRCODE = 'AE001';
+    END IF;
+    FOR bound IN
+        SELECT pg_get_expr(c.relpartbound, c.oid)
+        FROM pg_partition_ancestors(relation) WITH ORDINALITY AS levels (oid, height)
+        JOIN pg_catalog.pg_class AS c ON c.oid = levels.oid
+        WHERE c.relispartition ORDER BY height DESC
+    LOOP
+        parts := regexp_match(bound, 'FROM \\(([^,]*)\\) TO \\(([^,]*)\\)$');
+        details := details || CASE
+            WHEN parts IS NOT NULL THEN jsonb_build_object(
+                'from', trim(BOTH '''' FROM nullif(parts[1], 'MINVALUE')),
+                'to', trim(BOTH '''' FROM nullif(parts[2], 'MAXVALUE')))
+            WHEN starts_with(bound, 'FOR VALUES WITH ') THEN jsonb_build_object(
+                'modulus', substring(bound FROM 'modulus ([0-9]+)')::pg_catalog.int4,
+                'remainder', substring(bound FROM 'remainder ([0-9]+)')::pg_catalog.int4)
+            ELSE jsonb_build_object('exact', false) END;
+    END LOOP;
+    IF audit_context IS NOT NULL THEN
+        details := details || jsonb_build_object('context', audit_context);
+    END IF;
+    INSERT INTO %1$s (
+            """
+    + _OWN
+    + """)
+        VALUES (nextval(%2$L), audit_at, action, audit_actor, details, pg_current_xact_id(),
+            audit_session_user, audit_role, audit_application);
+END
+"""
+)
+
+
+def record_body(history: Composable) -> Composed:
+    """An SQL expression: what the function that records what no trigger sees should be.
+
+    It is called `history(relation regclass, action text)`: TRUNCATE, and DETACH, ATTACH and DROP of
+    a partition. Which rows it concerns goes into `audit_context`: none of these keys for the whole
+    table; `from` and `to`, of a range in ISO form and UTC; `modulus` and `remainder`; and `exact`,
+    false where there are bounds besides, as of a list.
+
+    Args:
+        history: an SQL expression, as for `body`.
+    """
+    return SQL("format({}, {}, {})").format(Literal(_RECORD), history, sequence(history))
+
+
+SEARCH_PATH = 'search_path=""'
+"""The first setting of both functions, as `pg_proc.proconfig` has it."""
+
+TEXT_SETTINGS = (
+    "TimeZone=UTC",
+    "DateStyle=ISO, YMD",
+    "IntervalStyle=postgres",
+    "bytea_output=hex",
+    "extra_float_digits=1",
+)
+"""The settings that the text of a value depends on, pinned where there is such a text."""
+
+
+def settings(trail: Composable) -> Composed:
+    """An SQL expression: the settings of the trigger function (`pg_proc.proconfig`).
+
+    Those of the recording function are all of them: it prints bounds.
+    """
+    pinned = SQL("CASE WHEN {} -> 'hash' <> '[]' THEN {}::text[] END")
+    return SQL("({}::text[] || {})").format(
+        Literal([SEARCH_PATH]), pinned.format(trail, Literal([*TEXT_SETTINGS]))
+    )

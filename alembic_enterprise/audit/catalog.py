@@ -1,0 +1,155 @@
+"""Audited tables, declared in the models or read from the database: the same noun.
+
+A live trail is known by the comment on its trigger function, which holds its options; its history
+is the table of the same name, and its table the one whose triggers call the function.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg.sql import SQL, Literal
+from sqlalchemy import Connection, Table
+
+from alembic_enterprise import sql
+from alembic_enterprise.audit import capture, drift
+from alembic_enterprise.audit.drift import Parts
+from alembic_enterprise.audit.model import Trail, trail_on
+from alembic_enterprise.errors import DeclarationError
+from alembic_enterprise.partitions.catalog import Catalog
+from alembic_enterprise.registry import OWNERSHIP
+from alembic_enterprise.sql import Name
+
+
+@dataclass(frozen=True)
+class AuditedTable:
+    """A table with its trail; the rest is known only where it can be.
+
+    Attributes:
+        history: the table that keeps the changes.
+        baseline: whether the rows that exist when the trail begins are kept; only declared.
+        drift: what of a live trail is not as its options ask for, each as a sentence.
+    """
+
+    name: Name
+    history: Name
+    trail: Trail
+    baseline: bool = field(default=True, compare=False)
+    drift: tuple[str, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True)
+class Trails:
+    """The trails of a database.
+
+    Attributes:
+        tables: the audited tables, by their full names.
+        torn: histories of which only a part is left, so that their tables are not known.
+        visible: the audited tables that a name without a schema finds along the search_path.
+    """
+
+    tables: Mapping[Name, AuditedTable] = field(default_factory=dict[Name, AuditedTable])
+    torn: frozenset[Name] = frozenset()
+    visible: Mapping[str, Name] = field(default_factory=dict[str, Name])
+
+
+def declared(tables: Iterable[Table]) -> dict[Name, AuditedTable]:
+    """The tables of the models that have an `AuditTrail`.
+
+    Raises `DeclarationError` when two of them have the same history.
+    """
+    found: dict[Name, AuditedTable] = {}
+    taken: dict[Name, Name] = {}
+    for table in tables:
+        spec = trail_on(table)
+        if spec is None:
+            continue
+        spec.check(table)
+        name, history = Name(table.schema, table.name), Name(*spec.history_of(table))
+        if history in taken:
+            raise DeclarationError(
+                f"{name}: its history would be {history}, as that of {taken[history]}: write "
+                'AuditTrail(history="...") on one of them'
+            )
+        taken[history] = name
+        found[name] = AuditedTable(name, history, spec.trail, spec.baseline)
+    return found
+
+
+# What is ours is known by its comment: a database without a trail costs this one query.
+_MARKED = SQL("""
+SELECT n.nspname, marked.name
+FROM (SELECT p.pronamespace AS place, p.proname AS name
+      FROM pg_catalog.pg_description AS d JOIN pg_catalog.pg_proc AS p ON p.oid = d.objoid
+      WHERE d.classoid = 'pg_catalog.pg_proc'::regclass AND starts_with(d.description, {options})
+        AND p.prorettype = 'pg_catalog.trigger'::regtype AND p.pronargs = 0
+      UNION
+      SELECT c.relnamespace, c.relname
+      FROM pg_catalog.pg_description AS d JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid
+      WHERE d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0
+        AND d.description = {mark} AND c.relkind = 'p') AS marked
+JOIN pg_catalog.pg_namespace AS n ON n.oid = marked.place
+ORDER BY 1, 2""")
+
+# A partition that was detached by hand may still call the function; the table is partitioned then.
+_TRAILS = SQL("""
+SELECT n.nspname, marked.name, p.oid, history.oid, audited.oid, place.nspname, audited.relname,
+       pg_table_is_visible(audited.oid),
+       substr(obj_description(p.oid, 'pg_proc'), length({ownership}) + 1)
+FROM (VALUES {marked}) AS marked (schema, name)
+JOIN pg_catalog.pg_namespace AS n ON n.nspname = marked.schema
+LEFT JOIN pg_catalog.pg_proc AS p ON p.pronamespace = n.oid AND p.proname = marked.name
+      AND p.prorettype = 'pg_catalog.trigger'::regtype AND p.pronargs = 0
+LEFT JOIN pg_catalog.pg_class AS history ON history.relnamespace = n.oid
+      AND history.relname = marked.name AND history.relkind = 'p'
+LEFT JOIN (
+    SELECT DISTINCT ON (t.tgfoid) t.tgfoid AS function, c.*
+    FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_class AS calling ON calling.oid = t.tgrelid
+    JOIN pg_catalog.pg_class AS c ON c.oid = CASE
+        WHEN calling.relispartition THEN pg_partition_root(calling.oid) ELSE calling.oid END
+    WHERE starts_with(t.tgname, 'alembic_enterprise_')
+    ORDER BY t.tgfoid, c.relkind, c.oid::bigint) AS audited ON audited.function = p.oid
+LEFT JOIN pg_catalog.pg_namespace AS place ON place.oid = audited.relnamespace
+ORDER BY 1, 2""")
+
+
+def read(connection: Connection, partitioned: Catalog) -> Trails:
+    """The trails of a database, in three round trips; where there is none, in one.
+
+    Args:
+        connection: where to read.
+        partitioned: its partitioned tables, the histories among them.
+    """
+    options, mark = Literal(OWNERSHIP + "{"), Literal(capture.HISTORY_COMMENT)
+    marked = sql.rows(connection, _MARKED.format(options=options, mark=mark))
+    if not marked:
+        return Trails()
+    names = [SQL("({}, {})").format(Literal(schema), Literal(name)) for schema, name in marked]
+    query = _TRAILS.format(marked=SQL(", ").join(names), ownership=Literal(OWNERSHIP))
+    rows = sql.rows(connection, query)
+    parts = [_parts(row) for row in rows if None not in (row[2], row[4])]
+    tables = [
+        AuditedTable(one.table, one.history, one.trail or Trail(), drift=found)
+        for one, found in zip(parts, drift.read(connection, parts, partitioned), strict=True)
+    ]
+    whole = {table.history for table in tables}
+    return Trails(
+        tables={table.name: table for table in tables},
+        torn=frozenset(name for name in (Name(*row) for row in marked) if name not in whole),
+        visible={row[6]: Name(row[5], row[6]) for row in rows if row[7]},
+    )
+
+
+def _parts(row: Sequence[Any]) -> Parts:
+    schema, name, function, history, relation, place, table, _visible, options = row
+    trail = _trail(options)
+    return Parts(Name(place, table), Name(schema, name), trail, function, history, relation)
+
+
+def _trail(options: str | None) -> Trail | None:
+    """The trail in the comment of a function, or None when it cannot be read."""
+    try:
+        return Trail.from_json(json.loads(options or ""))
+    except (ValueError, TypeError, DeclarationError):  # of a newer release, or written by hand
+        return None

@@ -1,0 +1,222 @@
+"""Audit columns of the models and of the database, and what turns the latter into the former."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alembic.operations import MigrateOperation
+from alembic.operations.ops import (
+    AddColumnOp,
+    CreateForeignKeyOp,
+    DropColumnOp,
+    ModifyTableOps,
+)
+from psycopg.sql import SQL, Literal
+from sqlalchemy import Connection, Table
+
+from alembic_enterprise import sql
+from alembic_enterprise.audit.operations.column_blocks import TOUCH, TOUCH_BODY
+from alembic_enterprise.audit.operations.columns import AddAuditColumns, DropAuditColumns, choices
+from alembic_enterprise.audit.stamps import ACTORS, AuditColumns, Existing, Stamps, columns_on
+from alembic_enterprise.operation import Operation
+from alembic_enterprise.sql import Name
+
+Resolve = Callable[[Name], Name]
+"""Fills in the schema of a name, as `Catalog.resolve` does."""
+
+ALL = Stamps(soft_delete=True, lineage=True).columns
+"""Every column that may be an audit column."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A table of the models: its declaration if it has one, and all its columns."""
+
+    spec: AuditColumns | None
+    columns: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Live:
+    """A table of the database.
+
+    Attributes:
+        columns: those of `ALL` that it has.
+        trigger: the arguments of our trigger; None when there is none.
+        works: whether that trigger is enabled, in each partition too, and its function unchanged.
+        actor: the type of `created_by`, if an actor may have it.
+        existing: "null" when `created_at` may be empty.
+    """
+
+    columns: tuple[str, ...]
+    trigger: tuple[str, ...] | None = None
+    works: bool = False
+    actor: str = "text"
+    existing: Existing = "now"
+
+
+def declared(tables: Iterable[Table]) -> dict[Name, Declared]:
+    """The tables of the models, with and without audit columns."""
+    return {
+        Name(table.schema, table.name): Declared(
+            columns_on(table), frozenset(column.name for column in table.columns)
+        )
+        for table in tables
+    }
+
+
+_TABLES = SQL("""
+SELECT n.nspname, c.relname, coalesce(columns.names, '{{}}'), touch.arguments,
+       coalesce(touch.works, false), columns.actor, coalesce(columns.optional, false)
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (
+    SELECT array_agg(attname::text) AS names,
+           min(format_type(atttypid, NULL)) FILTER (WHERE attname = 'created_by') AS actor,
+           bool_or(NOT attnotnull) FILTER (WHERE attname = 'created_at') AS optional
+    FROM pg_catalog.pg_attribute
+    WHERE attrelid = c.oid AND attname = ANY ({columns}::name[]) AND NOT attisdropped) AS columns
+LEFT JOIN LATERAL (
+    SELECT encode(t.tgargs, 'escape') AS arguments,
+           t.tgenabled = 'O' AND p.prosrc = {body} AND p.proconfig = ARRAY['search_path=""']
+           AND NOT EXISTS (
+               WITH RECURSIVE clones AS (
+                   SELECT oid, tgenabled FROM pg_catalog.pg_trigger WHERE tgparentid = t.oid
+                   UNION ALL
+                   SELECT x.oid, x.tgenabled FROM clones
+                   JOIN pg_catalog.pg_trigger AS x ON x.tgparentid = clones.oid)
+               SELECT FROM clones WHERE tgenabled <> 'O') AS works
+    FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
+    WHERE t.tgrelid = c.oid AND t.tgname = {touch} AND p.proname = {touch}) AS touch ON true
+WHERE c.relkind IN ('r', 'p', 'f') AND n.nspname !~ '^(pg_|information_schema$)'
+ORDER BY 1, 2""")
+
+
+def read(connection: Connection) -> dict[Name, Live]:
+    """The tables of the database, in one round trip."""
+    values = {"touch": Literal(TOUCH), "body": Literal(TOUCH_BODY), "columns": Literal([*ALL])}
+    found = sql.rows(connection, _TABLES.format(**values))
+    return {Name(schema, name): _live(*rest) for schema, name, *rest in found}
+
+
+def _live(
+    names: list[str], arguments: str | None, works: bool, actor: str | None, optional: bool
+) -> Live:
+    columns = tuple(name for name in ALL if name in names)
+    # The server ends each argument with a zero byte, which `encode` writes as `\000`.
+    trigger = None if arguments is None else tuple(arguments.split(r"\000")[:-1])
+    kind = actor if actor in ACTORS else "text"
+    return Live(columns, trigger, works, kind or "text", "null" if optional else "now")
+
+
+def compare(
+    tables: Mapping[Name, Declared], live: Mapping[Name, Live], resolve: Resolve
+) -> list[Operation]:
+    """Operations that make the audit columns of the database those of the models.
+
+    Args:
+        tables: the tables of the models that take part, as `declared` gives them.
+        live: the tables of the database, as `read` gives them.
+        resolve: fills in the schema of a name.
+    """
+    found: list[Operation] = []
+    for name, table in tables.items():
+        there = live.get(resolve(name))
+        if there is not None:
+            found += _superfluous(name, table, there)
+        if table.spec is not None:
+            found += _missing(name, table.spec, there)
+    return found
+
+
+def dropped(name: Name, live: Live) -> list[Operation]:
+    """What goes before the `drop_table` of a table: the trigger, so that a downgrade makes it."""
+    return [] if live.trigger is None else [_drop(name, live, live.columns)]
+
+
+def _superfluous(name: Name, table: Declared, live: Live) -> list[Operation]:
+    """What the trigger keeps and the model no longer has."""
+    if live.trigger is None:
+        return []
+    kept = tuple(column for column in live.columns if column in table.columns)
+    if table.spec is not None and {*choices(kept)} >= {*live.trigger}:
+        return []
+    return [_drop(name, live, kept, keep_trigger=table.spec is not None)]
+
+
+def _drop(
+    name: Name, live: Live, kept: tuple[str, ...], *, keep_trigger: bool = False
+) -> DropAuditColumns:
+    """The operation without `references`: Alembic drops foreign keys itself, before the columns."""
+    drop = DropAuditColumns(
+        name.name,
+        live.actor,
+        soft_delete="soft_delete" in (live.trigger or ()),
+        lineage="lineage" in (live.trigger or ()),
+        existing=live.existing,
+        schema=name.schema,
+        keep_trigger=keep_trigger,
+    )
+    drop.keep = [column for column in drop.stamps.columns if column in kept] or None
+    return drop
+
+
+def _missing(name: Name, spec: AuditColumns, live: Live | None) -> list[Operation]:
+    """What the model has and the table, or the trigger, lacks."""
+    stamps = spec.stamps
+    # A table that is not there yet gets its columns, with foreign keys, when it is created.
+    kept = [column for column in stamps.columns if live is None or column in live.columns]
+    complete = len(kept) == len(stamps.columns)
+    if complete and live and live.works and {*choices(kept)} <= {*(live.trigger or ())}:
+        return []
+    refers = not {*stamps.actors} <= {*kept}
+    add = AddAuditColumns(
+        name.name,
+        stamps.actor,
+        stamps.references if refers else None,
+        stamps.soft_delete,
+        stamps.lineage,
+        spec.existing,
+        name.schema,
+        keep=kept or None,
+        keep_trigger=live is not None and live.trigger is not None,
+    )
+    return [add]
+
+
+def place(operations: list[MigrateOperation], found: Iterable[Operation], resolve: Resolve) -> None:
+    """Put what `compare` found in the place of Alembic's own operations; the rest at the end.
+
+    The columns that an operation adds or drops are taken out of Alembic's operations, in place, and
+    so are foreign keys that it adds.
+    """
+    for operation in found:
+        changes = [item for item in operations if isinstance(item, ModifyTableOps)]
+        own = [item for item in changes if resolve(_table(item)) == resolve(_table(operation))]
+        if not any(_take_place(change, operation) for change in own):
+            operations.append(operation)
+
+
+def _table(item: Any) -> Name:
+    return Name(item.schema, getattr(item, "table_name", None) or item.table)
+
+
+def _take_place(change: ModifyTableOps, operation: Any) -> bool:
+    """Whether the operation now stands in the place of others among the changes of its table."""
+    replaced = [item for item in change.ops if _is_part(item, operation)]
+    if not replaced:
+        return False
+    first = change.ops.index(replaced[0])
+    rest = [item for item in change.ops[first:] if item not in replaced]
+    change.ops[first:] = [operation, *rest]
+    return True
+
+
+def _is_part(item: MigrateOperation, operation: AddAuditColumns | DropAuditColumns) -> bool:
+    if isinstance(operation, DropAuditColumns):
+        return isinstance(item, DropColumnOp) and item.column_name in operation.columns
+    if isinstance(item, AddColumnOp):
+        return item.column.name in operation.columns
+    if not isinstance(item, CreateForeignKeyOp) or operation.references is None:
+        return False
+    return len(item.local_cols) == 1 and item.local_cols[0] in operation.columns

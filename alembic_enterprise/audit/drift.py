@@ -1,0 +1,276 @@
+"""What of the live trails is not as their options ask for: one query that finds all of it.
+
+Each of its parts gives the number of a trail and a sentence, about something that
+`op.alter_audit_trail` puts right.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC
+from typing import LiteralString
+
+from psycopg.sql import SQL, Composable, Literal
+from sqlalchemy import Connection
+
+from alembic_enterprise import sql
+from alembic_enterprise.audit import capture, view
+from alembic_enterprise.audit.model import Trail
+from alembic_enterprise.partitions.catalog import Catalog
+from alembic_enterprise.partitions.due import missing
+from alembic_enterprise.sql import Name
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a live trail consists of.
+
+    Attributes:
+        history: name of the history, and of both functions.
+        trail: the options; None when they cannot be read.
+        function: oid of the trigger function.
+        kept: oid of the history; None when it is gone.
+        relation: oid of the table.
+    """
+
+    table: Name
+    history: Name
+    trail: Trail | None
+    function: int
+    kept: int | None
+    relation: int
+
+
+# `audited` are the tables with all their partitions, `kept` the histories with theirs.
+_TREES: LiteralString = """
+WITH RECURSIVE trails (number, name, trail, function, history, relation) AS (VALUES {trails}),
+audited (number, function, relation) AS (
+    SELECT number, function, relation FROM trails
+    UNION ALL
+    SELECT number, function, inhrelid FROM audited
+    JOIN pg_catalog.pg_inherits ON inhparent = relation
+    JOIN pg_catalog.pg_class ON oid = inhrelid WHERE relispartition),
+kept (number, relation) AS (
+    SELECT number, history FROM trails WHERE history IS NOT NULL
+    UNION ALL
+    SELECT number, inhrelid FROM kept JOIN pg_catalog.pg_inherits ON inhparent = relation),
+functions AS (
+    SELECT t.number, p.oid, p.oid::regprocedure::text AS called, p.proowner AS owner,
+           coalesce(p.proacl, acldefault('f', p.proowner)) AS rights, p.prosrc, p.proconfig,
+           p.prosecdef, p.oid = t.function AS by_trigger
+    FROM trails AS t JOIN pg_catalog.pg_proc AS main ON main.oid = t.function
+    JOIN pg_catalog.pg_proc AS p ON p.pronamespace = main.pronamespace AND p.proname = main.proname
+     AND oidvectortypes(p.proargtypes) IN ('', 'regclass, text')),
+relations AS (
+    SELECT k.number, c.oid, c.oid::regclass::text AS called, c.relowner AS owner,
+           coalesce(c.relacl, acldefault('r', c.relowner)) AS rights
+    FROM kept AS k JOIN pg_catalog.pg_class AS c ON c.oid = k.relation),
+sequences AS (
+    SELECT DISTINCT t.number, c.oid, c.oid::regclass::text AS called, c.relowner AS owner,
+           coalesce(c.relacl, acldefault('s', c.relowner)) AS rights
+    FROM trails AS t JOIN pg_catalog.pg_depend AS d
+      ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = t.history
+     AND d.classid = 'pg_catalog.pg_class'::regclass
+    JOIN pg_catalog.pg_class AS c ON c.oid = d.objid AND c.relkind = 'S'),
+readers AS (
+    SELECT t.number, t.history, r.oid
+    FROM trails AS t CROSS JOIN jsonb_array_elements_text(t.trail -> 'readers') AS reader (name)
+    JOIN pg_catalog.pg_roles AS r ON r.rolname = reader.name)
+"""
+
+_TRIGGERS: LiteralString = """
+SELECT a.number, format(CASE
+    WHEN t.oid IS NULL THEN '%s has no trigger %s'
+    WHEN t.tgenabled = 'D' THEN '%s: trigger %s is disabled'
+    WHEN t.tgenabled <> 'A' THEN '%s: trigger %s does not always fire'
+    ELSE '%s: trigger %s is another one' END, a.relation::regclass, wanted.name)
+FROM audited AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.relation
+CROSS JOIN (VALUES {triggers}) AS wanted (name, type, old_rows, new_rows)
+LEFT JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = a.relation AND t.tgname = wanted.name
+WHERE c.relkind <> 'f'  -- which has no rows of its own
+  AND ((t.tgenabled, t.tgfoid, t.tgtype, t.tgoldtable, t.tgnewtable) IS DISTINCT FROM
+       ('A', a.function, wanted.type, wanted.old_rows, wanted.new_rows)
+    OR t.tgqual IS NOT NULL OR t.tgattr <> ''
+    OR obj_description(t.oid, 'pg_trigger') IS DISTINCT FROM {trigger_comment})"""
+
+_FUNCTIONS: LiteralString = """
+SELECT f.number, format('%s: %s', f.called, wrong.what)
+FROM functions AS f JOIN trails USING (number)
+CROSS JOIN LATERAL (
+    SELECT 'its body is not the one for the columns of the table'
+    WHERE f.prosrc IS DISTINCT FROM
+          CASE WHEN f.by_trigger THEN {body} ELSE {recording_body} END
+    UNION ALL
+    SELECT 'its settings are not those it needs'
+    WHERE f.proconfig IS DISTINCT FROM
+          CASE WHEN f.by_trigger THEN {settings} ELSE {all_settings} END
+    UNION ALL
+    SELECT 'it is not SECURITY DEFINER' WHERE NOT f.prosecdef
+    UNION ALL
+    SELECT format('%s may execute it', CASE a.grantee WHEN 0 THEN 'PUBLIC'
+                                       ELSE a.grantee::regrole::text END)
+    FROM aclexplode(f.rights) AS a
+    WHERE a.grantee <> f.owner AND (f.by_trigger OR a.grantee <> (
+        SELECT relowner FROM pg_catalog.pg_class WHERE oid = trails.relation))
+    UNION ALL
+    SELECT format('%s may not execute it', c.relowner::regrole)
+    FROM pg_catalog.pg_class AS c
+    WHERE c.oid = trails.relation AND NOT f.by_trigger
+      AND NOT has_function_privilege(c.relowner, f.oid, 'EXECUTE')
+) AS wrong (what)
+UNION ALL
+SELECT trails.number, format('%s has no function that records TRUNCATE', trails.relation::regclass)
+FROM trails
+WHERE NOT EXISTS (SELECT FROM functions AS f WHERE f.number = trails.number AND NOT f.by_trigger)"""
+
+_RIGHTS: LiteralString = """
+SELECT DISTINCT held.number, format('%s has %s on %s', CASE a.grantee WHEN 0 THEN 'PUBLIC'
+           ELSE a.grantee::regrole::text END, a.privilege_type, held.called)
+FROM (SELECT * FROM relations UNION ALL SELECT * FROM sequences
+      UNION ALL
+      SELECT r.number, r.oid, r.called, r.owner, c.attacl FROM relations AS r
+      JOIN pg_catalog.pg_attribute AS c ON c.attrelid = r.oid AND c.attacl IS NOT NULL
+     ) AS held CROSS JOIN aclexplode(held.rights) AS a
+WHERE a.grantee <> held.owner AND NOT (
+    a.privilege_type = 'SELECT' AND NOT a.is_grantable
+    AND EXISTS (SELECT FROM readers AS r WHERE r.number = held.number AND r.oid = a.grantee))
+UNION ALL
+SELECT r.number, format('%s may not read %s', r.oid::regrole, r.history::regclass)
+FROM readers AS r
+WHERE NOT (has_table_privilege(r.oid, r.history, 'SELECT')
+           AND has_schema_privilege(r.oid, (SELECT relnamespace FROM pg_catalog.pg_class
+                                            WHERE oid = r.history), 'USAGE'))"""
+
+_OWNERS: LiteralString = """
+SELECT held.number, format('%s belongs to %s', held.called, held.owner::regrole)
+FROM (SELECT number, called, owner FROM relations UNION ALL SELECT number, called, owner
+      FROM sequences UNION ALL SELECT number, called, owner FROM functions) AS held
+JOIN trails USING (number) JOIN pg_catalog.pg_class AS history ON history.oid = trails.history
+WHERE held.owner <> coalesce((SELECT oid FROM pg_catalog.pg_roles
+                              WHERE rolname = trails.trail ->> 'owner'), history.relowner)"""
+
+_COLUMNS: LiteralString = """
+SELECT trails.number, CASE
+    WHEN a.attnum IS NULL THEN format('%s has no column %I', trails.history::regclass, wanted.name)
+    ELSE format('%s: column %I is %s and not %s', trails.history::regclass, wanted.name,
+                format_type(a.atttypid, a.atttypmod), wanted.type) END
+FROM trails CROSS JOIN LATERAL ({columns}) AS wanted
+LEFT JOIN pg_catalog.pg_attribute AS a
+       ON a.attrelid = trails.history AND a.attname = wanted.name AND NOT a.attisdropped
+WHERE trails.history IS NOT NULL
+  AND (a.attnum IS NULL OR format_type(a.atttypid, a.atttypmod) <> wanted.type)"""
+
+_HISTORIES: LiteralString = """
+SELECT number, format('the history of %s is gone', relation::regclass)
+FROM trails WHERE history IS NULL
+UNION ALL
+SELECT number, format('%s: its comment is another one', history::regclass)
+FROM trails
+WHERE history IS NOT NULL
+  AND obj_description(history, 'pg_class') IS DISTINCT FROM {history_comment}
+UNION ALL
+SELECT trails.number, format('%s has no index on the key of the table', trails.history::regclass)
+FROM trails
+WHERE trails.history IS NOT NULL AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_index AS x
+    WHERE x.indrelid = trails.history AND x.indisvalid AND x.indpred IS NULL
+      AND ARRAY(SELECT '"' || replace(a.attname, '"', '""') || '"'
+                FROM unnest(x.indkey) WITH ORDINALITY AS k (number, position)
+                LEFT JOIN pg_catalog.pg_attribute AS a
+                       ON a.attrelid = x.indrelid AND a.attnum = k.number ORDER BY k.position)
+        = ARRAY(SELECT quoted FROM ({key}) AS key ORDER BY position)
+          || '"audit_id"'::text)"""
+
+# Several trails share a view: the first of them says so, and one operation makes it.
+_VIEWS: LiteralString = """
+SELECT min(trails.number), format('the view %s.%s is missing', n.nspname, {view_name})
+FROM trails JOIN pg_catalog.pg_class AS history ON history.oid = trails.history
+JOIN pg_catalog.pg_namespace AS n ON n.oid = history.relnamespace
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c
+                  WHERE c.relnamespace = n.oid AND c.relname = {view_name})
+GROUP BY n.nspname"""
+
+_PARTS: tuple[LiteralString, ...] = (
+    _TRIGGERS,
+    _FUNCTIONS,
+    _RIGHTS,
+    _OWNERS,
+    _COLUMNS,
+    _HISTORIES,
+    _VIEWS,
+)
+
+
+def read(
+    connection: Connection, trails: Sequence[Parts], partitioned: Catalog
+) -> list[tuple[str, ...]]:
+    """What is wrong with each of some trails, as sentences, in one round trip.
+
+    Args:
+        connection: where to read.
+        trails: what they consist of.
+        partitioned: the partitioned tables of the database, the histories among them.
+    """
+    if not trails:
+        return []
+    found = {number: set(_unkept(one, partitioned)) for number, one in enumerate(trails)}
+    for number, text in sql.rows(connection, _query(trails)):
+        found[number].add(text)
+    return [tuple(sorted(texts)) for texts in found.values()]
+
+
+def _unkept(parts: Parts, partitioned: Catalog) -> Iterator[str]:
+    """What is wrong with the options, and with what the scheduled job keeps true for the history.
+
+    Of its partitions, those of the past are what retention left.
+    """
+    if parts.trail is None:
+        yield f"{parts.history}: the comment on its function holds no options that can be read"
+        return
+    history, policy = partitioned.tables.get(parts.history), capture.policy(parts.trail)
+    if history is None:
+        return
+    if history.policy != policy:
+        yield f"{parts.history}: its policy is another one, or this role may not read it"
+    ahead = replace(policy, start=f"{partitioned.now.astimezone(UTC):%Y-%m-01}")
+    for part in missing(ahead, history, partitioned.now):
+        yield f"{parts.history} has no partition from {part.lower} on"
+
+
+def _query(trails: Sequence[Parts]) -> Composable:
+    table, history, trail = SQL("trails.relation"), SQL("trails.name"), SQL("trails.trail")
+    parts = SQL("\nUNION ALL\n".join(_PARTS)).format(
+        triggers=_rows(_triggers()),
+        trigger_comment=Literal(capture.TRIGGER_COMMENT),
+        history_comment=Literal(capture.HISTORY_COMMENT),
+        body=capture.body(table, history, trail),
+        recording_body=capture.record_body(history),
+        settings=capture.settings(trail),
+        all_settings=Literal([capture.SEARCH_PATH, *capture.TEXT_SETTINGS]),
+        columns=capture.columns(table, trail),
+        key=capture.key(table),
+        view_name=Literal(view.NAME),
+    )
+    return SQL(_TREES).format(trails=_rows(map(_row, range(len(trails)), trails))) + parts
+
+
+def _row(number: int, parts: Parts) -> Composable:
+    values = (parts.function, parts.kept, parts.relation)
+    return SQL("({}, {}, {}::jsonb, {})").format(
+        Literal(number),
+        Literal(parts.history.text),
+        Literal(json.dumps((parts.trail or Trail()).to_json())),
+        SQL(", ").join(SQL("{}::oid").format(Literal(value)) for value in values),
+    )
+
+
+def _triggers() -> Iterator[Composable]:
+    for event, (transition, kind) in capture.TRIGGERS.items():
+        tables = [name if name in transition else None for name in ("old_rows", "new_rows")]
+        yield SQL("({}, {}::int2, {}::name, {}::name)").format(
+            *map(Literal, ("alembic_enterprise_" + event, kind, *tables))
+        )
+
+
+def _rows(rows: Iterable[Composable]) -> Composable:
+    return SQL(",\n").join(rows)

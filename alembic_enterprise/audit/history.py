@@ -1,0 +1,388 @@
+"""What the history of an audited table tells, as SQLAlchemy selectables.
+
+    connection.execute(history(Order, 42))                    # what happened to one row
+    connection.execute(as_of(Order, moment))                  # the rows as they were then
+    connection.execute(diff(Order, monday, tuesday))          # each change of a field in between
+
+They are plain `Select` objects, for `Connection`, `Session` and their asynchronous kin, with any
+driver. More conditions go onto the columns of `history_table(Order)`, or of `.subquery()`.
+
+A moment is that of the statement, not of its commit: a transaction that was still open then has
+its changes in `as_of`. The history knows nothing from before it began, nor of what `retain` made it
+forget: a row that did not change since is not in `as_of` any more, and a change whose predecessor
+is forgotten has no old value in `diff`.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Computed,
+    DateTime,
+    Dialect,
+    FromClause,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    and_,
+    case,
+    column,
+    func,
+    inspect,
+    literal,
+    null,
+    or_,
+    select,
+    table,
+)
+from sqlalchemy import cast as converted
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapper
+from sqlalchemy.sql.selectable import NamedFromClause
+from sqlalchemy.types import TypeDecorator
+
+from alembic_enterprise.audit.model import RESERVED, AuditTrail, trail_on
+from alembic_enterprise.errors import DeclarationError, OperationError
+from alembic_enterprise.partitions.declaration import declarations_on, quoted
+
+GONE = ("delete", "rekey")
+"""Actions after which a row with this key is no more."""
+
+PARTS = ("truncate", "detach", "attach", "drop")
+"""Actions on a table or one of its partitions: rows of the history with no key."""
+
+_CACHED = "alembic_enterprise.history"
+
+Moment = datetime | ColumnElement[datetime]
+Audited = type[Any] | Table
+
+
+class TransactionNumber(TypeDecorator[int]):
+    """The number of a transaction (`xid8`), which some drivers hand out as text."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int:  # noqa: ARG002  # SQLAlchemy's signature
+        """Read it as a number."""
+        return int(value)
+
+
+def history_table(model: Audited) -> Table:
+    """The history of a mapped class or table, in a MetaData of its own.
+
+    It has the columns that begin with `audit_`, then those of the table that are kept; a masked or
+    hashed one is text. It is the same object each time.
+
+    Raises `DeclarationError` for a table without `AuditTrail`.
+    """
+    source = _source(model)
+    if _CACHED not in source.info:
+        source.info[_CACHED] = _history_table(source)
+    found: Table = source.info[_CACHED]
+    return found
+
+
+def _source(model: Audited) -> Table:
+    if isinstance(model, Table):
+        return model
+    return cast("Table", cast("Mapper[Any]", inspect(model)).local_table)
+
+
+def _history_table(source: Table) -> Table:
+    spec = _spec(source)
+    schema, name = spec.history_of(source)
+    own = (
+        Column("audit_id", BigInteger, nullable=False),
+        Column("audit_at", DateTime(timezone=True), nullable=False),
+        Column("audit_action", Text, nullable=False),
+        Column("audit_actor", Text),
+        Column("audit_context", JSONB),
+        Column("audit_transaction", TransactionNumber, nullable=False),
+        Column("audit_session_user", Text, nullable=False),
+        Column("audit_role", Text, nullable=False),
+        Column("audit_application", Text),
+    )
+    return Table(name, MetaData(), *own, *_kept(source, spec), schema=schema)
+
+
+def _spec(source: Table) -> AuditTrail:
+    spec = trail_on(source)
+    if spec is None:
+        raise DeclarationError(
+            f"{source.fullname}: no history is declared: add AuditTrail() to its __table_args__"
+        )
+    return spec
+
+
+def _kept(source: Table, spec: AuditTrail) -> list[Column[Any]]:
+    covered = {*spec.trail.mask, *spec.trail.hash}
+    return [
+        Column(item.name, Text() if item.name in covered else item.type.copy(), key=item.key)
+        for item in source.columns
+        if item.name not in spec.trail.exclude and not _virtual(item)
+    ]
+
+
+def _virtual(item: Column[Any]) -> bool:
+    """Whether the server computes it when it is read: triggers do not see it."""
+    return isinstance(item.computed, Computed) and not item.computed.persisted
+
+
+def history(model: Audited, key: Any) -> Select[Any]:
+    """What happened to one row, first to last: rows of `history_table(model)`.
+
+    Among them are the truncates, detaches, attaches and drops of the partition that its key falls
+    into, or of the whole table.
+
+    Args:
+        model: a mapped class or table with `AuditTrail`.
+        key: its primary key: a value, or for several columns a tuple, or a dict by column.
+
+    Raises:
+        DeclarationError: the table has no `AuditTrail`.
+        OperationError: the key does not fit the primary key.
+    """
+    source, found = _source(model), history_table(model)
+    names, values = _key(source), _values(source, key)
+    same = [found.c[name] == values[name] for name in names]
+    row = {name: literal(values[name], found.c[name].type) for name in names}
+    covering = and_(found.c[names[0]].is_(None), _covers(source, found, row))
+    return select(found).where(or_(and_(*same), covering)).order_by(found.c.audit_id)
+
+
+def as_of(model: Audited, moment: Moment) -> Select[Any]:
+    """The rows of a table as they were at a moment.
+
+    The columns are those that the history keeps, masked and hashed ones as it keeps them. Rows are
+    left out that went with a truncate, detach or drop until then; those of a table that was
+    detached and attached again are as they were when it was detached. A truncate of a partition
+    whose bounds the history cannot tell (by list, default) leaves its rows in.
+
+    Args:
+        model: a mapped class or table with `AuditTrail`.
+        moment: an aware datetime, or an expression.
+
+    Raises:
+        DeclarationError: the table has no `AuditTrail`.
+        OperationError: the moment has no time zone.
+    """
+    source, found = _source(model), history_table(model)
+    latest = _latest(source, found, _aware(moment)).subquery("latest")
+    columns = [item for item in latest.c if not str(item.name).startswith(RESERVED)]
+    present = latest.c.audit_action.not_in(GONE)
+    return select(*columns).where(present, ~_removed(source, found, latest, moment))
+
+
+def _latest(source: Table, found: Table, moment: Moment) -> Select[Any]:
+    """The last row of the history of each key until a moment, deleted ones too."""
+    key = [found.c[name] for name in _key(source)]
+    own = (found.c.audit_id, found.c.audit_action)
+    kept = [item for item in found.c if not item.name.startswith(RESERVED)]
+    # The order of the index (key..., audit_id), read backwards.
+    order = [item.desc() for item in (*key, found.c.audit_id)]
+    until = (found.c.audit_at <= moment, key[0].is_not(None))
+    return _first_of_each(select(*own, *kept).where(*until).order_by(*order), key)
+
+
+def _first_of_each(query: Select[Any], key: Sequence[ColumnElement[Any]]) -> Select[Any]:
+    if hasattr(postgresql, "distinct_on"):  # since SQLAlchemy 2.1, which warns of the other way
+        return query.ext(postgresql.distinct_on(*key))
+    return query.distinct(*key)
+
+
+def _removed(source: Table, found: Table, row: FromClause, moment: Moment) -> ColumnElement[bool]:
+    """Whether the row went with the table or partition it was in, until a moment."""
+    event, again = found.alias("event"), found.alias("again")
+    first = _key(source)[0]
+    attached = (
+        select(again.c.audit_id)
+        .where(again.c[first].is_(None), again.c.audit_at <= moment)
+        .where(again.c.audit_id > event.c.audit_id, again.c.audit_action == "attach")
+        .where(_told(again, "relation") == _told(event, "relation"))
+        .exists()
+    )
+    action = event.c.audit_action
+    counts = or_(action.in_(("truncate", "drop")), and_(action == "detach", ~attached))
+    return (
+        select(event.c.audit_id)
+        .where(event.c[first].is_(None), event.c.audit_at <= moment)
+        .where(event.c.audit_id > row.c.audit_id, counts, _covers(source, event, row.c))
+        .exists()
+    )
+
+
+def _covers(source: Table, event: FromClause, row: Any) -> ColumnElement[bool]:
+    """Whether the bounds of an event on a table or partition hold a row.
+
+    An event without bounds is one of the whole table.
+    """
+    levels = {level.strategy: level.key_columns(source) for level in declarations_on(source)}
+    lower, upper, modulus = (_told(event, name) for name in ("from", "to", "modulus"))
+    conditions = [
+        event.c.audit_action.in_(PARTS),
+        func.coalesce(_told(event, "exact"), "true") == "true",
+    ]
+    if "RANGE" in levels:
+        [item] = levels["RANGE"]
+        conditions += [
+            or_(lower.is_(None), row[item.key] >= converted(lower, item.type)),
+            or_(upper.is_(None), row[item.key] < converted(upper, item.type)),
+        ]
+    else:
+        conditions += [lower.is_(None), upper.is_(None)]
+    if "HASH" in levels:
+        remainder = converted(_told(event, "remainder"), Integer)
+        key = [row[item.key] for item in levels["HASH"]]
+        held = func.satisfies_hash_partition(
+            _hashed(source), converted(modulus, Integer), remainder, *key
+        )
+        conditions.append(or_(modulus.is_(None), held))
+    else:
+        conditions.append(modulus.is_(None))
+    return and_(*conditions)
+
+
+def _hashed(source: Table) -> ColumnElement[Any]:
+    """The oid of a table by hash: the table itself, or one of its partitions, which hash alike."""
+    schema = "" if source.schema is None else quoted(source.schema) + "."
+    root = func.to_regclass(schema + quoted(source.name))
+    parted = table(
+        "pg_partitioned_table", column("partrelid"), column("partstrat"), schema="pg_catalog"
+    )
+    inherits = table("pg_inherits", column("inhrelid"), column("inhparent"), schema="pg_catalog")
+    children = select(inherits.c.inhrelid).where(inherits.c.inhparent == root)
+    mine = or_(parted.c.partrelid == root, parted.c.partrelid.in_(children))
+    return (
+        select(parted.c.partrelid)
+        .where(converted(parted.c.partstrat, Text) == "h", mine)
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+def _told(event: FromClause, name: str) -> ColumnElement[Any]:
+    """What the row of a truncate, detach, attach or drop tells of its relation, as text."""
+    return event.c.audit_context.op("->>", return_type=Text())(name)
+
+
+def diff(model: Audited, start: Moment, stop: Moment) -> Select[Any]:
+    """Each change of a field from `start` until before `stop`, in no order.
+
+    The rows are: `key` (the primary key as a JSON object), `field`, `old_value` and `new_value` (as
+    text, in the form of JSON), `changed_at`, `changed_by`, `context`. An insert has no old values,
+    a delete no new ones; another key is a delete and an insert. A truncate, detach, attach or drop
+    is one row without key and field, whose context tells `action` and `relation`. Rows that were
+    there when the history began are no change.
+
+    Args:
+        model: a mapped class or table with `AuditTrail`.
+        start: an aware datetime, or an expression.
+        stop: the same.
+
+    Raises:
+        DeclarationError: the table has no `AuditTrail`.
+        OperationError: a moment has no time zone.
+    """
+    names, found = _key(_source(model)), history_table(model)
+    changed = found.alias("changed")
+    before = _before(found, changed, names, _aware(stop))
+    each = func.jsonb_each_text(_image(changed)).table_valued("key", "value", name="each").lateral()
+    old, new = _values_of(changed, before, each)
+    on_row = and_(changed.c.audit_action.not_in(PARTS), ~func.starts_with(each.c.key, RESERVED))
+    joined = changed.outerjoin(before, before.c.audit_action.not_in(GONE)).outerjoin(each, on_row)
+    columns: list[ColumnElement[Any]] = [
+        _key_object(changed, names).label("key"),
+        each.c.key.label("field"),
+        old.label("old_value"),
+        new.label("new_value"),
+        changed.c.audit_at.label("changed_at"),
+        changed.c.audit_actor.label("changed_by"),
+        _context(changed).label("context"),
+    ]
+    return (
+        select(*columns)
+        .select_from(joined)
+        .where(changed.c.audit_at >= _aware(start), changed.c.audit_at < stop)
+        .where(changed.c.audit_action != "baseline")
+        .where(or_(each.c.key.is_(None), old.is_distinct_from(new)))
+    )
+
+
+def _before(
+    found: Table, changed: NamedFromClause, names: Sequence[str], stop: Moment
+) -> FromClause:
+    """The row of the history before an update, by the index (key..., audit_id)."""
+    earlier = found.alias("earlier")
+    return (
+        select(_image(earlier).label("image"), earlier.c.audit_action)
+        .where(changed.c.audit_action == "update")
+        .where(*(earlier.c[name] == changed.c[name] for name in names))
+        .where(earlier.c.audit_id < changed.c.audit_id)
+        # The planner leaves out the partitions that come after `stop`, and those after the change.
+        .where(earlier.c.audit_at <= changed.c.audit_at, earlier.c.audit_at < stop)
+        .order_by(earlier.c.audit_id.desc())
+        .limit(1)
+        .lateral("before")
+    )
+
+
+def _image(row: NamedFromClause) -> ColumnElement[Any]:
+    return func.to_jsonb(row.table_valued(), type_=JSONB)
+
+
+def _values_of(
+    changed: FromClause, before: FromClause, each: FromClause
+) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """The old and the new value of a field."""
+    gone = changed.c.audit_action.in_(GONE)
+    earlier = before.c.image.op("->>", return_type=Text())(each.c.key)
+    return case((gone, each.c.value), else_=earlier), case((gone, null()), else_=each.c.value)
+
+
+def _key_object(row: FromClause, names: Sequence[str]) -> ColumnElement[Any]:
+    pairs = [item for name in names for item in (literal(row.c[name].name, Text), row.c[name])]
+    built = func.jsonb_build_object(*pairs, type_=JSONB)
+    return case((row.c[names[0]].is_not(None), built))
+
+
+def _context(row: FromClause) -> ColumnElement[Any]:
+    action = func.jsonb_build_object(literal("action", Text), row.c.audit_action, type_=JSONB)
+    told = row.c.audit_context.op("||", return_type=JSONB())(action)
+    return case((row.c.audit_action.in_(PARTS), told), else_=row.c.audit_context)
+
+
+def _key(source: Table) -> list[str]:
+    """The primary key, by the keys of its columns."""
+    return [str(item.key) for item in source.primary_key]
+
+
+def _values(source: Table, key: Any) -> dict[str, Any]:
+    names, columns = _key(source), {item.name: str(item.key) for item in source.primary_key}
+    values: dict[str, Any] = {}
+    if isinstance(key, Mapping):
+        given = cast("Mapping[str, Any]", key)
+        values = {columns.get(name, name): value for name, value in given.items()}
+    else:
+        parts = cast("tuple[Any, ...]", key) if isinstance(key, tuple) else (key,)  # type: ignore[redundant-cast]  # not for basedpyright
+        values = dict(zip(names, parts, strict=True)) if len(parts) == len(names) else {}
+    if values.keys() != {*names} or None in values.values():
+        wanted = ", ".join(f'"{name}": ...' for name in names)
+        raise OperationError(f"{source.fullname}: {key!r} is no primary key: write {{{wanted}}}")
+    return values
+
+
+def _aware(moment: Moment) -> Moment:
+    if isinstance(moment, datetime) and moment.utcoffset() is None:
+        raise OperationError(
+            f"{moment.isoformat(' ')} is no moment without a time zone: write "
+            "datetime(..., tzinfo=UTC)"
+        )
+    return moment

@@ -1,0 +1,345 @@
+"""The PL/pgSQL blocks that make, keep up and drop an audit trail.
+
+They decide on the server, on the day they run: columns, keys and partitions are read as they are
+then, and what is right already stays. So one pair of blocks makes a trail and alters it.
+"""
+
+from typing import LiteralString
+
+from alembic_enterprise.audit import capture
+from alembic_enterprise.partitions.operations import pieces
+
+_DECLARE: LiteralString = """DECLARE
+    root constant regclass := {table};
+    history constant text := {history};
+"""
+
+_REFUSE_FOREIGN_HISTORY: LiteralString = """
+    IF coalesce(obj_description(to_regclass(history), 'pg_class'), '')
+            NOT IN ({comment}, {kept_comment})
+       -- Whatever somebody wrote there instead: it is ours by the function that fills it.
+       AND starts_with(obj_description(to_regprocedure(history || '()'), 'pg_proc'), {ownership})
+           IS NOT TRUE THEN
+        RAISE EXCEPTION '%: there is a table % already that is no history of ours: rename it, or '
+            'give the trail another history=', root, history USING ERRCODE = {refused};
+    END IF;
+"""
+
+MAKE_HISTORY: LiteralString = (
+    _DECLARE
+    + """    trail constant jsonb := {trail};
+    without constant jsonb := {without};
+    place constant text := {place};
+    problem text;
+BEGIN
+    SELECT min(format(message, name)) INTO problem FROM (
+        SELECT 'it is a partition: give the trail to %s, it sees all its partitions',
+               pg_partition_root(root)::text
+        FROM pg_catalog.pg_class WHERE oid = root AND relispartition
+        UNION ALL
+        SELECT 'its history needs a primary key to tell rows apart: ADD PRIMARY KEY (...) first',
+               NULL
+        WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = root AND indisprimary)
+        UNION ALL
+        SELECT 'the names of the history''s own columns begin with audit_: rename its column %I',
+               attname
+        FROM pg_catalog.pg_attribute
+        WHERE attrelid = root AND attnum > 0 AND NOT attisdropped AND starts_with(attname, 'audit_')
+        UNION ALL
+        SELECT 'it has no column %I: correct exclude=, mask= and hash=', name
+        FROM jsonb_array_elements_text(
+            (trail -> 'exclude') || (trail -> 'mask') || (trail -> 'hash')) AS name
+        WHERE NOT without ? name AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_attribute
+            WHERE attrelid = root AND attname = name AND attnum > 0 AND NOT attisdropped)
+        UNION ALL
+        SELECT '%I is of its primary key: take it out of exclude=, mask= and hash=', attname
+        FROM pg_catalog.pg_index JOIN pg_catalog.pg_attribute
+            ON attrelid = indrelid AND attnum = ANY (indkey)
+        WHERE indrelid = root AND indisprimary
+          AND (trail -> 'exclude') || (trail -> 'mask') || (trail -> 'hash') ? attname
+    ) AS problems (message, name);
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION '%: %', root, problem USING ERRCODE = {refused};
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = place) THEN
+        EXECUTE format('CREATE SCHEMA %I', place)
+            || coalesce(' AUTHORIZATION ' || quote_ident(trail ->> 'owner'), '');
+    END IF;
+    IF to_regclass(history) IS NULL THEN
+        EXECUTE format('CREATE SEQUENCE %s', {sequence});
+        EXECUTE format('CREATE TABLE %s (%s) PARTITION BY RANGE (audit_at)', history,
+                       {own_columns});
+        EXECUTE format('ALTER SEQUENCE %s OWNED BY %s.audit_id', {sequence}, history);
+        EXECUTE format('COMMENT ON TABLE %s IS %L', history, {comment});
+    END IF;
+"""
+    + _REFUSE_FOREIGN_HISTORY
+    + """END"""
+)
+"""Refuses what cannot be audited, and creates the history with its own columns only."""
+
+_COLUMNS: LiteralString = """
+    FOR column_name, wanted_type IN SELECT * FROM jsonb_each_text(renamed) LOOP
+        IF EXISTS (SELECT FROM pg_catalog.pg_attribute
+                   WHERE attrelid = history::regclass AND attname = column_name)
+                AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute
+                                WHERE attrelid = history::regclass AND attname = wanted_type) THEN
+            EXECUTE format('ALTER TABLE %s RENAME COLUMN %I TO %I', history, column_name,
+                           wanted_type);
+        END IF;
+    END LOOP;
+    FOR column_name, wanted_type, live_type IN
+        SELECT wanted.name, wanted.type, format_type(a.atttypid, a.atttypmod)
+        FROM ({columns}) AS wanted
+        LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = history::regclass
+             AND a.attname = wanted.name AND NOT a.attisdropped
+        ORDER BY wanted.position
+    LOOP
+        IF live_type IS NULL THEN
+            EXECUTE format('ALTER TABLE %s ADD COLUMN %I %s', history, column_name, wanted_type);
+        ELSIF live_type <> wanted_type THEN
+            BEGIN
+                IF obj_description(to_regclass({view}), 'pg_class') = {comment} THEN
+                    EXECUTE format('DROP VIEW %s', {view});  -- it may show that column
+                END IF;
+                EXECUTE format('ALTER TABLE %s ALTER COLUMN %I TYPE %s USING %I::%s', history,
+                               column_name, wanted_type, column_name, wanted_type);
+            EXCEPTION WHEN data_exception OR cannot_coerce THEN
+                RAISE EXCEPTION '%: what % has kept in column % is no %: rename that column, and '
+                    'run this again', root, history, column_name, wanted_type
+                    USING ERRCODE = {refused};
+            END;
+        END IF;
+    END LOOP;
+    key_columns := ARRAY(SELECT quoted FROM ({key}) AS key ORDER BY position) || '"audit_id"'::text;
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_index AS x
+        WHERE x.indrelid = history::regclass AND x.indisvalid AND x.indpred IS NULL
+          AND key_columns = ARRAY(
+              SELECT '"' || replace(a.attname, '"', '""') || '"'
+              FROM unnest(x.indkey) WITH ORDINALITY AS k (number, position)
+              JOIN pg_catalog.pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = k.number
+              ORDER BY k.position)
+    ) THEN
+        EXECUTE format('CREATE INDEX ON %s (%s)', history, array_to_string(key_columns, ', '));
+    END IF;
+"""
+
+_FUNCTIONS: LiteralString = """
+    FOR signature, result, source, pinned IN
+        VALUES (history || '()', 'trigger', {trigger_body}, {settings}),
+               (history || '(relation regclass, action text)', 'void', {record_body},
+                {all_settings}::text[])
+    LOOP
+        EXECUTE format(
+            'CREATE OR REPLACE FUNCTION %s RETURNS %s LANGUAGE plpgsql SECURITY DEFINER '
+            'SET search_path = '''' %s AS %L', signature, result,
+            (SELECT string_agg(format('SET %s = %L', split_part(item, '=', 1),
+                                      split_part(item, '=', 2)), ' ')
+             FROM unnest(pinned[2:]) AS item), source);
+    END LOOP;
+    EXECUTE format('COMMENT ON FUNCTION %s() IS %L', history, {function_comment});
+"""
+
+_TRIGGERS: LiteralString = """
+    FOR signature, event, transition, relation IN
+        SELECT 'alembic_enterprise_' || events.name, upper(events.name), events.transition,
+               tables.oid
+        FROM (SELECT root AS oid UNION SELECT relid FROM pg_partition_tree(root)) AS tables
+        CROSS JOIN (VALUES {triggers}) AS events (name, transition, type)
+        LEFT JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = tables.oid AND NOT t.tgisinternal
+             AND t.tgname = 'alembic_enterprise_' || events.name
+        WHERE (t.tgfoid = (history || '()')::regprocedure AND t.tgenabled = 'A'
+               AND t.tgtype = events.type AND t.tgqual IS NULL AND t.tgattr = ''
+               AND (t.tgoldtable IS NOT NULL) = (events.transition LIKE '%OLD TABLE AS old_rows%')
+               AND (t.tgnewtable IS NOT NULL) = (events.transition LIKE '%NEW TABLE AS new_rows%')
+               AND coalesce(t.tgoldtable, 'old_rows') = 'old_rows'
+               AND coalesce(t.tgnewtable, 'new_rows') = 'new_rows'
+               AND obj_description(t.oid, 'pg_trigger') = {trigger_comment}) IS NOT TRUE
+        ORDER BY tables.oid::bigint
+    LOOP
+        EXECUTE format('CREATE OR REPLACE TRIGGER %s AFTER %s ON %s %s FOR EACH STATEMENT '
+                       'EXECUTE FUNCTION %s()', signature, event, relation, transition, history);
+        EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %s', relation, signature);
+        EXECUTE format('COMMENT ON TRIGGER %s ON %s IS %L', signature, relation,
+                       {trigger_comment});
+    END LOOP;
+"""
+
+_OURS: LiteralString = """(
+        SELECT 'TABLE ' || c.oid::regclass AS name, c.relowner AS owner,
+               coalesce(c.relacl, acldefault('r', c.relowner)) AS acl, NULL AS of_columns
+        FROM pg_catalog.pg_class AS c
+        WHERE c.oid = history::regclass OR c.oid IN (SELECT relid FROM pg_partition_tree(history))
+        UNION ALL
+        SELECT 'TABLE ' || c.oid::regclass, c.relowner, a.attacl, format('(%I) ', a.attname)
+        FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attacl IS NOT NULL
+        WHERE c.oid = history::regclass OR c.oid IN (SELECT relid FROM pg_partition_tree(history))
+        UNION ALL
+        SELECT 'SEQUENCE ' || c.oid::regclass, NULL, c.relacl, NULL  -- owned by the table's owner
+        FROM pg_catalog.pg_class AS c
+        WHERE c.oid = {sequence}::regclass
+        UNION ALL
+        SELECT 'FUNCTION ' || p.oid::regprocedure, p.proowner,
+               coalesce(p.proacl, acldefault('f', p.proowner)), NULL
+        FROM pg_catalog.pg_proc AS p
+        WHERE p.oid IN ((history || '()')::regprocedure,
+                        (history || '(regclass, text)')::regprocedure)) AS ours"""
+
+_RIGHTS: LiteralString = (
+    """
+    -- Where owners differ, somebody gave a part away: he must not get the rest by this.
+    history_owner := coalesce((trail ->> 'owner')::regrole, (
+        SELECT CASE WHEN count(DISTINCT owner) = 1 THEN min(owner::bigint)::oid::regrole
+                    ELSE quote_ident(current_user)::regrole END
+        FROM """
+    + _OURS
+    + """ WHERE of_columns IS NULL));
+    FOR command IN
+        SELECT format('ALTER %s OWNER TO %s', name, history_owner) FROM """
+    + _OURS
+    + """
+        WHERE owner <> history_owner AND of_columns IS NULL
+    LOOP
+        EXECUTE command;
+    END LOOP;
+    FOR command IN
+        SELECT DISTINCT format('REVOKE ALL %sON %s FROM %s CASCADE', of_columns, name,
+            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+        FROM """
+    + _OURS
+    + """, aclexplode(acl) WHERE grantee <> history_owner
+    LOOP
+        EXECUTE command;
+    END LOOP;
+    FOR command IN
+        SELECT format('GRANT SELECT ON %s TO %I', name, reader)
+        FROM jsonb_array_elements_text(trail -> 'readers') AS reader, """
+    + _OURS
+    + """
+        WHERE starts_with(name, 'TABLE ') AND of_columns IS NULL
+        UNION ALL
+        SELECT format('GRANT USAGE ON SCHEMA %I TO %I', place, reader)
+        FROM jsonb_array_elements_text(trail -> 'readers') AS reader
+        UNION ALL
+        SELECT format('GRANT EXECUTE ON FUNCTION %s(regclass, text) TO %s', history,
+                      relowner::regrole)
+        FROM pg_catalog.pg_class WHERE oid = root AND relowner <> history_owner
+    LOOP
+        EXECUTE command;
+    END LOOP;
+"""
+)
+
+CAPTURE: LiteralString = (
+    _DECLARE
+    + """    trail constant jsonb := {trail};
+    shown_trail constant jsonb :=
+        jsonb_set(trail, '{{exclude}}', (trail -> 'exclude') || {without}::jsonb);
+    renamed constant jsonb := {renamed};
+    place constant text := {place};
+    column_name text;
+    wanted_type text;
+    live_type text;
+    key_columns text[];
+    signature text;
+    result text;
+    source text;
+    pinned text[];
+    event text;
+    transition text;
+    relation regclass;
+    history_owner regrole;
+    command text;
+BEGIN
+    -- Nobody writes until columns, functions and triggers are right together.
+    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', root);
+"""
+    + _COLUMNS
+    + _FUNCTIONS
+    + _TRIGGERS
+    + """
+    IF {baseline} THEN
+        IF obj_description(history::regclass, 'pg_class') = {comment} THEN  -- else it is told
+            EXECUTE format('SELECT %s(%L, ''detach'') FROM %s LIMIT 1', history, root, history);
+        END IF;
+        -- Every change from here on has a greater number, whichever rows the baseline finds.
+        PERFORM set_config('alembic_enterprise.baseline', nextval({sequence})::text, false);
+    END IF;
+    EXECUTE format('COMMENT ON TABLE %s IS %L', history, {comment});
+"""
+    + _RIGHTS
+    + """END"""
+)
+"""Gives the history the columns of the table, and the table the functions and triggers that fill
+it. What a history tells of an earlier trail ends with `detach`: it was not told what followed.
+"""
+
+BASELINE: LiteralString = (
+    _DECLARE
+    + """    trail constant jsonb := {trail};
+"""
+    + capture.VARIABLES
+    + """
+    names text;
+    new_values text;
+BEGIN"""
+    + pieces.SEE_ALL_ROWS
+    + """
+    PERFORM set_config(split_part(item, '=', 1), split_part(item, '=', 2), true)
+    FROM unnest({text_settings}::text[]) AS item;
+    SELECT string_agg(quoted, ', ' ORDER BY position), string_agg({value}, ', ' ORDER BY position)
+    INTO names, new_values FROM ({columns}) AS columns;
+    EXECUTE format(
+        'INSERT INTO %s (audit_id, audit_at, audit_action, audit_actor, audit_context,'
+        ' audit_transaction, audit_session_user, audit_role, audit_application, %s)'
+        ' SELECT $1, $2, ''baseline'', $3, $4, $5, $6, $7, $8, %s FROM %s AS n',
+        history, names, new_values, root)
+    USING current_setting('alembic_enterprise.baseline')::bigint, audit_at, audit_actor,
+        audit_context, pg_current_xact_id(), audit_session_user, audit_role, audit_application;
+END"""
+)
+"""Copies the rows that are there, while others write: what they change is told after it, or is in
+it already and told once more.
+"""
+
+DROP: LiteralString = (
+    _DECLARE
+    + """    drop_history constant boolean := {drop_history};
+    command text;
+    rows_held bigint := 0;
+BEGIN
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', root);
+    IF to_regclass(history) IS NOT NULL THEN"""
+    + _REFUSE_FOREIGN_HISTORY
+    + """
+    END IF;
+    IF drop_history AND NOT {drop_rows} AND to_regclass(history) IS NOT NULL THEN
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', history);
+        EXECUTE format('SELECT count(*) FROM %s WHERE audit_action <> ''baseline''', history)
+        INTO rows_held;
+    END IF;
+    IF rows_held > 0 THEN
+        RAISE EXCEPTION '%: its history % holds % change(s). Keep it with op.drop_audit_trail(..., '
+            'drop_history=False), or pass drop_rows=True to lose them', root, history, rows_held
+            USING ERRCODE = {refused};
+    END IF;
+    IF NOT drop_history AND to_regprocedure(history || '(regclass, text)') IS NOT NULL THEN
+        EXECUTE format('SELECT %s(%L, ''detach'')', history, root);
+    END IF;
+    FOR command IN
+        SELECT format('DROP TRIGGER %I ON %s', tgname, tgrelid::regclass)
+        FROM pg_catalog.pg_trigger
+        WHERE tgfoid = to_regprocedure(history || '()') AND NOT tgisinternal
+        ORDER BY tgrelid::bigint
+    LOOP
+        EXECUTE command;
+    END LOOP;
+    EXECUTE format('DROP FUNCTION IF EXISTS %s(), %s(regclass, text)', history, history);
+    IF to_regclass(history) IS NOT NULL THEN
+        EXECUTE format('COMMENT ON TABLE %s IS %L', history, {kept_comment});
+    END IF;
+END"""
+)

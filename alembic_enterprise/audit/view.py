@@ -1,0 +1,142 @@
+"""The view `audit_trail`: the changes that all trails of a schema have kept, a row for each field.
+
+Its columns are `"table", key, field, old_value, new_value, changed_at, changed_by, context`, as
+`history.diff` gives them for one table. It reads whole rows, as JSON: so it does not hinder columns
+of a history from being added, renamed or given another type, but for those of the key.
+"""
+
+from typing import LiteralString
+
+from psycopg.sql import SQL, Composed, Literal
+
+from alembic_enterprise.audit import capture
+from alembic_enterprise.operation import REFUSED
+from alembic_enterprise.registry import OWNERSHIP
+from alembic_enterprise.sql import Name, do_block
+
+NAME = "audit_trail"
+"""What the view is called, in the schema of the histories that it shows."""
+
+_BRANCH: LiteralString = """SELECT %1$L::text AS "table",
+       CASE WHEN changed.%2$s IS NOT NULL THEN jsonb_build_object(%3$s) END AS key,
+       each.key AS field, shown.old_value, shown.new_value,
+       changed.audit_at AS changed_at, changed.audit_actor AS changed_by,
+       CASE WHEN changed.audit_action IN ('truncate', 'detach', 'attach', 'drop')
+            THEN changed.audit_context || jsonb_build_object('action', changed.audit_action)
+            ELSE changed.audit_context END AS context
+FROM %4$s AS changed
+LEFT JOIN LATERAL (
+    SELECT to_jsonb(earlier) AS image, earlier.audit_action FROM %4$s AS earlier
+    WHERE changed.audit_action = 'update' AND %5$s
+      AND earlier.audit_id < changed.audit_id AND earlier.audit_at <= changed.audit_at
+    ORDER BY earlier.audit_id DESC LIMIT 1
+) AS before ON before.audit_action NOT IN ('delete', 'rekey')
+LEFT JOIN LATERAL jsonb_each_text(to_jsonb(changed)) AS each
+    ON changed.audit_action NOT IN ('truncate', 'detach', 'attach', 'drop')
+    AND NOT starts_with(each.key, 'audit_')
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN changed.audit_action IN ('delete', 'rekey') THEN each.value
+                ELSE before.image ->> each.key END AS old_value,
+           CASE WHEN changed.audit_action NOT IN ('delete', 'rekey') THEN each.value
+           END AS new_value) AS shown
+WHERE changed.audit_action <> 'baseline'
+  AND (each.key IS NULL OR shown.old_value IS DISTINCT FROM shown.new_value)"""
+"""The changes of one history: table, first column and pairs of its key, history, equal keys."""
+
+_REFRESH: LiteralString = """DECLARE
+    place constant text := {schema};
+    audit_trail constant text := {view};
+    ours boolean;
+    query text;
+    readers text[];
+    view_owner regrole;
+    command text;
+BEGIN
+    SELECT obj_description(c.oid, 'pg_class') IS NOT DISTINCT FROM {comment} INTO ours
+    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = place AND c.relname = {name};
+    WITH trails AS (
+        SELECT history.relname, history.relowner, source.oid AS source,
+               (SELECT nspname FROM pg_catalog.pg_namespace WHERE oid = source.relnamespace)
+               || '.' || source.relname AS called,
+               {history} AS history,
+               substr(d.description, length({ownership}) + 1)::jsonb -> 'readers' AS readers
+        FROM pg_catalog.pg_proc AS f
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = f.pronamespace
+        JOIN pg_catalog.pg_description AS d
+            ON d.objoid = f.oid AND d.classoid = 'pg_catalog.pg_proc'::regclass
+        JOIN pg_catalog.pg_class AS history
+            ON history.relnamespace = n.oid AND history.relname = f.proname
+        CROSS JOIN LATERAL (
+            SELECT c.* FROM pg_catalog.pg_trigger AS t
+            JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
+            WHERE t.tgfoid = f.oid AND NOT t.tgisinternal AND NOT c.relispartition
+            ORDER BY c.relkind = 'p' DESC, c.oid::bigint LIMIT 1) AS source
+        WHERE n.nspname = place AND f.pronargs = 0 AND history.relkind = 'p'
+          AND starts_with(d.description, {ownership} || '{{')),
+    branches AS (
+        SELECT relname, format({branch}, called, min(quoted), string_agg(format(
+                   '%L, changed.%s', replace(substr(quoted, 2, length(quoted) - 2), '""', '"'),
+                   quoted), ', ' ORDER BY position), history,
+                   string_agg(format('earlier.%s %s changed.%s', quoted, equals, quoted), ' AND '
+                              ORDER BY position))
+               || CASE WHEN current_setting('server_version_num')::int < 150000
+                       THEN format(' AND has_table_privilege(%L, ''SELECT'')', history)
+                       ELSE '' END AS branch
+        FROM trails CROSS JOIN LATERAL ({key}) AS key_columns GROUP BY relname, called, history)
+    SELECT (SELECT string_agg(branch, E'\\nUNION ALL\\n' ORDER BY relname) FROM branches),
+           (SELECT coalesce(array_agg(DISTINCT reader), '{{}}')
+            FROM trails, jsonb_array_elements_text(trails.readers) AS reader),
+           (SELECT relowner FROM trails ORDER BY relname LIMIT 1)
+    INTO query, readers, view_owner;
+    IF query IS NULL THEN
+        IF ours THEN
+            EXECUTE format('DROP VIEW %s', audit_trail);
+        END IF;
+        RETURN;
+    END IF;
+    IF NOT ours THEN
+        RAISE EXCEPTION '% is there already and is not the view of all trails: rename it, or keep '
+            'the histories in another schema', audit_trail USING ERRCODE = {refused};
+    END IF;
+    EXECUTE format('CREATE OR REPLACE VIEW %s %s AS %s', audit_trail,
+                   CASE WHEN current_setting('server_version_num')::int >= 150000
+                        THEN 'WITH (security_invoker = true)' END, query);
+    EXECUTE format('COMMENT ON VIEW %s IS %L', audit_trail, {comment});
+    FOR command IN
+        SELECT format('ALTER VIEW %s OWNER TO %s', audit_trail, view_owner)
+        FROM pg_catalog.pg_class WHERE oid = audit_trail::regclass AND relowner <> view_owner
+        UNION ALL
+        SELECT DISTINCT format('REVOKE ALL ON %s FROM %s', audit_trail,
+                               CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+        FROM pg_catalog.pg_class, aclexplode(relacl)
+        WHERE oid = audit_trail::regclass AND grantee NOT IN (relowner, view_owner)
+        UNION ALL
+        SELECT format('GRANT SELECT ON %s TO %I', audit_trail, reader)
+        FROM unnest(readers) AS reader
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END"""
+
+
+def refresh(schema: str) -> Composed:
+    """A statement that makes the view of all trails of a schema, or drops it with the last one.
+
+    Its readers are those of all trails. From PostgreSQL 15 on it reads with the rights of who asks;
+    on 14 with those of its owner, who owns the histories, and shows a role the histories that the
+    role may read itself.
+    """
+    names = (SQL("n.nspname"), SQL("history.relname"))
+    return do_block(
+        _REFRESH,
+        schema=Literal(schema),
+        name=Literal(NAME),
+        view=Literal(Name(schema, NAME).text),
+        comment=Literal(capture.HISTORY_COMMENT),
+        ownership=Literal(OWNERSHIP),
+        history=capture.qualified(*names),
+        key=capture.key(SQL("trails.source")),
+        branch=Literal(_BRANCH),
+        refused=Literal(REFUSED),
+    )

@@ -1,0 +1,77 @@
+"""`audit check`: whether trails are what they should be."""
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from alembic_enterprise.cli.check import line
+from alembic_enterprise.cli.maintenance import format_option
+from alembic_enterprise.cli.options import Target, targeted
+from alembic_enterprise.cli.output import write
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from alembic_enterprise.environment import Visit
+    from alembic_enterprise.finding import Finding
+
+
+@click.command("check")
+@targeted
+@format_option
+@click.pass_context
+def check_command(context: click.Context, target: Target, form: str) -> None:
+    """Look at every trail and say what is not as it should be. Changes nothing.
+
+    In a project, the models say how it should be. With --url there are none: then it is what the
+    trails were made with, which the comments on their functions keep.
+
+    Looks for: triggers that are missing, disabled or changed, on the table and on each partition;
+    functions, their settings and owner; rights that somebody has, and should not; columns that a
+    history lacks or has with another type; its partitions and their policy. With models also for
+    tables without the trail that they declare, and trails that they do not.
+
+    \b
+    Examples:
+      alembic-enterprise audit check
+      alembic-enterprise audit check --url postgresql://auditor@db/shop --format json
+    \b
+    Exit codes:
+      0  every trail is as it should be
+      1  an error before anything was looked at
+      2  some trail is not
+
+    The package has a schema of the JSON in schemas/audit-check.schema.json. A change that breaks
+    readers changes its format_version.
+    """  # noqa: D301  # click wants the character \b
+    from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.audit.advise import document, exit_code  # noqa: PLC0415  # as above
+
+    if target.url is None:
+        findings = environment.visit(target.configuration(), _of_project)
+    else:
+        findings = target.connected(_of_database)
+    if form == "json":
+        write(json.dumps(document(findings), indent=2))
+    else:
+        write("\n".join(map(line, findings)) or "Every trail is as it should be.")
+    context.exit(exit_code(findings))
+
+
+def _of_project(visit: "Visit") -> "list[Finding]":
+    from alembic_enterprise.audit.advise import inspect  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.errors import ConfigurationError  # noqa: PLC0415  # as above
+
+    if not visit.metadata:
+        raise ConfigurationError(
+            "env.py gives context.configure() no target_metadata: add target_metadata=, or give "
+            "--url URL to go by what the trails were made with"
+        )
+    return inspect(visit.connection, visit.tables)
+
+
+def _of_database(connection: "Connection") -> "list[Finding]":
+    from alembic_enterprise.audit.advise import inspect  # noqa: PLC0415  # --help stays fast
+
+    return inspect(connection)

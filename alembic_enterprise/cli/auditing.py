@@ -1,0 +1,138 @@
+"""The texts of `audit status`, `audit history` and `audit report`."""
+
+import json
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+import click
+
+from alembic_enterprise.audit.report import Change, RowHistory
+from alembic_enterprise.audit.status import Status
+from alembic_enterprise.cli.output import fitted, in_bytes, printable, speaks_unicode
+
+COLUMNS = 80
+FIELD = 20
+"""Columns of the name of a field."""
+
+
+def statuses_text(statuses: Iterable[Status]) -> str:
+    """The text of `audit status`."""
+    blocks = [_status(known) for known in statuses]
+    return "\n\n".join(["Audited tables", *(blocks or ["There are none."])])
+
+
+def _status(known: Status) -> str:
+    name, history = printable(str(known.table.name)), printable(str(known.table.history))
+    lines = [f"{click.style(name, bold=True)}  {history}"]
+    for label, words in _facts(known):
+        wrapped = textwrap.wrap(words, COLUMNS - 12, break_on_hyphens=False, break_long_words=False)
+        for place, line in enumerate(wrapped):
+            lines.append(f"  {'' if place else label:<10}{line}")
+    return "\n".join(lines)
+
+
+def _facts(known: Status) -> list[tuple[str, str]]:
+    """Labels and words of one table, without what does not concern it."""
+    trail = known.table.trail
+    unknown = f" and {known.unknown} never analyzed" if known.unknown else ""
+    size = f"{known.partitions} partition{'s' * (known.partitions != 1)}, {in_bytes(known.size)}"
+    facts = [
+        ("since", "-" if known.since is None else f"{known.since:%Y-%m-%d %H:%M} UTC"),
+        ("history", f"{size}, about {known.rows:,} rows{unknown}"),
+        ("retention", "all kept" if known.retain is None else _months(known.retain)),
+        ("triggers", _triggers(known)),
+        ("excluded", _names(trail.exclude)),
+        ("masked", _names(trail.mask)),
+        ("hashed", _names(trail.hash)),
+        ("actor", "required" if trail.require_actor else ""),
+        ("readers", _names(trail.readers)),
+        ("drift", _drift(known)),
+    ]
+    return [(label, words) for label, words in facts if words]
+
+
+def _months(retain: int) -> str:
+    return f"{retain} whole month{'s' * (retain != 1)} kept, then dropped"
+
+
+def _names(names: Iterable[str]) -> str:
+    return printable(", ".join(names))
+
+
+def _triggers(known: Status) -> str:
+    if known.enabled == known.triggers:
+        return f"all {known.triggers} enabled"
+    return click.style(f"only {known.enabled} of {known.triggers} enabled", fg="red")
+
+
+def _drift(known: Status) -> str:
+    count = len(known.table.drift)
+    if not count:
+        return ""
+    words = f"{count} thing{'s' * (count != 1)}: run `alembic-enterprise audit check`"
+    return click.style(words, fg="red")
+
+
+def history_text(found: RowHistory) -> str:
+    """The text of `audit history`."""
+    key = ", ".join(f"{column} = {value}" for column, value in found.key.items())
+    blocks = [f"{click.style(printable(str(found.table)), bold=True)}  {printable(key)}"]
+    for item in found.events:
+        relation = (item.context or {}).get("relation")
+        of = f" of {relation}" if relation and not item.changes else ""
+        lines = [_head(item.at, f"{item.action}{of}{_by(item.actor)}")]
+        lines += [_line(field, *values) for field, values in item.changes.items()]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks if found.events else [*blocks, "Nothing is known of it."])
+
+
+def changes_text(changes: Iterable[Change]) -> Iterator[str]:
+    """The lines of `audit report`: a head for each change of a row, and a line for each field."""
+    for (at, table, actor, key), group in groupby(changes, _row):
+        yield _head(at, f"{table}{_by(actor)}  {key}".rstrip())
+        for item in group:
+            if item.field is None:
+                context = item.context or {}
+                yield printable(f"  {context.get('action')} of {context.get('relation')}")
+            else:
+                yield _line(item.field, item.old_value, item.new_value)
+
+
+def _row(item: Change) -> tuple[datetime, str, str | None, str]:
+    return item.changed_at, item.table, item.changed_by, _key(item.key)
+
+
+def _by(actor: str | None) -> str:
+    return "" if actor is None else f" by {actor}"
+
+
+def _head(at: datetime, words: str) -> str:
+    moment = f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03} UTC"
+    return fitted(f"{moment}  {printable(words)}", COLUMNS, _symbols()[1]).rstrip()
+
+
+def _key(key: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{name} = {_shown(value)}" for name, value in (key or {}).items())
+
+
+def _line(field: str, old: str | None, new: str | None) -> str:
+    """A field: what it was, unless there was nothing, and what it is."""
+    arrow, ellipsis = _symbols()
+    name = fitted(printable(field), FIELD, ellipsis)
+    shown = [printable(_shown(value)) for value in (old, new)]
+    words = f"{shown[0]} {arrow} {shown[1]}" if old is not None else f"{arrow} {shown[1]}"
+    return f"  {name} {fitted(words, COLUMNS - FIELD - 3, ellipsis)}".rstrip()
+
+
+def _symbols() -> tuple[str, str]:
+    """An arrow, and what shows that something is cut."""
+    return ("→", "…") if speaks_unicode() else ("->", "~")
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

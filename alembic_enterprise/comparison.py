@@ -1,0 +1,174 @@
+"""What autogenerate finds: reads the models and the database, compares, and completes the script.
+
+Two functions for `plugin` to register. `hide` runs before anything is reflected, `compare_all` when
+Alembic has found what it finds by itself.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import MigrateOperation
+from alembic.operations.ops import DropTableOp, UpgradeOps
+from alembic.util import PriorityDispatchResult
+from sqlalchemy import Connection, Table
+
+from alembic_enterprise import neighbours, reflection
+from alembic_enterprise.audit import catalog as audit_catalog
+from alembic_enterprise.audit import columns as audit_columns
+from alembic_enterprise.audit import compare as audit_compare
+from alembic_enterprise.audit.catalog import Trails
+from alembic_enterprise.errors import MismatchError
+from alembic_enterprise.operation import Operation, refuse_translation, reported
+from alembic_enterprise.partitions import catalog, compare
+from alembic_enterprise.partitions.catalog import Catalog
+from alembic_enterprise.shards import catalog as shard_catalog
+from alembic_enterprise.shards import compare as shard_compare
+from alembic_enterprise.shards.catalog import ShardedTable
+from alembic_enterprise.sql import Name
+
+log = logging.getLogger("alembic.autogenerate.partitions")
+"""Below Alembic's own logger, which alembic.ini shows on the terminal."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """What the database has, each kind by the full names of the tables."""
+
+    partitioned: Catalog
+    shards: Mapping[Name, ShardedTable]
+    columns: Mapping[Name, audit_columns.Live]
+    trails: Trails
+
+    def resolve(self, name: Name) -> Name:
+        """The name with its schema filled in."""
+        return self.partitioned.resolve(name)
+
+
+def hide(
+    context: AutogenContext, _upgrade: UpgradeOps, _schemas: set[str | None]
+) -> PriorityDispatchResult:
+    """Let Alembic see no partitions and none of our own tables."""
+    reflection.hide_partitions(context)
+    return PriorityDispatchResult.CONTINUE
+
+
+def compare_all(
+    context: AutogenContext, upgrade: UpgradeOps, _schemas: set[str | None]
+) -> PriorityDispatchResult:
+    """Complete what Alembic found, and guard what it drops."""
+    connection = context.connection
+    if connection is None:
+        return PriorityDispatchResult.CONTINUE
+    with reported():
+        refuse_translation(connection)
+        live = _read(connection)
+        tables = [table for table in context.sorted_tables if _takes_part(context, table)]
+        columns = _place_columns(upgrade, tables, live)
+        found = _found(context, upgrade, tables, live)
+    _guard_drops(upgrade, live)
+    neighbours.spare_inherited(connection, context.dialect.default_schema_name, upgrade.ops)
+    neighbours.spare_ours(connection, upgrade.ops)
+    for item in [*columns, *found]:
+        log.info("Detected %s", item)
+    for remark in shard_compare.locking(found):
+        log.warning(remark)
+    upgrade.ops[:] = audit_compare.placed(upgrade.ops, found, live.resolve)
+    return PriorityDispatchResult.CONTINUE
+
+
+def _read(connection: Connection) -> Live:
+    partitioned = catalog.read(connection)
+    trails = audit_catalog.read(connection, partitioned)
+    visible = {**trails.visible, **partitioned.visible}
+    return Live(
+        replace(partitioned, visible=visible),
+        shard_catalog.read(connection),
+        audit_columns.read(connection),
+        trails,
+    )
+
+
+def _place_columns(upgrade: UpgradeOps, tables: Sequence[Table], live: Live) -> list[Operation]:
+    """Put audit columns in the place of what Alembic found of them."""
+    declared = audit_columns.declared(tables)
+    found = audit_columns.compare(declared, live.columns, live.resolve)
+    audit_columns.place(upgrade.ops, found, live.resolve)
+    return found
+
+
+def _found(
+    context: AutogenContext, upgrade: UpgradeOps, tables: Sequence[Table], live: Live
+) -> list[Operation]:
+    """What makes the live partitions, shards and trails those that the models declare."""
+    existing = _existing(context, tables, live)
+    shards, resolve = live.shards, live.resolve
+    sharded, audited = shard_catalog.declared(tables), audit_catalog.declared(tables)
+    for remark in shard_compare.unfinished(sharded, shards, resolve):
+        log.info(remark)
+    inside = shard_catalog.declared_inside(tables)
+    for remark in shard_compare.inside(inside, shards, resolve):
+        log.warning(remark)
+    incomplete = shard_compare.incomplete(sharded, shards, resolve)
+    partitioned, names = catalog.declared(tables), [Name(item.schema, item.name) for item in tables]
+    return _together(
+        lambda: shard_compare.compare(sharded, shards, resolve),  # which ranges go into
+        lambda: compare.compare(partitioned, live.partitioned, existing, incomplete),
+        lambda: audit_compare.compare(audited, live.trails, upgrade.ops, names, resolve),
+    )
+
+
+def _together(*comparisons: Callable[[], list[Operation]]) -> list[Operation]:
+    """What all comparisons find; or, in one `MismatchError`, what no migration can mend."""
+    found: list[Operation] = []
+    problems: list[str] = []
+    for comparison in comparisons:
+        try:
+            found += comparison()
+        except MismatchError as error:
+            problems.append(str(error))
+    if problems:
+        raise MismatchError("\n".join(problems))
+    return found
+
+
+def _takes_part(context: AutogenContext, table: Table) -> bool:
+    """What the environment's include_name and include_object say of a table."""
+    schema = None if table.schema == context.dialect.default_schema_name else table.schema
+    named = context.run_name_filters(table.name, "table", {"schema_name": schema})
+    return named and context.run_object_filters(
+        table, table.name, "table", False, None
+    )  # as Alembic calls it
+
+
+def _existing(context: AutogenContext, tables: Sequence[Table], live: Live) -> set[Name]:
+    default = context.dialect.default_schema_name
+    schemas = {None if table.schema == default else table.schema for table in tables}
+    return {
+        live.resolve(Name(schema, name))
+        for schema in schemas
+        for name in context.inspector.get_table_names(schema=schema)
+    }
+
+
+def _guard_drops(upgrade: UpgradeOps, live: Live) -> None:
+    """Before a table is dropped, drop what is ours of it; look for rows in its partitions."""
+    guarded: list[MigrateOperation] = []
+    for operation in upgrade.ops:
+        if isinstance(operation, DropTableOp):
+            name = Name(operation.schema, operation.table_name)
+            guarded += _guards(name, live.resolve(name), live)
+        guarded.append(operation)
+    upgrade.ops[:] = guarded
+
+
+def _guards(name: Name, full: Name, live: Live) -> list[Operation]:
+    found: list[Operation] = []
+    if stamped := live.columns.get(full):
+        found += audit_columns.dropped(name, stamped)
+    if table := live.partitioned.tables.get(full):
+        found += compare.dropped(name, table, live.partitioned)
+    if sharded := live.shards.get(full):
+        found += shard_compare.dropped(name, sharded)
+    return found

@@ -1,0 +1,182 @@
+"""Drift: whatever somebody does to a live trail is found, and put right by one operation."""
+
+import laws
+import pytest
+from audited import audited, drift, trails
+from autogenerate import generate, partitions, pretend, run_sql, upgrade
+from sqlalchemy import BigInteger, Column, Connection, Table
+
+from alembic_enterprise import AuditTrail, HashShards
+from alembic_enterprise.audit.operations import CreateAuditTrail
+from alembic_enterprise.sql import Name
+
+OPTIONS = {"readers": ["pg_monitor"], "hash": ["iban"]}
+FUNCTION = "FUNCTION audit.orders_history()"
+RECORD = "FUNCTION audit.orders_history(regclass, text)"
+HISTORY = "audit.orders_history"
+NOTHING = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS 'BEGIN RETURN NULL; END'"
+INSERT = (
+    "CREATE OR REPLACE TRIGGER alembic_enterprise_insert AFTER INSERT ON orders"
+    " REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT {}; "
+    "ALTER TABLE orders ENABLE ALWAYS TRIGGER alembic_enterprise_insert"
+)
+FIRST_OF_TWO = " FOR VALUES WITH (MODULUS 2, REMAINDER 0)"
+EVENTS = ("insert", "update", "delete", "truncate")
+
+TRIGGERS = {
+    "dropped": "DROP TRIGGER alembic_enterprise_update ON orders",
+    "disabled": "ALTER TABLE orders DISABLE TRIGGER alembic_enterprise_truncate",
+    "all disabled": "ALTER TABLE orders DISABLE TRIGGER ALL",
+    "on a replica only": "ALTER TABLE orders ENABLE REPLICA TRIGGER alembic_enterprise_insert",
+    "not on a replica": "ALTER TABLE orders ENABLE TRIGGER alembic_enterprise_delete",
+    "with a condition": INSERT.format("WHEN (false) EXECUTE " + FUNCTION),
+    "that calls another function": (
+        f"CREATE FUNCTION nothing() RETURNS trigger {NOTHING}; "
+        + INSERT.format("EXECUTE FUNCTION nothing()")
+    ),
+    "its comment": "COMMENT ON TRIGGER alembic_enterprise_insert ON orders IS NULL",
+    "all dropped": "; ".join(
+        f"DROP TRIGGER alembic_enterprise_{event} ON orders" for event in EVENTS
+    ),
+}
+FUNCTIONS = {
+    "body": f"CREATE OR REPLACE {FUNCTION} RETURNS trigger {NOTHING}",
+    "body of the one that records": (
+        f"CREATE OR REPLACE FUNCTION {HISTORY}(relation regclass, action text) RETURNS void"
+        f" {NOTHING.replace(' RETURN NULL;', '')}"
+    ),
+    "settings reset": f"ALTER {FUNCTION} RESET search_path",
+    "settings changed": f"ALTER {FUNCTION} SET TimeZone = 'Asia/Tokyo'",
+    "settings added": f"ALTER {RECORD} SET role = 'pg_monitor'",
+    "security definer taken away": f"ALTER {FUNCTION} SECURITY INVOKER",
+    "owner": f"ALTER {FUNCTION} OWNER TO pg_monitor",
+    "for everybody": f"GRANT EXECUTE ON {FUNCTION} TO PUBLIC",
+    "the one that records for everybody": f"GRANT EXECUTE ON {RECORD} TO PUBLIC",
+    "options unreadable": f"COMMENT ON {FUNCTION} IS 'alembic-enterprise: {{'",
+    "options gone": f"COMMENT ON {FUNCTION} IS NULL",
+    "dropped": f"DROP {FUNCTION} CASCADE",
+    "both dropped": f"DROP {FUNCTION} CASCADE; DROP {RECORD}",
+    "the one that records dropped": f"DROP {RECORD}",
+}
+RIGHTS = {
+    "owner of the history": f"ALTER TABLE {HISTORY} OWNER TO pg_monitor",
+    "INSERT": f"GRANT INSERT ON {HISTORY} TO pg_monitor",
+    "UPDATE of a column": f"GRANT UPDATE (audit_actor) ON {HISTORY} TO PUBLIC",
+    "DELETE from a partition": "GRANT DELETE ON {partition} TO pg_monitor",
+    "the sequence": f"GRANT USAGE ON SEQUENCE {HISTORY}_id TO pg_monitor",
+    "SELECT for another": f"GRANT SELECT ON {HISTORY} TO pg_read_all_data",
+    "SELECT that may be handed on": (f"GRANT SELECT ON {HISTORY} TO pg_monitor WITH GRANT OPTION"),
+    "a reader without SELECT": f"REVOKE SELECT ON {HISTORY} FROM pg_monitor",
+    "a reader without USAGE": "REVOKE USAGE ON SCHEMA audit FROM pg_monitor",
+}
+HISTORIES = {
+    "column missing": f"ALTER TABLE {HISTORY} DROP COLUMN total",
+    "column of another type": f"ALTER TABLE {HISTORY} ALTER COLUMN total TYPE numeric",
+    "comment": f"COMMENT ON TABLE {HISTORY} IS 'who did it'",
+    "no comment": f"COMMENT ON TABLE {HISTORY} IS NULL",
+    "dropped": f"DROP TABLE {HISTORY} CASCADE",
+    "policy changed": (
+        "UPDATE audit.alembic_enterprise_policy SET policy = policy || '{\"retain\": 1}'"
+    ),
+    "policy missing": "DELETE FROM audit.alembic_enterprise_policy",
+    "a month missing": "DROP TABLE {partition}",
+    "view missing": "DROP VIEW audit.audit_trail",
+    "key index missing": f"DROP INDEX {HISTORY}_id_audit_id_idx",
+}
+
+
+@pytest.mark.parametrize("mutations", [TRIGGERS, FUNCTIONS, RIGHTS, HISTORIES])
+def test_each_mutation_is_found_and_put_right_by_one_operation(
+    connection: Connection, mutations: dict[str, str]
+) -> None:
+    """One after the other in one database, as each repair leaves it in order."""
+    metadata = audited(trail=OPTIONS)
+    upgrade(connection, metadata)
+    assert generate(connection, metadata).calls == []
+    for what, statement in mutations.items():
+        run_sql(connection, statement.replace("{partition}", month(connection)))
+        assert drift(connection) != [], what
+        script = upgrade(connection, metadata)
+        assert script.calls == ["alter_audit_trail"], what
+        assert drift(connection) == [], what
+        assert generate(connection, metadata).calls == [], what
+
+
+def month(connection: Connection) -> str:
+    """The last partition of the history, as it is written."""
+    return list(partitions(connection, HISTORY))[-1]
+
+
+def test_a_partition_without_triggers_is_found(connection: Connection) -> None:
+    """At whatever level, also one that was attached by hand; once it has all four, silence."""
+    metadata = audited(HashShards("id", count=2))
+    upgrade(connection, metadata)
+    assert generate(connection, metadata).calls == []
+    shard = next(iter(partitions(connection, "orders")))
+    again = f"DROP TABLE {shard}; CREATE TABLE {shard} PARTITION OF orders" + FIRST_OF_TWO
+    for statement in (
+        f"DROP TRIGGER alembic_enterprise_delete ON {shard}",
+        f"ALTER TABLE {shard} DISABLE TRIGGER alembic_enterprise_insert",
+        again,
+        f"{again} PARTITION BY RANGE (id); CREATE TABLE deep PARTITION OF {shard} DEFAULT",
+        "DROP TRIGGER alembic_enterprise_truncate ON deep",
+        TRIGGERS["all dropped"],
+    ):
+        run_sql(connection, statement)
+        assert upgrade(connection, metadata).calls == ["alter_audit_trail"], statement
+        assert generate(connection, metadata).calls == [], statement
+
+
+def test_a_partition_that_was_detached_by_hand_is_not_taken_for_the_table(
+    connection: Connection,
+) -> None:
+    metadata = audited(HashShards("id", count=2))
+    upgrade(connection, metadata)
+    shard = next(iter(partitions(connection, "orders")))
+    run_sql(connection, f"ALTER TABLE orders DETACH PARTITION {shard}")
+    assert list(trails(connection).tables) == [Name("public", "orders")]
+
+
+def test_what_two_trails_share_is_put_right_by_one_of_them(connection: Connection) -> None:
+    metadata = audited()
+    Table("others", metadata, Column("id", BigInteger, primary_key=True), AuditTrail())
+    upgrade(connection, metadata)
+    run_sql(connection, "DROP VIEW audit.audit_trail")
+    assert upgrade(connection, metadata).calls == ["alter_audit_trail"]
+    assert generate(connection, metadata).calls == []
+
+
+def test_months_that_nobody_made_are_made_up_for(connection: Connection) -> None:
+    """When the scheduled job does not run, captures would fail some day."""
+    metadata = audited()
+    upgrade(connection, metadata)
+    pretend(connection, "2028-06-15")
+    assert upgrade(connection, metadata).calls == ["alter_audit_trail"]
+    assert generate(connection, metadata).calls == []
+
+
+def test_months_that_retention_took_away_do_not_come_back(connection: Connection) -> None:
+    metadata = audited(trail={"retain": 1})
+    upgrade(connection, metadata)
+    first = next(iter(partitions(connection, HISTORY)))
+    pretend(connection, "2028-06-15")
+    upgrade(connection, metadata)
+    run_sql(connection, f"DROP TABLE {first}")
+    assert generate(connection, metadata).calls == []
+
+
+def test_columns_of_domains_and_of_other_schemas_compare_clean(connection: Connection) -> None:
+    run_sql(
+        connection,
+        "CREATE SCHEMA types",
+        "CREATE TYPE types.mood AS ENUM ('good', 'bad')",
+        "CREATE DOMAIN types.inner AS numeric(10, 2) NOT NULL",
+        "CREATE DOMAIN types.price AS types.inner CHECK (VALUE >= 0)",
+        "CREATE TABLE orders (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, mood types.mood,"
+        ' moods types.mood[], price types.price, code varchar(7) COLLATE "C", at timestamptz(3))',
+    )
+    operation = CreateAuditTrail("orders", "orders_history")
+    laws.apply(connection, [operation])
+    assert drift(connection) == []
+    run_sql(connection, "SET search_path = types, public")
+    assert drift(connection) == []

@@ -1,0 +1,141 @@
+"""Audited tables in partitions and shards: each change once, whoever makes or takes a partition."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import growing
+import laws
+import pytest
+from autogenerate import run_sql
+from sqlalchemy import Connection, Engine
+
+from alembic_enterprise.audit.operations import CreateAuditTrail
+from alembic_enterprise.operation import Operation
+from alembic_enterprise.partitions.maintain import Job, maintain
+from alembic_enterprise.partitions.operations import (
+    AttachPartition,
+    CreateRangePartitions,
+    DetachPartition,
+    DropRangePartitions,
+    SetPartitionPolicy,
+)
+from alembic_enterprise.shards.operations import GrowHashShards, ShrinkHashShards
+
+BOUNDS = ("2026-01-01", "2026-02-01")
+JANUARY = CreateRangePartitions("events", "month", *BOUNDS)
+DROP = DropRangePartitions("events", "month", *BOUNDS, drop_rows=True)
+TRAIL = CreateAuditTrail("events", "events_history")
+ORDERS = CreateAuditTrail("orders", "orders_history", baseline=False)
+
+
+def events(connection: Connection, *operations: Operation) -> None:
+    """A table by month whose changes are kept."""
+    run_sql(
+        connection,
+        "CREATE TABLE events (id int, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)",
+    )
+    laws.apply(connection, [TRAIL, *operations])
+
+
+def kept(connection: Connection, columns: str = "audit_action, id") -> list[tuple[Any, ...]]:
+    """The history of `events` in order."""
+    query = f"SELECT {columns} FROM audit.events_history ORDER BY audit_id, id"
+    rows = [tuple(row) for row in connection.exec_driver_sql(query)]
+    connection.commit()
+    return rows
+
+
+def removed(connection: Connection) -> list[tuple[Any, ...]]:
+    """What became of partitions, with their bounds."""
+    columns = ("relation", "from", "to")
+    told = ", ".join(f"audit_context ->> '{name}'" for name in columns)
+    return [row for row in kept(connection, f"audit_action, {told}, id") if row[4] is None]
+
+
+def test_the_job_makes_audited_partitions(engine: Engine) -> None:
+    with engine.connect() as connection:
+        events(connection, JANUARY, SetPartitionPolicy("events", "month", ahead=1))
+        maintain(engine, Job(now=datetime(2026, 2, 15, tzinfo=UTC)))
+        run_sql(
+            connection,
+            "INSERT INTO events_y2026_m03 VALUES (1, '2026-03-03')",
+            "INSERT INTO events VALUES (2, '2026-03-03')",
+            "UPDATE events SET at = '2026-01-31' WHERE id = 2",  # into another partition
+            "DELETE FROM events_y2026_m01",
+        )
+        assert kept(connection) == [
+            ("insert", 1),
+            ("insert", 2),
+            ("rekey", 2),
+            ("update", 2),
+            ("delete", 2),
+        ]
+
+
+def test_what_the_job_retires_is_recorded_and_audited_no_more(engine: Engine) -> None:
+    with engine.connect() as connection:
+        policy = SetPartitionPolicy("events", "month", ahead=0, retain=1)
+        events(connection, JANUARY, policy)
+        maintain(engine, Job(now=datetime(2026, 6, 15, tzinfo=UTC)))
+        run_sql(connection, "INSERT INTO events_y2026_m01 VALUES (1, '2026-01-03')")
+        assert removed(connection) == [
+            ("detach", "public.events_y2026_m01", "2026-01-01", "2026-02-01", None)
+        ]
+        assert len(kept(connection)) == 1
+
+
+def test_truncating_and_dropping_a_partition_is_recorded(connection: Connection) -> None:
+    events(connection, JANUARY)
+    run_sql(connection, "TRUNCATE events_y2026_m01")
+    laws.apply(connection, [DROP])
+    bounds = ("public.events_y2026_m01", *BOUNDS, None)
+    assert removed(connection) == [("truncate", *bounds), ("drop", *bounds)]
+
+
+def test_detaching_and_attaching_again_is_recorded(connection: Connection) -> None:
+    events(connection, JANUARY)
+    names = ("events", "events_y2026_m01", *BOUNDS)
+    laws.apply(connection, [DetachPartition(*names), AttachPartition(*names)])
+    bounds = ("public.events_y2026_m01", *BOUNDS, None)
+    assert removed(connection) == [("detach", *bounds), ("attach", *bounds)]
+    run_sql(connection, "INSERT INTO events_y2026_m01 VALUES (1, '2026-01-03')")
+    assert kept(connection)[-1] == ("insert", 1)
+
+
+def audited_orders(connection: Connection) -> int:
+    """The sharded table with a trail; how many rows it has."""
+    growing.orders(connection)
+    laws.apply(connection, [ORDERS])
+    return growing.ROWS
+
+
+def changes_of_each_shard(connection: Connection) -> list[tuple[str, int]]:
+    """What is kept of an update of every row, shard by shard, and of all rows together."""
+    shards = connection.exec_driver_sql(
+        "SELECT inhrelid::regclass::text FROM pg_inherits"
+        " WHERE inhparent = 'orders'::regclass ORDER BY 1"
+    ).scalars()
+    for shard in list(shards):
+        run_sql(connection, f"UPDATE {shard} SET amount = -1")
+    run_sql(connection, "UPDATE orders SET amount = -2")
+    found = connection.exec_driver_sql(
+        "SELECT audit_action, count(*) FROM audit.orders_history GROUP BY 1 ORDER BY 1"
+    )
+    return [(action, number) for action, number in found]
+
+
+def test_shards_that_grew_online_are_audited_and_their_copying_is_not(engine: Engine) -> None:
+    with engine.connect() as connection:
+        rows = audited_orders(connection)
+        assert not growing.run(engine, 4).problems
+        kept = connection.exec_driver_sql("SELECT count(*) FROM audit.orders_history")
+        assert kept.scalar_one() == 0
+        assert changes_of_each_shard(connection) == [("update", 2 * rows)]
+
+
+@pytest.mark.parametrize("count", [4, 1])
+def test_shards_that_an_operation_made_are_audited(connection: Connection, count: int) -> None:
+    rows = audited_orders(connection)
+    kind = GrowHashShards if count > 1 else ShrinkHashShards
+    laws.apply(connection, [kind("orders", count)])
+    assert changes_of_each_shard(connection) == [("update", 2 * rows)]
