@@ -30,6 +30,8 @@ from sqlalchemy import Engine
 import alembic_enterprise.plugin  # noqa: F401  # registers the operations
 from alembic_enterprise import sql
 
+pytestmark = pytest.mark.story
+
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 URL = "postgresql+psycopg://user:password@localhost/shop"

@@ -10,6 +10,8 @@ from alembic.config import Config
 from console import Outcome
 from sqlalchemy import Connection, make_url
 
+pytestmark = pytest.mark.story
+
 MODELS = """
 from datetime import datetime
 
