@@ -25,7 +25,7 @@ from threading import Event, Thread
 from time import perf_counter
 
 import psycopg
-from psycopg.sql import SQL, Composable, Identifier, Literal
+from psycopg.sql import SQL, Identifier, Literal
 from sqlalchemy import Engine, NullPool, create_engine
 
 from alembic_enterprise import sql
@@ -49,6 +49,7 @@ CAPTURED = SQL(
     "SELECT count(*), count(DISTINCT h.id), count(*) FILTER (WHERE audit_action = 'update'"
     " AND (h.amount, h.state) = (o.amount, o.state)) FROM {} AS h LEFT JOIN {} AS o USING (id)"
 )
+TEMPORARY = SQL("SELECT temp_bytes FROM pg_stat_database WHERE datname = current_database()")
 
 
 @dataclass(frozen=True)
@@ -140,16 +141,10 @@ def lost(engine: Engine, table: str, rows: int) -> int:
 
 
 def temporary_bytes(engine: Engine) -> int:
-    """How much sessions that have ended wrote to temporary files."""
-    query = SQL("SELECT temp_bytes FROM pg_stat_database WHERE datname = current_database()")
-    return int(scalar(engine, query))
-
-
-def scalar(engine: Engine, query: Composable) -> str:
-    """The one value of a query, as text."""
+    """How many bytes sessions that have ended wrote to temporary files."""
     with connect(engine) as session:
-        [(value,)] = session.execute(query).fetchall()
-    return str(value)
+        [(count,)] = session.execute(TEMPORARY).fetchall()
+    return int(count)
 
 
 @contextmanager

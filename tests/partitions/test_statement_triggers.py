@@ -26,7 +26,8 @@ FUNCTIONS = (
     """CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         INSERT INTO told SELECT TG_OP || ' ' || TG_TABLE_NAME || ' ' || count(*) FROM new_rows;
         RETURN NULL; END $$""",
-    """CREATE FUNCTION note(relation regclass, action text) RETURNS void LANGUAGE sql AS $$
+    """CREATE FUNCTION note(relation regclass, action text) RETURNS void LANGUAGE sql
+        SECURITY DEFINER AS $$
         INSERT INTO told VALUES (action || ' ' || relation) $$""",
 )
 
@@ -127,6 +128,19 @@ def test_they_come_and_go_with_attaching_and_detaching(connection: Connection) -
 def test_without_the_function_nobody_is_told(connection: Connection) -> None:
     table(connection)
     run_sql(connection, "DROP FUNCTION note(regclass, text)")
+    laws.apply(connection, [JANUARY, DROP])
+    assert told(connection) == []
+
+
+def test_nobody_is_told_with_the_rights_of_who_calls(connection: Connection) -> None:
+    """The owner of a table could otherwise have a superuser run what he likes."""
+    table(connection)
+    run_sql(
+        connection,
+        "ALTER FUNCTION note(regclass, text) SECURITY INVOKER",
+        "CREATE FUNCTION note(relation text, action text) RETURNS void LANGUAGE sql"
+        " SECURITY DEFINER AS $$ INSERT INTO told VALUES ('never') $$",
+    )
     laws.apply(connection, [JANUARY, DROP])
     assert told(connection) == []
 

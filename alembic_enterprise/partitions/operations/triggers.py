@@ -4,8 +4,8 @@ PostgreSQL gives a new partition the row triggers of its table, and none of the 
 those fire for statements on the very relation that they stand on (PostgreSQL docs, "Overview of
 Trigger Behavior"). A statement trigger whose comment is `ON_EACH_PARTITION` is meant for every
 partition. So whoever makes one here gives it those of its table. And whoever takes one away says so
-to the trigger's function, in its form with the arguments (regclass, text), where there is one.
-What they do, nobody here needs to know.
+to the trigger's function, in its form with the arguments (regclass, text), where there is one that
+runs with its owner's rights. What they do, nobody here needs to know.
 """
 
 from typing import LiteralString
@@ -54,7 +54,7 @@ def tell(relation: LiteralString, action: LiteralString) -> LiteralString:
     return (
         """
             FOR command IN
-                SELECT DISTINCT format('SELECT %s(%L, %L)', told.name, """
+                SELECT DISTINCT format('SELECT %s(%L::regclass, %L::text)', told.name, """
         + relation
         + ", "
         + action
@@ -65,10 +65,12 @@ def tell(relation: LiteralString, action: LiteralString) -> LiteralString:
                 JOIN pg_catalog.pg_proc AS f ON f.oid = t.tgfoid
                 JOIN pg_catalog.pg_namespace AS n ON n.oid = f.pronamespace
                 CROSS JOIN format('%I.%I', n.nspname, f.proname) AS told (name)
+                JOIN pg_catalog.pg_proc AS p
+                     ON p.oid = to_regprocedure(told.name || '(regclass, text)')
                 WHERE t.tgrelid = """
         + relation
         + """
-                  AND to_regprocedure(told.name || '(regclass, text)') IS NOT NULL
+                  AND p.prosecdef  -- anybody can have made it: never with the rights of who calls
             LOOP
                 EXECUTE command;
             END LOOP;
