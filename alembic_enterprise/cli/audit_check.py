@@ -35,7 +35,7 @@ def check_command(context: click.Context, target: Target, form: str) -> None:
     \b
     Examples:
       alembic-enterprise audit check
-      alembic-enterprise audit check --url postgresql://auditor@db/shop --format json
+      alembic-enterprise audit check --url postgresql://auditor@db/shop
     \b
     Exit codes:
       0  every trail is as it should be

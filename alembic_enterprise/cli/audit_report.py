@@ -86,7 +86,7 @@ def report_command(
       alembic-enterprise audit report --from 2026-11-01 --to 2026-12-01
       alembic-enterprise audit report --from 2026-11-21T12:00+01:00 \\
           --actor user:42 --table orders --format csv > changes.csv
-      alembic-enterprise audit report --from 2026-01-01 --format jsonl | gzip > 2026.gz
+      alembic-enterprise audit report --from 2026-01-01 --format jsonl > all.jsonl
 
     A change of a row gives a line for each field. In CSV, key and context are JSON, and an empty
     cell is NULL or an empty text; JSON lines tell those apart. Both are complete, where the text
