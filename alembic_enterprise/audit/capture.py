@@ -7,8 +7,8 @@ looks whether a function is still what it should be.
 The functions run with the rights of the history's owner, so nothing in them may be found along a
 search_path that a caller can change: it is empty, and types and tables are written with their
 schema, since a temporary one is found even then (PostgreSQL docs, "Writing SECURITY DEFINER
-Functions Safely"). Their variables are called as the history's own columns, whose names begin as no
-column of an audited table does: so no column is taken for a variable, or the other way round.
+Functions Safely"). Their variables are called as the history's own columns; columns of the
+audited table are written with the name of their row, and one of such a name must be excluded.
 """
 
 import json
@@ -82,7 +82,9 @@ _COLUMNS = SQL("""SELECT a.attnum AS position, a.attname AS name,
        CASE WHEN {trail} -> 'mask' ? a.attname THEN 'mask'
             WHEN {trail} -> 'hash' ? a.attname THEN 'hash' ELSE 'as it is' END AS kept,
        CASE WHEN ({trail} -> 'mask') || ({trail} -> 'hash') ? a.attname THEN 'text'
-            ELSE format_type(base.type, base.modifier) END AS type
+            ELSE format_type(base.type, base.modifier) END AS type,
+       CASE WHEN ({trail} -> 'mask') || ({trail} -> 'hash') ? a.attname THEN 'text'
+            ELSE format_type(base.type, -1) END AS bare
 FROM pg_catalog.pg_attribute AS a
 CROSS JOIN LATERAL (
     WITH RECURSIVE domains AS (
@@ -104,8 +106,10 @@ def columns(relation: Composable, trail: Composable) -> Composed:
         trail: an SQL expression, the `Trail` as jsonb; names that it excludes need not exist.
 
     Returns:
-        `position, name, quoted, kept ('as it is', 'mask' or 'hash'), type`. The type is as
+        `position, name, quoted, kept ('as it is', 'mask' or 'hash'), type, bare`. The type is as
         `format_type` prints it; of a domain it is the type beneath, whose values need no checking.
+        `bare` is the type without length or precision, which a history has where values that were
+        kept before need not fit.
     """
     return _COLUMNS.format(relation=relation, trail=trail)
 
@@ -175,7 +179,7 @@ _GONE: LiteralString = _OLD + " FULL JOIN " + _NEW + " ON %5$s WHERE n.%6$s IS N
 # statements of one took 10 s, and 0.3 s with FULL JOIN, which has none and spills to disk.
 
 _BODY: LiteralString = (
-    """#variable_conflict use_column
+    """#variable_conflict use_variable
 DECLARE"""
     + VARIABLES
     + """

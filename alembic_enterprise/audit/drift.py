@@ -75,7 +75,13 @@ sequences AS (
 readers AS (
     SELECT t.number, t.history, r.oid
     FROM trails AS t CROSS JOIN jsonb_array_elements_text(t.trail -> 'readers') AS reader (name)
-    JOIN pg_catalog.pg_roles AS r ON r.rolname = reader.name)
+    JOIN pg_catalog.pg_roles AS r ON r.rolname = reader.name),
+views AS (
+    SELECT t.number, t.history, c.relowner AS owner
+    FROM trails AS t JOIN pg_catalog.pg_class AS history ON history.oid = t.history
+    JOIN pg_catalog.pg_class AS c ON c.relnamespace = history.relnamespace
+     AND c.relname = {view_name} AND obj_description(c.oid, 'pg_class') = {history_comment}
+    WHERE c.relowner IN (SELECT owner FROM relations))
 """
 
 _TRIGGERS: LiteralString = """
@@ -110,12 +116,12 @@ CROSS JOIN LATERAL (
     SELECT format('%s may execute it', CASE a.grantee WHEN 0 THEN 'PUBLIC'
                                        ELSE a.grantee::regrole::text END)
     FROM aclexplode(f.rights) AS a
-    WHERE a.grantee <> f.owner AND (f.by_trigger OR a.grantee <> (
+    WHERE a.grantee <> f.owner AND (a.is_grantable OR a.grantee <> (
         SELECT relowner FROM pg_catalog.pg_class WHERE oid = trails.relation))
     UNION ALL
     SELECT format('%s may not execute it', c.relowner::regrole)
     FROM pg_catalog.pg_class AS c
-    WHERE c.oid = trails.relation AND NOT f.by_trigger
+    WHERE c.oid = trails.relation
       AND NOT has_function_privilege(c.relowner, f.oid, 'EXECUTE')
 ) AS wrong (what)
 UNION ALL
@@ -133,13 +139,28 @@ FROM (SELECT * FROM relations UNION ALL SELECT * FROM sequences
      ) AS held CROSS JOIN aclexplode(held.rights) AS a
 WHERE a.grantee <> held.owner AND NOT (
     a.privilege_type = 'SELECT' AND NOT a.is_grantable
-    AND EXISTS (SELECT FROM readers AS r WHERE r.number = held.number AND r.oid = a.grantee))
+    AND EXISTS (SELECT FROM readers AS r WHERE r.number = held.number AND r.oid = a.grantee
+                UNION ALL
+                SELECT FROM views AS v WHERE v.number = held.number AND v.owner = a.grantee))
 UNION ALL
 SELECT r.number, format('%s may not read %s', r.oid::regrole, r.history::regclass)
 FROM readers AS r
 WHERE NOT (has_table_privilege(r.oid, r.history, 'SELECT')
            AND has_schema_privilege(r.oid, (SELECT relnamespace FROM pg_catalog.pg_class
-                                            WHERE oid = r.history), 'USAGE'))"""
+                                            WHERE oid = r.history), 'USAGE'))
+UNION ALL
+SELECT number, format('%s, who owns the view of all trails, may not read %s', owner::regrole,
+                      history::regclass)
+FROM views WHERE NOT has_table_privilege(owner, history, 'SELECT')
+UNION ALL
+SELECT trails.number, format('%s may not use schema %I%s', needy.role::regrole, n.nspname, also)
+FROM trails JOIN pg_catalog.pg_class AS history ON history.oid = trails.history
+JOIN pg_catalog.pg_class AS audited ON audited.oid = trails.relation
+JOIN pg_catalog.pg_namespace AS n ON n.oid = history.relnamespace
+CROSS JOIN LATERAL (VALUES (history.relowner, ' and create in it'), (audited.relowner, '')
+    ) AS needy (role, also)
+WHERE NOT has_schema_privilege(needy.role, n.oid, 'USAGE')
+   OR also <> '' AND NOT has_schema_privilege(needy.role, n.oid, 'CREATE')"""
 
 _OWNERS: LiteralString = """
 SELECT held.number, format('%s belongs to %s', held.called, held.owner::regrole)
@@ -158,7 +179,8 @@ FROM trails CROSS JOIN LATERAL ({columns}) AS wanted
 LEFT JOIN pg_catalog.pg_attribute AS a
        ON a.attrelid = trails.history AND a.attname = wanted.name AND NOT a.attisdropped
 WHERE trails.history IS NOT NULL
-  AND (a.attnum IS NULL OR format_type(a.atttypid, a.atttypmod) <> wanted.type)"""
+  AND (a.attnum IS NULL
+    OR format_type(a.atttypid, a.atttypmod) NOT IN (wanted.type, wanted.bare))"""
 
 _HISTORIES: LiteralString = """
 SELECT number, format('the history of %s is gone', relation::regclass)
@@ -251,7 +273,12 @@ def _query(trails: Sequence[Parts]) -> Composable:
         key=capture.key(table),
         view_name=Literal(view.NAME),
     )
-    return SQL(_TREES).format(trails=_rows(map(_row, range(len(trails)), trails))) + parts
+    trees = SQL(_TREES).format(
+        trails=_rows(map(_row, range(len(trails)), trails)),
+        view_name=Literal(view.NAME),
+        history_comment=Literal(capture.HISTORY_COMMENT),
+    )
+    return trees + parts
 
 
 def _row(number: int, parts: Parts) -> Composable:

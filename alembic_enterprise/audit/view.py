@@ -49,6 +49,8 @@ _REFRESH: LiteralString = """DECLARE
     ours boolean;
     query text;
     readers text[];
+    histories regclass[];
+    left_by_former regclass[];
     view_owner regrole;
     command text;
 BEGIN
@@ -56,7 +58,7 @@ BEGIN
     FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     WHERE n.nspname = place AND c.relname = {name};
     WITH trails AS (
-        SELECT history.relname, history.relowner, source.oid AS source,
+        SELECT history.oid, history.relname, history.relowner, source.oid AS source,
                (SELECT nspname FROM pg_catalog.pg_namespace WHERE oid = source.relnamespace)
                || '.' || source.relname AS called,
                {history} AS history,
@@ -80,15 +82,18 @@ BEGIN
                    quoted), ', ' ORDER BY position), history,
                    string_agg(format('earlier.%s %s changed.%s', quoted, equals, quoted), ' AND '
                               ORDER BY position))
-               || CASE WHEN current_setting('server_version_num')::int < 150000
-                       THEN format(' AND has_table_privilege(%L, ''SELECT'')', history)
-                       ELSE '' END AS branch
+               || format(' AND has_table_privilege(%L::regclass, ''SELECT'')', history) AS branch
         FROM trails CROSS JOIN LATERAL ({key}) AS key_columns GROUP BY relname, called, history)
     SELECT (SELECT string_agg(branch, E'\\nUNION ALL\\n' ORDER BY relname) FROM branches),
-           (SELECT coalesce(array_agg(DISTINCT reader), '{{}}')
-            FROM trails, jsonb_array_elements_text(trails.readers) AS reader),
+           (SELECT array_agg(format('%I', reader)) FROM (
+                SELECT jsonb_array_elements_text(trails.readers) FROM trails
+                UNION SELECT pg_get_userbyid(relowner) FROM trails) AS all_readers (reader)),
+           (SELECT array_agg(oid) FROM trails),
+           (SELECT array_agg(trails.oid) FROM trails JOIN pg_catalog.pg_class AS former
+                ON former.oid = to_regclass(audit_trail)
+            WHERE NOT trails.readers ? pg_get_userbyid(former.relowner)),
            (SELECT relowner FROM trails ORDER BY relname LIMIT 1)
-    INTO query, readers, view_owner;
+    INTO query, readers, histories, left_by_former, view_owner;
     IF query IS NULL THEN
         IF ours THEN
             EXECUTE format('DROP VIEW %s', audit_trail);
@@ -99,11 +104,17 @@ BEGIN
         RAISE EXCEPTION '% is there already and is not the view of all trails: rename it, or keep '
             'the histories in another schema', audit_trail USING ERRCODE = {refused};
     END IF;
-    EXECUTE format('CREATE OR REPLACE VIEW %s %s AS %s', audit_trail,
-                   CASE WHEN current_setting('server_version_num')::int >= 150000
-                        THEN 'WITH (security_invoker = true)' END, query);
+    -- The barrier: no function of a reader gets to see rows or statistics of other histories.
+    EXECUTE format('CREATE OR REPLACE VIEW %s WITH (security_barrier) AS %s', audit_trail, query);
     EXECUTE format('COMMENT ON VIEW %s IS %L', audit_trail, {comment});
     FOR command IN
+        SELECT format('REVOKE SELECT ON %s FROM %s', part.oid::regclass, former.relowner::regrole)
+        FROM pg_catalog.pg_class AS former, unnest(left_by_former) AS history,
+             pg_partition_tree(history) AS tree
+        JOIN pg_catalog.pg_class AS part ON part.oid = tree.relid
+        WHERE former.oid = audit_trail::regclass
+          AND former.relowner NOT IN (view_owner, part.relowner)
+        UNION ALL
         SELECT format('ALTER VIEW %s OWNER TO %s', audit_trail, view_owner)
         FROM pg_catalog.pg_class WHERE oid = audit_trail::regclass AND relowner <> view_owner
         UNION ALL
@@ -112,7 +123,11 @@ BEGIN
         FROM pg_catalog.pg_class, aclexplode(relacl)
         WHERE oid = audit_trail::regclass AND grantee NOT IN (relowner, view_owner)
         UNION ALL
-        SELECT format('GRANT SELECT ON %s TO %I', audit_trail, reader)
+        SELECT format('GRANT SELECT ON %s TO %s', history, view_owner)
+        FROM unnest(histories) AS history JOIN pg_catalog.pg_class ON oid = history
+        WHERE relowner <> view_owner
+        UNION ALL
+        SELECT format('GRANT SELECT ON %s TO %s', audit_trail, reader)
         FROM unnest(readers) AS reader
     LOOP
         EXECUTE command;
@@ -123,9 +138,9 @@ END"""
 def refresh(schema: str) -> Composed:
     """A statement that makes the view of all trails of a schema, or drops it with the last one.
 
-    Its readers are those of all trails. From PostgreSQL 15 on it reads with the rights of who asks;
-    on 14 with those of its owner, who owns the histories, and shows a role the histories that the
-    role may read itself.
+    Owners and readers of its trails may read it: each is shown the histories that it may read
+    itself. It reads them with the rights of its own owner, who owns the first of them and gets
+    SELECT on the others.
     """
     names = (SQL("n.nspname"), SQL("history.relname"))
     return do_block(

@@ -133,8 +133,8 @@ def test_columns_of_histories_come_and_change_under_it(connection: Connection) -
     assert fields == [
         ("id", None, "1"),
         ("note", None, "n"),
-        ("total", "5.00", "7.00"),
-        ("total", None, "5.00"),
+        ("total", "5", "7.00"),  # what was kept stays as it was
+        ("total", None, "5"),
     ]
 
 
@@ -165,11 +165,7 @@ def test_who_may_read_it(
     as_role(all_trails)
     assert {row[0] for row in shown(connection)} == {"public.orders", "public.lines"}
     as_role(one_trail)
-    if (connection.dialect.server_version_info or ()) < (15,):
-        assert {row[0] for row in shown(connection)} == {"public.lines"}
-    else:
-        with pytest.raises(ProgrammingError, match="permission denied for table orders_log"):
-            shown(connection)
+    assert {row[0] for row in shown(connection)} == {"public.lines"}
     connection.rollback()
     as_role(nobody)
     with pytest.raises(ProgrammingError, match="permission denied"):

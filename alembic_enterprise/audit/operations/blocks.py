@@ -7,22 +7,12 @@ then, and what is right already stays. So one pair of blocks makes a trail and a
 from typing import LiteralString
 
 from alembic_enterprise.audit import capture
+from alembic_enterprise.audit.operations import refusals
 from alembic_enterprise.partitions.operations import pieces
 
 _DECLARE: LiteralString = """DECLARE
     root constant regclass := {table};
     history constant text := {history};
-"""
-
-_REFUSE_FOREIGN_HISTORY: LiteralString = """
-    IF coalesce(obj_description(to_regclass(history), 'pg_class'), '')
-            NOT IN ({comment}, {kept_comment})
-       -- Whatever somebody wrote there instead: it is ours by the function that fills it.
-       AND starts_with(obj_description(to_regprocedure(history || '()'), 'pg_proc'), {ownership})
-           IS NOT TRUE THEN
-        RAISE EXCEPTION '%: there is a table % already that is no history of ours: rename it, or '
-            'give the trail another history=', root, history USING ERRCODE = {refused};
-    END IF;
 """
 
 MAKE_HISTORY: LiteralString = (
@@ -31,37 +21,12 @@ MAKE_HISTORY: LiteralString = (
     without constant jsonb := {without};
     place constant text := {place};
     problem text;
+    other text;
 BEGIN
-    SELECT min(format(message, name)) INTO problem FROM (
-        SELECT 'it is a partition: give the trail to %s, it sees all its partitions',
-               pg_partition_root(root)::text
-        FROM pg_catalog.pg_class WHERE oid = root AND relispartition
-        UNION ALL
-        SELECT 'its history needs a primary key to tell rows apart: ADD PRIMARY KEY (...) first',
-               NULL
-        WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = root AND indisprimary)
-        UNION ALL
-        SELECT 'the names of the history''s own columns begin with audit_: rename its column %I',
-               attname
-        FROM pg_catalog.pg_attribute
-        WHERE attrelid = root AND attnum > 0 AND NOT attisdropped AND starts_with(attname, 'audit_')
-        UNION ALL
-        SELECT 'it has no column %I: correct exclude=, mask= and hash=', name
-        FROM jsonb_array_elements_text(
-            (trail -> 'exclude') || (trail -> 'mask') || (trail -> 'hash')) AS name
-        WHERE NOT without ? name AND NOT EXISTS (
-            SELECT FROM pg_catalog.pg_attribute
-            WHERE attrelid = root AND attname = name AND attnum > 0 AND NOT attisdropped)
-        UNION ALL
-        SELECT '%I is of its primary key: take it out of exclude=, mask= and hash=', attname
-        FROM pg_catalog.pg_index JOIN pg_catalog.pg_attribute
-            ON attrelid = indrelid AND attnum = ANY (indkey)
-        WHERE indrelid = root AND indisprimary
-          AND (trail -> 'exclude') || (trail -> 'mask') || (trail -> 'hash') ? attname
-    ) AS problems (message, name);
-    IF problem IS NOT NULL THEN
-        RAISE EXCEPTION '%: %', root, problem USING ERRCODE = {refused};
-    END IF;
+"""
+    + refusals.TABLE
+    + refusals.SHARED_HISTORY
+    + """
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = place) THEN
         EXECUTE format('CREATE SCHEMA %I', place)
             || coalesce(' AUTHORIZATION ' || quote_ident(trail ->> 'owner'), '');
@@ -74,7 +39,7 @@ BEGIN
         EXECUTE format('COMMENT ON TABLE %s IS %L', history, {comment});
     END IF;
 """
-    + _REFUSE_FOREIGN_HISTORY
+    + refusals.FOREIGN_HISTORY
     + """END"""
 )
 """Refuses what cannot be audited, and creates the history with its own columns only."""
@@ -89,8 +54,11 @@ _COLUMNS: LiteralString = """
                            wanted_type);
         END IF;
     END LOOP;
-    FOR column_name, wanted_type, live_type IN
-        SELECT wanted.name, wanted.type, format_type(a.atttypid, a.atttypmod)
+    FOR column_name, wanted_type, bare_type, live_type, lossy IN
+        SELECT wanted.name, wanted.type, wanted.bare, format_type(a.atttypid, a.atttypmod),
+               a.atttypid <> wanted.bare::regtype AND NOT EXISTS (
+                   SELECT FROM pg_catalog.pg_cast WHERE castsource = a.atttypid
+                      AND casttarget = wanted.bare::regtype AND castmethod = 'b')
         FROM ({columns}) AS wanted
         LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = history::regclass
              AND a.attname = wanted.name AND NOT a.attisdropped
@@ -98,13 +66,21 @@ _COLUMNS: LiteralString = """
     LOOP
         IF live_type IS NULL THEN
             EXECUTE format('ALTER TABLE %s ADD COLUMN %I %s', history, column_name, wanted_type);
-        ELSIF live_type <> wanted_type THEN
+        ELSIF live_type NOT IN (wanted_type, bare_type) THEN
             BEGIN
+                IF lossy THEN  -- the same bytes need no reading
+                    EXECUTE format('SELECT EXISTS (SELECT FROM %1$s WHERE'
+                                   ' to_jsonb(%2$I::%3$s::%4$s) IS DISTINCT FROM to_jsonb(%2$I))',
+                                   history, column_name, bare_type, live_type) INTO lossy;
+                END IF;
+                IF lossy THEN
+                    RAISE data_exception;
+                END IF;
                 IF obj_description(to_regclass({view}), 'pg_class') = {comment} THEN
                     EXECUTE format('DROP VIEW %s', {view});  -- it may show that column
                 END IF;
                 EXECUTE format('ALTER TABLE %s ALTER COLUMN %I TYPE %s USING %I::%s', history,
-                               column_name, wanted_type, column_name, wanted_type);
+                               column_name, bare_type, column_name, bare_type);
             EXCEPTION WHEN data_exception OR cannot_coerce THEN
                 RAISE EXCEPTION '%: what % has kept in column % is no %: rename that column, and '
                     'run this again', root, history, column_name, wanted_type
@@ -191,12 +167,21 @@ _OURS: LiteralString = """(
 _RIGHTS: LiteralString = (
     """
     -- Where owners differ, somebody gave a part away: he must not get the rest by this.
-    history_owner := coalesce((trail ->> 'owner')::regrole, (
+    history_owner := coalesce(quote_ident(trail ->> 'owner')::regrole, (
         SELECT CASE WHEN count(DISTINCT owner) = 1 THEN min(owner::bigint)::oid::regrole
                     ELSE quote_ident(current_user)::regrole END
         FROM """
     + _OURS
     + """ WHERE of_columns IS NULL));
+    FOR command IN
+        SELECT format('GRANT %s ON SCHEMA %I TO %s', needs, place, needy)
+        FROM pg_catalog.pg_class CROSS JOIN LATERAL (VALUES
+            ('USAGE', history_owner), ('CREATE', history_owner),  -- for the partitions to come
+            ('USAGE', relowner::regrole)) AS wanted (needs, needy)
+        WHERE oid = root AND NOT has_schema_privilege(needy, place, needs)
+    LOOP
+        EXECUTE command;
+    END LOOP;
     FOR command IN
         SELECT format('ALTER %s OWNER TO %s', name, history_owner) FROM """
     + _OURS
@@ -224,7 +209,8 @@ _RIGHTS: LiteralString = (
         SELECT format('GRANT USAGE ON SCHEMA %I TO %I', place, reader)
         FROM jsonb_array_elements_text(trail -> 'readers') AS reader
         UNION ALL
-        SELECT format('GRANT EXECUTE ON FUNCTION %s(regclass, text) TO %s', history,
+        -- Who makes and drops partitions of the table gives them the triggers, and records it.
+        SELECT format('GRANT EXECUTE ON FUNCTION %1$s(), %1$s(regclass, text) TO %2$s', history,
                       relowner::regrole)
         FROM pg_catalog.pg_class WHERE oid = root AND relowner <> history_owner
     LOOP
@@ -242,7 +228,9 @@ CAPTURE: LiteralString = (
     place constant text := {place};
     column_name text;
     wanted_type text;
+    bare_type text;
     live_type text;
+    lossy boolean;
     key_columns text[];
     signature text;
     result text;
@@ -309,11 +297,14 @@ DROP: LiteralString = (
     _DECLARE
     + """    drop_history constant boolean := {drop_history};
     command text;
+    other text;
     rows_held bigint := 0;
 BEGIN
-    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', root);
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', root);"""
+    + refusals.SHARED_HISTORY
+    + """
     IF to_regclass(history) IS NOT NULL THEN"""
-    + _REFUSE_FOREIGN_HISTORY
+    + refusals.FOREIGN_HISTORY
     + """
     END IF;
     IF drop_history AND NOT {drop_rows} AND to_regclass(history) IS NOT NULL THEN

@@ -257,8 +257,10 @@ class AlterAuditTrail(_Capture):
     ) -> None:
         """Make the trail of a table what it should be, whatever it is now.
 
-        The history gets the columns it lacks and the types of the table's; it never loses a column.
-        Functions, triggers, rights and policy are made anew where they differ.
+        The history gets the columns it lacks and the types of the table's, of a changed one without
+        its length or precision. So it never loses a column, nor a part of a value: a type that
+        cannot hold what was kept is refused. Functions, triggers, rights and policy are made anew
+        where they differ.
 
         Args:
             table: as for `create_audit_trail`; so are the arguments not named here.

@@ -1,0 +1,87 @@
+"""What a trail refuses before anything is made or dropped, as pieces of PL/pgSQL.
+
+Each is one line that names the next step. They find the table in `root` and the name of its history
+in `history`.
+"""
+
+from typing import LiteralString
+
+TABLE: LiteralString = """
+    SELECT min(format(message, name)) INTO problem FROM (
+        SELECT 'it is a partition: give the trail to %s, it sees all its partitions',
+               pg_partition_root(root)::text
+        FROM pg_catalog.pg_class WHERE oid = root AND relispartition
+        UNION ALL
+        SELECT 'its history needs a primary key to tell rows apart: ADD PRIMARY KEY (...) first',
+               NULL
+        WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = root AND indisprimary)
+        UNION ALL
+        SELECT 'the names of the history''s own columns begin with audit_: rename its column %I',
+               attname
+        FROM pg_catalog.pg_attribute
+        WHERE attrelid = root AND attnum > 0 AND NOT attisdropped AND starts_with(attname, 'audit_')
+          AND NOT without || (trail -> 'exclude') ? attname
+        UNION ALL
+        SELECT 'it has no column %I: correct exclude=, mask= and hash=', name
+        FROM jsonb_array_elements_text(
+            (trail -> 'exclude') || (trail -> 'mask') || (trail -> 'hash')) AS name
+        WHERE NOT without ? name AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_attribute
+            WHERE attrelid = root AND attname = name AND attnum > 0 AND NOT attisdropped)
+        UNION ALL
+        SELECT '%I is of its primary key: take it out of exclude=, mask= and hash=', attname
+        FROM pg_catalog.pg_index JOIN pg_catalog.pg_attribute
+            ON attrelid = indrelid AND attnum = ANY (indkey[0:indnkeyatts - 1])
+        WHERE indrelid = root AND indisprimary
+          AND (trail -> 'exclude') || (trail -> 'mask') || (trail -> 'hash') ? attname
+        UNION ALL
+        SELECT '%s', format('rows of %1$s are changed through %2$s untold: ALTER TABLE %1$s '
+                            'NO INHERIT %2$s first', inhrelid::regclass, inhparent::regclass)
+        FROM pg_catalog.pg_inherits JOIN pg_catalog.pg_class ON oid = inhrelid
+        WHERE root IN (inhrelid, inhparent) AND NOT relispartition
+        UNION ALL
+        SELECT 'it has a trail in %s already: op.drop_audit_trail first',
+               left(tgfoid::regprocedure::text, -2)
+        FROM pg_catalog.pg_trigger
+        WHERE tgrelid = root AND NOT tgisinternal
+          AND tgfoid IS DISTINCT FROM to_regprocedure(history || '()')
+          AND starts_with(obj_description(tgfoid, 'pg_proc'), {ownership} || '{{')
+        UNION ALL
+        SELECT 'there is a function %s() already that is not ours: rename it, or give the trail '
+               'another history=', history
+        FROM pg_catalog.pg_proc
+        WHERE oid = to_regprocedure(history || '()')
+          AND starts_with(obj_description(oid, 'pg_proc'), {ownership}) IS NOT TRUE
+          AND starts_with(obj_description(to_regclass(history), 'pg_class'), {ownership})
+              IS NOT TRUE
+    ) AS problems (message, name);
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION '%: %', root, problem USING ERRCODE = {refused};
+    END IF;
+"""
+"""A table that cannot be audited with these options, or not with this history."""
+
+SHARED_HISTORY: LiteralString = """
+    SELECT min(coalesce(pg_partition_root(tgrelid), tgrelid::regclass)::text) INTO other
+    FROM pg_catalog.pg_trigger
+    WHERE tgfoid = to_regprocedure(history || '()') AND NOT tgisinternal
+      AND coalesce(pg_partition_root(tgrelid), tgrelid::regclass) <> root;
+    IF other IS NOT NULL THEN
+        RAISE EXCEPTION '%: % is the history of %: write another history=, or, where that was a '
+            'partition, drop its triggers that call %() first', root, history, other, history
+            USING ERRCODE = {refused};
+    END IF;
+"""
+"""A history that the triggers of another table fill."""
+
+FOREIGN_HISTORY: LiteralString = """
+    IF coalesce(obj_description(to_regclass(history), 'pg_class'), '')
+            NOT IN ({comment}, {kept_comment})
+       -- Whatever somebody wrote there instead: it is ours by the function that fills it.
+       AND starts_with(obj_description(to_regprocedure(history || '()'), 'pg_proc'), {ownership})
+           IS NOT TRUE THEN
+        RAISE EXCEPTION '%: there is a table % already that is no history of ours: rename it, or '
+            'give the trail another history=', root, history USING ERRCODE = {refused};
+    END IF;
+"""
+"""A table of somebody else, called as the history is."""

@@ -1,0 +1,192 @@
+"""What a trail refuses for the sake of another's, and what a history never loses."""
+
+from dataclasses import replace
+
+import laws
+import pytest
+from alembic.util import CommandError
+from audited import drift
+from autogenerate import run_sql
+from sqlalchemy import Connection
+
+from alembic_enterprise.audit.operations import AlterAuditTrail, CreateAuditTrail, DropAuditTrail
+from alembic_enterprise.operation import Operation
+
+TABLE = "CREATE TABLE orders (id int PRIMARY KEY, note text)"
+OTHER = "CREATE TABLE others (id int PRIMARY KEY, note text)"
+
+CREATE = CreateAuditTrail("orders", "orders_history")
+ALTER = AlterAuditTrail("orders", "orders_history")
+
+
+def refused(connection: Connection, operation: Operation) -> str:
+    """Why an operation is refused; nothing of it is left."""
+    before = laws.snapshot(connection)
+    with pytest.raises(CommandError) as error:
+        laws.apply(connection, [operation])
+    connection.rollback()
+    assert laws.snapshot(connection) == before
+    return str(error.value)
+
+
+def kept(connection: Connection, column: str) -> list[str]:
+    """What the history has of a column, as text."""
+    query = f"SELECT {column}::text FROM audit.orders_history ORDER BY audit_id"
+    rows = connection.exec_driver_sql(query).scalars().all()
+    connection.commit()
+    return [*rows]
+
+
+# --- One history, one table
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        CreateAuditTrail("others", "orders_history"),
+        AlterAuditTrail("others", "orders_history"),
+        DropAuditTrail("others", "orders_history"),
+    ],
+)
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_a_history_of_another_table_is_left_alone(
+    connection: Connection, operation: Operation, partitioned: bool
+) -> None:
+    by = " PARTITION BY RANGE (id)" if partitioned else ""
+    run_sql(connection, TABLE + by, OTHER)
+    if partitioned:
+        run_sql(connection, "CREATE TABLE orders_a PARTITION OF orders DEFAULT")
+    laws.apply(connection, [CREATE])
+    told = refused(connection, operation)
+    assert 'others: "audit"."orders_history" is the history of orders: write another his' in told
+    laws.apply(connection, [ALTER])
+
+
+def test_tenants_do_not_share_a_history(connection: Connection) -> None:
+    """The same script, run along another search_path."""
+    run_sql(connection, "CREATE SCHEMA a", "CREATE SCHEMA b")
+    run_sql(connection, "SET search_path = a", TABLE)
+    laws.apply(connection, [CREATE])
+    run_sql(connection, "SET search_path = b", TABLE)
+    assert "is the history of a.orders: write another" in refused(connection, CREATE)
+    laws.apply(connection, [replace(CREATE, history_schema="audit_b")])
+
+
+def test_a_table_has_one_trail(connection: Connection) -> None:
+    run_sql(connection, TABLE)
+    laws.apply(connection, [CREATE])
+    told = refused(connection, replace(CREATE, history="more"))
+    assert "it has a trail in audit.orders_history already: op.drop_audit_trail first" in told
+
+
+def test_somebody_elses_function_is_not_replaced(connection: Connection) -> None:
+    run_sql(
+        connection,
+        TABLE,
+        "CREATE SCHEMA audit",
+        "CREATE FUNCTION audit.orders_history() RETURNS trigger LANGUAGE plpgsql"
+        " AS 'BEGIN RETURN NULL; END'",
+    )
+    told = refused(connection, CREATE)
+    assert 'there is a function "audit"."orders_history"() already that is not ours' in told
+
+
+@pytest.mark.parametrize("table", ["orders", "kid"])
+def test_rows_of_children_are_not_told(connection: Connection, table: str) -> None:
+    """A statement calls the triggers of the table that it names, and of no child."""
+    run_sql(connection, TABLE, "CREATE TABLE kid (PRIMARY KEY (id)) INHERITS (orders)")
+    told = refused(connection, replace(CREATE, table=table))
+    assert "rows of kid are changed through orders untold: ALTER TABLE kid NO INHERIT o" in told
+
+
+# --- Columns
+
+
+def test_an_excluded_column_may_have_any_name(connection: Connection) -> None:
+    run_sql(
+        connection,
+        "CREATE TABLE orders (id int PRIMARY KEY, audit_note text, audit_actor text)",
+    )
+    assert "rename its column audit_actor" in refused(connection, CREATE)
+    laws.apply(connection, [replace(CREATE, exclude=["audit_note", "audit_actor"])])
+    run_sql(connection, "INSERT INTO orders VALUES (1, 'n', 'forged')", "DELETE FROM orders")
+    assert kept(connection, "audit_actor") == [None, None]
+
+
+def test_what_the_index_of_the_key_includes_may_be_masked(connection: Connection) -> None:
+    run_sql(connection, "CREATE TABLE orders (id int, note text, PRIMARY KEY (id) INCLUDE (note))")
+    laws.apply(connection, [replace(CREATE, mask=["note"])])
+    run_sql(connection, "INSERT INTO orders VALUES (1, 'secret')")
+    assert kept(connection, "note") == ["***"]
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "long", "short"),
+    [
+        ("varchar(20)", "varchar(5)", "ABCDEFGHIJ", "ABC"),
+        ("numeric(12,4)", "numeric(12,1)", "1.2345", "1.5000"),
+        ("char(9)", "char(3)", "ABCDEFGHI", "ABC"),
+        ("varbit(9)", "varbit(3)", "101010101", "101"),
+        ("interval", "interval day to second (0)", "00:00:01.5", "00:00:02"),
+        ("varchar(20)[]", "varchar(5)[]", "{ABCDEFGHIJ}", "{ABC}"),
+        ("text", "varchar(5)", "ABCDEFGHIJ", "ABC"),
+        ("int", "numeric(3,1)", "2000000000", "2"),
+    ],
+)
+def test_a_narrower_type_cuts_nothing(
+    connection: Connection, wide: str, narrow: str, long: str, short: str
+) -> None:
+    run_sql(connection, f"CREATE TABLE orders (id int PRIMARY KEY, code {wide})")
+    laws.apply(connection, [CREATE])
+    run_sql(
+        connection,
+        f"INSERT INTO orders VALUES (1, '{long}')",
+        f"UPDATE orders SET code = '{short}'",
+        f"ALTER TABLE orders ALTER COLUMN code TYPE {narrow}",
+    )
+    for table_type in (narrow, wide):
+        run_sql(connection, f"ALTER TABLE orders ALTER COLUMN code TYPE {table_type}")
+        laws.apply(connection, [ALTER])
+        assert drift(connection) == []
+        assert kept(connection, "code")[:2] == [long, short]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "value"),
+    [
+        ("numeric(12,4)", "int", "1.5"),
+        ("timestamptz", "date", "2026-01-15 12:00+00"),
+        ("text", "int", "007"),
+        ("bigint", "int", "3000000000"),
+    ],
+)
+def test_what_another_type_cannot_hold_is_not_changed(
+    connection: Connection, old: str, new: str, value: str
+) -> None:
+    run_sql(connection, f"CREATE TABLE orders (id int PRIMARY KEY, code {old})")
+    laws.apply(connection, [CREATE])
+    run_sql(
+        connection,
+        f"INSERT INTO orders VALUES (1, '{value}')",
+        "UPDATE orders SET code = NULL",
+        f"ALTER TABLE orders ALTER COLUMN code TYPE {new} USING code::{new}",
+    )
+    type_name = "integer" if new == "int" else new
+    assert f"has kept in column code is no {type_name}: rename that" in refused(connection, ALTER)
+    run_sql(connection, "ALTER TABLE audit.orders_history RENAME code TO code_before")
+    laws.apply(connection, [ALTER])
+    assert drift(connection) == []
+
+
+def test_what_another_type_holds_is_converted(connection: Connection) -> None:
+    """As `1.00` is an integer, written in another way."""
+    run_sql(connection, "CREATE TABLE orders (id int PRIMARY KEY, code numeric)")
+    laws.apply(connection, [CREATE])
+    run_sql(
+        connection,
+        "INSERT INTO orders VALUES (1, 1.00), (2, NULL)",
+        "ALTER TABLE orders ALTER COLUMN code TYPE bigint",
+    )
+    laws.apply(connection, [ALTER])
+    assert kept(connection, "code") == ["1", None]
+    assert drift(connection) == []
