@@ -32,7 +32,7 @@ check: install ## lint, check format, types, imports and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/basedpyright $(SOURCES)
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/codespell
 
 format: install ## format and apply the safe fixes
