@@ -10,7 +10,7 @@ SOURCES := $(wildcard alembic_enterprise tests sample_project bench)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install test system demo check format matrix bench clean
+.PHONY: help install test system demo check format matrix prepare bench clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ format: install ## format and apply the safe fixes
 
 matrix: install ## run the tests on PostgreSQL 14 to 17, with old and new dependencies (ROWS="14 17")
 	$(BIN)/python tests/matrix.py $(ROWS)
+
+prepare: install ## fetch what `make matrix` needs
+	$(BIN)/python tests/matrix.py --prepare
 
 bench: install ## run the benchmarks; each prints ratios
 	@for script in bench/[a-z]*.py; do echo "--- $$script"; $(BIN)/python "$$script" || exit 1; done

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from alembic_enterprise.audit.model import AuditTrail
     from alembic_enterprise.audit.stamps import AuditColumns
+    from alembic_enterprise.indexes.model import RecommendedIndexes
     from alembic_enterprise.partitions.model import RangePartitions
     from alembic_enterprise.shards.model import HashShards
 
@@ -28,6 +29,7 @@ __all__ = [
     "HashShards",
     "LineageMixin",
     "RangePartitions",
+    "RecommendedIndexes",
     "SoftDeleteMixin",
     "hide_deleted",
     "unique_undeleted",
@@ -41,6 +43,7 @@ _HOMES = {
     "HashShards": "alembic_enterprise.shards.model",
     "LineageMixin": "alembic_enterprise.audit.mixins",
     "RangePartitions": "alembic_enterprise.partitions.model",
+    "RecommendedIndexes": "alembic_enterprise.indexes.model",
     "SoftDeleteMixin": "alembic_enterprise.audit.mixins",
     "hide_deleted": "alembic_enterprise.audit.mixins",
     "unique_undeleted": "alembic_enterprise.audit.mixins",

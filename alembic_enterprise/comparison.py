@@ -20,11 +20,14 @@ from alembic_enterprise.audit import columns as audit_columns
 from alembic_enterprise.audit import compare as audit_compare
 from alembic_enterprise.audit.catalog import Trails
 from alembic_enterprise.errors import MismatchError
+from alembic_enterprise.indexes import compare as index_compare
+from alembic_enterprise.indexes import recommend, sizes
 from alembic_enterprise.operation import Operation, refuse_translation, reported
 from alembic_enterprise.partitions import catalog, compare
 from alembic_enterprise.partitions.catalog import Catalog
 from alembic_enterprise.shards import catalog as shard_catalog
 from alembic_enterprise.shards import compare as shard_compare
+from alembic_enterprise.shards import inspection as shard_inspection
 from alembic_enterprise.shards.catalog import ShardedTable
 from alembic_enterprise.sql import Name
 
@@ -49,7 +52,10 @@ class Live:
 def hide(
     context: AutogenContext, _upgrade: UpgradeOps, _schemas: set[str | None]
 ) -> PriorityDispatchResult:
-    """Let Alembic see no partitions and none of our own tables."""
+    """Let Alembic see no partitions and none of our own tables, and the recommended indexes."""
+    with reported():
+        for metadata in dict.fromkeys(table.metadata for table in context.sorted_tables):
+            recommend.add(metadata)
     reflection.hide_partitions(context)
     return PriorityDispatchResult.CONTINUE
 
@@ -66,12 +72,16 @@ def compare_all(
         live = _read(connection)
         tables = [table for table in context.sorted_tables if _takes_part(context, table)]
         columns = _place_columns(upgrade, tables, live)
-        found = _found(context, upgrade, tables, live)
+        found = _found(context, connection, upgrade, tables, live)
     _guard_drops(upgrade, live)
     neighbours.spare_inherited(connection, context.dialect.default_schema_name, upgrade.ops)
     neighbours.spare_ours(connection, upgrade.ops)
+    with reported():
+        _build_online(context, connection, upgrade)
     for item in [*columns, *found]:
         log.info("Detected %s", item)
+    for remark in audit_compare.reasons(found, live.trails, live.resolve):
+        log.info(remark)
     for remark in shard_compare.locking(found):
         log.warning(remark)
     upgrade.ops[:] = audit_compare.placed(upgrade.ops, found, live.resolve)
@@ -99,7 +109,11 @@ def _place_columns(upgrade: UpgradeOps, tables: Sequence[Table], live: Live) -> 
 
 
 def _found(
-    context: AutogenContext, upgrade: UpgradeOps, tables: Sequence[Table], live: Live
+    context: AutogenContext,
+    connection: Connection,
+    upgrade: UpgradeOps,
+    tables: Sequence[Table],
+    live: Live,
 ) -> list[Operation]:
     """What makes the live partitions, shards and trails those that the models declare."""
     existing = _existing(context, tables, live)
@@ -111,9 +125,10 @@ def _found(
     for remark in shard_compare.inside(inside, shards, resolve):
         log.warning(remark)
     incomplete = shard_compare.incomplete(sharded, shards, resolve)
+    orphans = shard_inspection.orphans(connection, [shards[resolve(name)] for name in incomplete])
     partitioned, names = catalog.declared(tables), [Name(item.schema, item.name) for item in tables]
     return _together(
-        lambda: shard_compare.compare(sharded, shards, resolve),  # which ranges go into
+        lambda: shard_compare.compare(sharded, shards, resolve, orphans),  # which ranges go into
         lambda: compare.compare(partitioned, live.partitioned, existing, incomplete),
         lambda: audit_compare.compare(audited, live.trails, upgrade.ops, names, resolve),
     )
@@ -131,6 +146,14 @@ def _together(*comparisons: Callable[[], list[Operation]]) -> list[Operation]:
     if problems:
         raise MismatchError("\n".join(problems))
     return found
+
+
+def _build_online(context: AutogenContext, connection: Connection, upgrade: UpgradeOps) -> None:
+    """Let indexes of large tables be built online, where env.py asks for it."""
+    size = index_compare.threshold(context.opts.get("online_indexes"))
+    if size is not None:
+        large = sizes.larger(connection, index_compare.tables(upgrade), size)
+        index_compare.rewrite(upgrade, large)
 
 
 def _takes_part(context: AutogenContext, table: Table) -> bool:

@@ -135,7 +135,7 @@ def configuration(files: Sequence[str], name: str, arguments: Sequence[str]) -> 
             f"{place}: run this in the project's folder, or give -c FILE or --url URL"
         )
     options = Namespace(
-        config=list(files), name=name, x=list(arguments), raiseerr=False, quiet=False
+        config=list(files), name=name, x=list(arguments), raiseerr=False, quiet=True
     )
     return Config(ini, toml_file=toml, ini_section=name, cmd_opts=options)
 
@@ -176,7 +176,7 @@ def visit(config: Config, function: Callable[[Visit], Result]) -> Result:
 
     environment = EnvironmentContext(config, script, fn=work, as_sql=False, dont_mutate=True)
     _observe(environment, observed)
-    with _own_errors(Path(script.env_py_location), failures), _quiet(), environment:
+    with guarded(script, failures), environment:
         script.run_env()
     if len(results) != 1:
         raise ConfigurationError(
@@ -211,6 +211,21 @@ def _visit(context: MigrationContext, observed: Sequence[bool]) -> Visit:
 
 
 @contextmanager
+def guarded(script: ScriptDirectory, failures: Sequence[Exception] = ()) -> Generator[None]:
+    """Run env.py inside: what it prints goes to standard error, and its errors say where they are.
+
+    Args:
+        script: the project's scripts.
+        failures: errors that are not of env.py, and stay as they are.
+
+    Raises:
+        ConfigurationError: env.py, or the models, fail.
+    """
+    with _own_errors(Path(script.env_py_location), failures), _quiet():
+        yield
+
+
+@contextmanager
 def _quiet() -> Generator[None]:
     """Keep what Alembic logs, and env.py prints, out of the output."""
     before = logging.root.manager.disable
@@ -235,11 +250,18 @@ def _own_errors(env: Path, failures: Sequence[Exception]) -> Generator[None]:
         raise ConfigurationError(_located(env, error)) from error
 
 
+def _is_own(file: Path, env: Path) -> bool:
+    """Whether it is of the project; an environment of Python may be inside its folder."""
+    inside = file.is_relative_to(Path.cwd()) or file.is_relative_to(env.parent)
+    return inside and "site-packages" not in file.parts
+
+
 def _located(env: Path, error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name == "psycopg2":
         return f"psycopg2 is not installed: write the URL as {SHAPE.replace('://', '+psycopg://')}"
     frames = traceback.extract_tb(error.__traceback__)
-    inside = [frame for frame in frames if Path(frame.filename).is_relative_to(Path.cwd())]
-    places = inside or [frame for frame in frames if Path(frame.filename) == env]
+    places = [frame for frame in frames if _is_own(Path(frame.filename), env)]
     place = f"{places[-1].filename}, line {places[-1].lineno}" if places else str(env)
+    if isinstance(error, SyntaxError):  # what cannot be read is no frame
+        place = f"{error.filename}, line {error.lineno}"
     return f"{place}: {type(error).__name__}: {error}. Mend it, or give --url URL to go without"

@@ -17,7 +17,7 @@ It is not frozen: Alembic's `Rewriter` sets an attribute on every operation it w
 
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import MISSING, Field, fields
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -29,7 +29,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from psycopg.sql import SQL, Composable
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from alembic_enterprise import sql
 from alembic_enterprise.errors import EnterpriseError, OperationError
@@ -64,6 +64,11 @@ class Operation(MigrateOperation):
     def in_transaction(self) -> bool:
         """Whether the statements may run in the migration's transaction."""
         return self.transactional
+
+    def watched(self, connection: Connection) -> AbstractContextManager[object]:
+        """What goes on around statements that are not transactional, while they run online."""
+        del connection
+        return nullcontext()
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """What `alembic check` prints."""
@@ -117,9 +122,11 @@ def execute(operations: Operations, operation: Operation) -> None:
             for statement in statements:
                 sql.run(context, statement)
             return
-        with context.autocommit_block(), _without_lock_timeout(context):
-            for statement in statements:
-                sql.run(context, statement)
+        with context.autocommit_block(), _without_timeouts(context):
+            online = None if context.as_sql else context.connection
+            with nullcontext() if online is None else operation.watched(online):
+                for statement in statements:
+                    sql.run(context, statement)
 
 
 def refuse_translation(connection: Connection | None) -> None:
@@ -131,10 +138,17 @@ def refuse_translation(connection: Connection | None) -> None:
         )
 
 
-_STASH_LOCK_TIMEOUT = SQL(
-    "SELECT set_config('alembic_enterprise.lock_timeout', current_setting('lock_timeout'), false),"
-    " set_config('lock_timeout', '0', false)"
+_TIMEOUTS = SQL(
+    "unnest(ARRAY['lock_timeout', 'statement_timeout', 'transaction_timeout']) AS name"
+    " WHERE current_setting(name, true) IS NOT NULL"  # the last one came with 17
 )
+_STASH_TIMEOUTS = SQL(
+    "SELECT set_config('alembic_enterprise.' || name, current_setting(name), false),"
+    " set_config(name, '0', false) FROM {}"
+).format(_TIMEOUTS)
+_RESTORE_TIMEOUTS = SQL(
+    "SELECT set_config(name, current_setting('alembic_enterprise.' || name), false) FROM {}"
+).format(_TIMEOUTS)
 RESTORE_LOCK_TIMEOUT = SQL(
     "SELECT set_config('lock_timeout', current_setting('alembic_enterprise.lock_timeout'), false)"
 )
@@ -142,16 +156,20 @@ RESTORE_LOCK_TIMEOUT = SQL(
 
 
 @contextmanager
-def _without_lock_timeout(context: MigrationContext) -> Generator[None]:
+def _without_timeouts(context: MigrationContext) -> Generator[None]:
     """Statements with CONCURRENTLY wait inside; a timeout would leave them half done.
 
-    The server remembers the value meanwhile, so that `--sql` can write the same statements.
+    The server remembers the values meanwhile, so that `--sql` can write the same statements. After
+    an error the connection may be gone, and the error is what to see.
     """
-    sql.run(context, _STASH_LOCK_TIMEOUT)
+    sql.run(context, _STASH_TIMEOUTS)
     try:
         yield
-    finally:
-        sql.run(context, RESTORE_LOCK_TIMEOUT)
+    except BaseException:
+        with suppress(SQLAlchemyError):
+            sql.run(context, _RESTORE_TIMEOUTS)
+        raise
+    sql.run(context, _RESTORE_TIMEOUTS)
 
 
 def render(autogen_context: AutogenContext, operation: Operation) -> str:

@@ -16,6 +16,7 @@ from alembic.util import DispatchPriority
 
 from alembic_enterprise import comparison
 from alembic_enterprise.audit import operations as audit_operations
+from alembic_enterprise.indexes import operations as index_operations
 from alembic_enterprise.operation import (
     InOrder,
     Operation,
@@ -31,6 +32,7 @@ OPERATIONS = [
     *partition_operations.OPERATIONS,
     *shard_operations.OPERATIONS,
     *audit_operations.OPERATIONS,
+    *index_operations.OPERATIONS,
 ]
 
 NAME = "alembic_enterprise.partitions"

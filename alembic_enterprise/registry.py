@@ -114,3 +114,10 @@ ORDER BY 1""")
 def unreadable(connection: Connection) -> list[str]:
     """The registries that this role may not read; `read` leaves them out."""
     return [name for (name,) in sql.rows(connection, _UNREADABLE.format(registry=Literal(TABLE)))]
+
+
+UNREADABLE = (
+    "this role may not read these policies, so their tables are left out: connect as the owner of "
+    "the tables, or GRANT SELECT on it"
+)
+"""What is so with a registry that is unreadable, and the next step."""

@@ -11,6 +11,7 @@ from typing import Any, LiteralString
 from alembic.runtime.migration import MigrationContext
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 from sqlalchemy import Connection, CursorResult
+from sqlalchemy.exc import ProgrammingError
 
 
 @dataclass(frozen=True, order=True)
@@ -44,6 +45,14 @@ def text_of(statement: Composable) -> str:
     return statement.as_string(None)
 
 
+class Remaining(Composed):
+    """A query whose rows are statements that remain to be run, in their order; none: all is done.
+
+    What CREATE INDEX CONCURRENTLY is run on is known to the server alone, and no function or block
+    may run it (PostgreSQL docs, "CREATE INDEX"). So the server is asked, whenever the script runs.
+    """
+
+
 def do_block(body: LiteralString, **values: Composable) -> Composed:
     """An anonymous PL/pgSQL block; `values` fill the placeholders of `body`."""
     return SQL("DO {}").format(dollar_quoted(SQL(body).format(**values), "block"))
@@ -61,19 +70,39 @@ def dollar_quoted(text: Composable, tag: LiteralString) -> Composed:
 
 
 def run(context: MigrationContext, statement: Composable) -> None:
-    """Run one statement of a migration, or write it out when the script is made with `--sql`.
+    r"""Run one statement of a migration, or write it out when the script is made with `--sql`.
 
     Both ways use the very same text: it goes past SQLAlchemy's `text()`, so a literal `:x` or `%`
-    reaches the server as it is written.
+    reaches the server as it is written. What `Remaining` tells is run as well: with `--sql` by
+    psql's `\gexec`, which takes each row of a query for a statement.
     """
     text = text_of(statement)
     if context.as_sql:
-        context.impl.static_output(text + context.impl.command_terminator)
+        told = isinstance(statement, Remaining)
+        end = "\n\\gexec" if told else context.impl.command_terminator
+        context.impl.static_output(text + end)
         return
     if context.connection is None:
         msg = "this migration context has no connection; configure one in env.py"
         raise TypeError(msg)
+    if isinstance(statement, Remaining):
+        run_remaining(context.connection, statement)
+        return
     _execute(context.connection, text)
+
+
+def run_remaining(connection: Connection, query: Remaining) -> None:
+    """Run the statements that a query tells.
+
+    One that fails because its table is gone meanwhile is passed over, if it is told no more: the
+    retention of partitions does not wait for the indexes of all of them.
+    """
+    for (text,) in rows(connection, query):
+        try:
+            _execute(connection, text)
+        except ProgrammingError:
+            if (text,) in rows(connection, query):
+                raise
 
 
 def execute(connection: Connection, statement: Composable) -> None:
@@ -83,7 +112,7 @@ def execute(connection: Connection, statement: Composable) -> None:
 
 def rows(connection: Connection, query: Composable) -> list[tuple[Any, ...]]:
     """Run one query on a connection, and return all its rows."""
-    return [tuple(row) for row in _execute(connection, text_of(query))]
+    return [tuple(row) for row in _execute(connection, text_of(query)).fetchall()]
 
 
 def stream(connection: Connection, query: Composable) -> Iterator[tuple[Any, ...]]:

@@ -173,5 +173,7 @@ def _text(directives: MigrationScript, name: str, context: MigrationContext) -> 
     container = directives.upgrade_ops if name == "upgrade" else directives.downgrade_ops
     if container is None:
         return ""
-    lines = render_python_code(container, migration_context=context).splitlines()
+    batch = context.opts.get("render_as_batch", False)
+    code = render_python_code(container, migration_context=context, render_as_batch=batch)
+    lines = code.splitlines()
     return "\n".join(line.removeprefix("    ") for line in lines)

@@ -17,11 +17,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import constrained
 import growing
+import indexed
 import scheduled
 from sqlalchemy import Engine, NullPool, create_engine, event
 
 RUNS: dict[str, Callable[[Engine], object]] = {
+    **constrained.RUNS,
+    "create index": indexed.create,
     "grow": lambda engine: growing.run(engine, batch=100),
     "maintain": lambda engine: scheduled.run(engine, yes=True),
 }
@@ -64,7 +68,8 @@ def main() -> None:
 
 def run_until(url: str, last: int, run: Callable[[Engine], object]) -> None:
     """Run a job, and end this process before the change number `last`."""
-    engine = create_engine(url, poolclass=NullPool)
+    name = {"application_name": str(os.getpid())}  # so that a test can kill it at any moment
+    engine = create_engine(url, poolclass=NullPool, connect_args=name)
     changes = count(1)
 
     def listen(*given: Any) -> None:

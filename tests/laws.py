@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy
 from alembic.autogenerate import render_python_code
 from alembic.migration import MigrationContext
 from alembic.operations import MigrateOperation, Operations
@@ -35,7 +36,7 @@ def renders(operation: Operation) -> str:
     """The law of rendering. Returns the text, for the golden file."""
     text = rendered(operation)
     recorder = Recorder(MigrationContext.configure(dialect_name="postgresql"))
-    exec(text, {"op": recorder})  # noqa: S102  # what Alembic does with a migration script
+    exec(text, {"op": recorder, "sa": sqlalchemy})  # noqa: S102  # what Alembic does with a migration script
     assert recorder.invoked == [operation]
     return text
 

@@ -8,6 +8,7 @@ What a fence's first line says after three backticks:
     python                          run as a program; a `text` fence after it is what it prints
     diff FILE                       lines to add and to remove there
     console                         commands and what they print; `...` stands for anything
+    console sample_project          the same in a copy of the sample project, migrated
 """
 
 import os
@@ -15,22 +16,26 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
+import alembic.command
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from markdown_it import MarkdownIt
 from psycopg.sql import SQL, Identifier, Literal
+from shops import configured
 from sqlalchemy import Engine
 
 import alembic_enterprise.plugin  # noqa: F401  # registers the operations
 from alembic_enterprise import sql
+from demo import copy_project
 
-pytestmark = pytest.mark.story
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -61,9 +66,10 @@ def snippets() -> list[Snippet]:
 class Project:
     """An Alembic project as `alembic init migrations` makes it, with a database of its own."""
 
-    def __init__(self, folder: Path, engine: Engine) -> None:
+    def __init__(self, folder: Path, engine: Engine, other_database: Callable[[], str]) -> None:
         self.folder = folder
         self.engine = engine
+        self.other_database = other_database
         self.url = engine.url.render_as_string(hide_password=False)
         self.printed = ""
         self.run("alembic init migrations")
@@ -73,13 +79,20 @@ class Project:
         models = "from shop import Base\ntarget_metadata = Base.metadata\n"
         self.replace("migrations/env.py", "target_metadata = None\n", models)
 
-    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+    @cached_property
+    def sample(self) -> Path:
+        """A copy of the sample project, on a database that is migrated."""
+        url = self.other_database()
+        alembic.command.upgrade(configured(url), "head")
+        return copy_project(self.folder / "sample_project", url)
+
+    def run(self, command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run a line as a shell would, with the programs that are installed beside Python."""
         beside = os.path.dirname(sys.executable)  # noqa: PTH120  # a link to Python is not followed
         path = os.pathsep.join([beside, os.environ.get("PATH", os.defpath)])
         return subprocess.run(
             ["/bin/sh", "-c", command],
-            cwd=self.folder,
+            cwd=folder or self.folder,
             env=os.environ | {"PATH": path, "COLUMNS": "80"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -106,7 +119,8 @@ class Project:
             self.replace(snippet.info, before, after)
         elif snippet.language == "console":
             for command, printed in commands(snippet.text):
-                self._console(command, printed)
+                folder = self.sample if snippet.info == "sample_project" else self.folder
+                self._console(command, printed, folder)
         else:
             assert snippet.language == "text"
             assert alike(snippet.text, self.printed), self.printed
@@ -126,16 +140,17 @@ class Project:
             if "Traceback" in self.printed:
                 self.printed = self.printed.splitlines()[-1]
 
-    def _console(self, command: str, printed: str) -> None:
+    def _console(self, command: str, printed: str, folder: Path) -> None:
         program, *arguments = shlex.split(command)
         if program == "pip":
             assert_installable(arguments)
         elif program == "make":
             assert f"\n{arguments[0]}: " in (ROOT / "Makefile").read_text()
         else:
-            result = self.run(command)
+            result = self.run(command, folder)
             assert alike(printed, result.stdout), f"{command} printed:\n{result.stdout}"
-            assert (result.returncode != 0) == bool(re.search(r"FAILED|\d missing", printed))
+            fails = re.search(r"FAILED|\d missing|\d findings?\n", printed)
+            assert (result.returncode != 0) == bool(fails)
 
 
 def migrate(engine: Engine, code: str) -> None:
@@ -167,12 +182,12 @@ def assert_installable(arguments: list[str]) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path, engine: Engine) -> Project:
+def project(tmp_path: Path, engine: Engine, other_database: Callable[[], str]) -> Project:
     with engine.begin() as connection:
         database = Identifier(str(engine.url.database))
         statement = SQL("ALTER DATABASE {} SET alembic_enterprise.now = {}")
         sql.execute(connection, statement.format(database, Literal(NOW)))
-    return Project(tmp_path, engine)
+    return Project(tmp_path, engine, other_database)
 
 
 def test_every_snippet_is_true(project: Project) -> None:

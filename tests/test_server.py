@@ -30,6 +30,8 @@ with temporary_server(Path(sys.argv[1])) as server:
     time.sleep(60)
 """
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:

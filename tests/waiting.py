@@ -29,4 +29,5 @@ def waiting(engine: Engine, work: Callable[[Connection], Result]) -> Generator[F
         future = pool.submit(work, own)
         while not (sql.rows(observer, _WAITS.format(Literal(pid))) or future.done()):
             observer.rollback()  # the statistics of a transaction stay as they are
+        observer.rollback()  # a concurrent build would wait for its end
         yield future

@@ -100,7 +100,7 @@ def actor(
     `asyncio.to_thread()` take the actor along; a thread that is started otherwise begins without.
 
     Args:
-        name: who acts; kept as text.
+        name: who acts: a text, a whole number or a UUID; kept as text.
         request_id: which request it is for.
         source: which program or part of it writes.
         batch: which run of a job it is.
@@ -108,10 +108,10 @@ def actor(
             None is left out, which leaves what a block around this one says.
 
     Raises:
-        ActorError: the name is empty, or PostgreSQL cannot keep it or the context.
+        ActorError: the name is empty or of another type, or PostgreSQL cannot keep it or the
+            context.
     """
-    if name == "":
-        raise ActorError("an actor without a name: give one, or None for nobody")
+    _require_name(name)
     given = {"request_id": request_id, "source": source, "batch": batch} | more
     added = {key: value for key, value in given.items() if value is not None}
     inner = Actor(None if name is None else str(name), {**_current.get().context, **added})
@@ -121,6 +121,17 @@ def actor(
         yield inner
     finally:
         _current.reset(token)
+
+
+def _require_name(name: object) -> None:
+    if name == "":
+        raise ActorError("an actor without a name: give one, or None for nobody")
+    # The text of other objects is seldom theirs for good: that of many names their address.
+    if not isinstance(name, str | int | UUID | None) or isinstance(name, bool):
+        raise ActorError(
+            "an actor is a text, a whole number or a UUID, not "
+            f"{type(name).__name__}: pass user.id, or whatever else names who acts"
+        )
 
 
 def install(target: "Target") -> None:

@@ -1,16 +1,23 @@
-"""What is not as it should be with trails: by the models, or by what they were made with."""
+"""What is not as it should be: by the models, or by what trails and columns were made with."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table
 
 from alembic_enterprise import sql
-from alembic_enterprise.audit import catalog
+from alembic_enterprise.audit import catalog, columns
 from alembic_enterprise.audit.catalog import AuditedTable, Trails
 from alembic_enterprise.audit.compare import compare
-from alembic_enterprise.audit.operations import AlterAuditTrail, CreateAuditTrail, DropAuditTrail
+from alembic_enterprise.audit.model import Trail
+from alembic_enterprise.audit.operations import (
+    AddAuditColumns,
+    AlterAuditTrail,
+    CreateAuditTrail,
+    DropAuditColumns,
+    DropAuditTrail,
+)
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions import catalog as partition_catalog
@@ -20,8 +27,11 @@ FORMAT_VERSION = 1
 """Of `document`; it changes when a reader of the old shape would go wrong."""
 
 
+_AUTOGENERATE = "write a revision with `alembic revision --autogenerate`"
+
+
 def inspect(connection: Connection, tables: Sequence[Table] | None = None) -> list[Finding]:
-    """Look at every trail.
+    """Look at every trail, and at the trigger of audit columns.
 
     Args:
         connection: its transaction becomes read-only and waits 5 seconds for a lock at most.
@@ -32,11 +42,12 @@ def inspect(connection: Connection, tables: Sequence[Table] | None = None) -> li
     """
     sql.read_only(connection)
     partitioned = partition_catalog.read(connection)
-    live = catalog.read(connection, partitioned)
+    live, stamped = catalog.read(connection, partitioned), columns.read(connection)
     if tables is None:
-        return by_options(live)
-    visible = {**live.visible, **partitioned.visible}
-    return by_models(tables, live, replace(partitioned, visible=visible).resolve)
+        return [*by_options(live), *map(_unstamped, columns.repairs(stamped))]
+    resolve = replace(partitioned, visible={**live.visible, **partitioned.visible}).resolve
+    unlike = columns.compare(columns.declared(tables), stamped, resolve)
+    return [*by_models(tables, live, resolve), *map(_unstamped, unlike)]
 
 
 def by_options(live: Trails) -> list[Finding]:
@@ -55,12 +66,13 @@ def by_models(
 
 
 def _drifted(table: AuditedTable) -> Finding:
-    repair = AlterAuditTrail.of(table.name, table.history, table.trail)
+    about = (table.name, table.history, table.trail)
+    repair = AlterAuditTrail.of(*about, concurrently=table.gap)
     return Finding(
         "trail-drifted",
         "error",
         str(table.name),
-        f"{_joined(table.drift)}: run op.{repair}",
+        f"{table.trouble}: run op.{repair}",
         {"drift": list(table.drift)},
         (repair,),
     )
@@ -84,23 +96,51 @@ def _needed(item: Operation, live: Trails, resolve: Callable[[Name], Name]) -> F
     if isinstance(item, CreateAuditTrail):
         rule, told = "trail-missing", "the model declares AuditTrail(), and nothing is captured"
     elif isinstance(item, AlterAuditTrail):
-        rule, told = "trail-drifted", _joined(drift) or "the model declares another trail"
+        rule, told = "trail-drifted", _altered(item.trail, table)
     else:
         rule, told = "trail-undeclared", "changes are captured, and the model has no AuditTrail()"
     return Finding(
         rule,
         "warning" if rule == "trail-undeclared" else "error",
         str(name),
-        f"{told}: write a revision with `alembic revision --autogenerate`, or run op.{item}",
+        f"{told}: {_AUTOGENERATE}, or run op.{item}",
         {"drift": list(drift)},
         (item,),
     )
 
 
-def _joined(drift: Iterable[str], most: int = 3) -> str:
-    told = [*drift]
-    more = f"; and {len(told) - most} more" if len(told) > most else ""
-    return "; ".join(told[:most]) + more
+def _unstamped(item: Operation) -> Finding:
+    about = cast("AddAuditColumns | DropAuditColumns", item)
+    told = "the trigger that fills its audit columns is missing, off or another one"
+    if isinstance(item, DropAuditColumns):
+        told = "a trigger fills audit columns that the model has not"
+    elif about.columns:
+        told = f"it has no {', '.join(about.columns)}"
+    return Finding(
+        "audit-columns-drifted",
+        "error",
+        str(about.name),
+        f"{told}: {_AUTOGENERATE}, or run op.{item}",
+        {"missing": about.columns if isinstance(item, AddAuditColumns) else []},
+        (item,),
+    )
+
+
+def _altered(declared: Trail, table: AuditedTable | None) -> str:
+    """Why a trail is altered: what drifted, and the arguments that differ."""
+    if table is None:
+        return "only a part of its trail is left, and nothing is captured"
+    live = vars(table.trail)
+    differing = [
+        f"the model declares {name}={_written(value)}, and the trail has {_written(live[name])}"
+        for name, value in vars(declared).items()
+        if value != live[name]
+    ]
+    return "; ".join([*differing, *([table.trouble] if table.drift else [])])
+
+
+def _written(value: Any) -> str:
+    return repr([*cast("tuple[str, ...]", value)] if isinstance(value, tuple) else value)
 
 
 def exit_code(findings: Sequence[Finding]) -> int:

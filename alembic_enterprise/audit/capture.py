@@ -18,6 +18,7 @@ from psycopg.sql import SQL, Composable, Composed, Literal
 
 from alembic_enterprise.audit.model import Trail
 from alembic_enterprise.partitions.model import Policy
+from alembic_enterprise.partitions.operations import triggers
 from alembic_enterprise.registry import OWNERSHIP
 
 HISTORY_COMMENT = OWNERSHIP + "audit trail"
@@ -26,8 +27,11 @@ HISTORY_COMMENT = OWNERSHIP + "audit trail"
 KEPT_COMMENT = OWNERSHIP + "audit history"
 """What marks a history whose trail was dropped."""
 
-TRIGGER_COMMENT = OWNERSHIP + "on each partition"
+TRIGGER_COMMENT = triggers.ON_EACH_PARTITION
 """What marks our triggers; whoever makes a partition gives it those of the table that have it."""
+
+UNTOLD_COMMENT = triggers.WITH_ROWS_UNTOLD
+"""What marks them where the history does not know rows that are there."""
 
 TRIGGERS: dict[str, tuple[LiteralString, int]] = {
     "insert": ("REFERENCING NEW TABLE AS new_rows", 4),
@@ -115,13 +119,16 @@ def columns(relation: Composable, trail: Composable) -> Composed:
 
 
 # The operators of the primary key's index: `=` of a type from an extension is in another schema.
+# The index of PRIMARY KEY (..., WITHOUT OVERLAPS) is GiST, where `=` of ranges has the number 18.
 _KEY = SQL("""SELECT '"' || replace(a.attname, '"', '""') || '"' AS quoted,
        format('OPERATOR("%s".%s)', replace(n.nspname, '"', '""'), o.oprname) AS equals, k.position
 FROM pg_catalog.pg_index AS x
 CROSS JOIN unnest(x.indkey, x.indclass) WITH ORDINALITY AS k (number, class, position)
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = k.number
 JOIN pg_catalog.pg_opclass AS c ON c.oid = k.class
-JOIN pg_catalog.pg_amop AS m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3
+JOIN pg_catalog.pg_amop AS m ON m.amopfamily = c.opcfamily
+    AND m.amopstrategy = CASE WHEN x.indisexclusion AND c.opcintype IN (
+        'pg_catalog.anyrange'::regtype, 'pg_catalog.anymultirange'::regtype) THEN 18 ELSE 3 END
     AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
 JOIN pg_catalog.pg_operator AS o ON o.oid = m.amopopr
 JOIN pg_catalog.pg_namespace AS n ON n.oid = o.oprnamespace
@@ -152,7 +159,8 @@ _OWN: LiteralString = (
 
 _REQUIRE_ACTOR: LiteralString = """
     IF audit_actor IS NULL THEN
-        RAISE EXCEPTION '%.%: changes need an actor: write within `with actor("...")`, or run '
+        RAISE EXCEPTION '%.%: changes need an actor: write within `with actor("...")` on an '
+            'engine given to install(), or run '
             'SELECT set_config(''alembic_enterprise.actor'', ''...'', true) first',
             TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'AE001';
     END IF;"""

@@ -21,6 +21,9 @@ from alembic_enterprise.partitions.catalog import Catalog
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import Name
 
+_TOLD = 3
+"""How many of the things that drifted are told in one line."""
+
 
 @dataclass(frozen=True)
 class AuditedTable:
@@ -30,6 +33,7 @@ class AuditedTable:
         history: the table that keeps the changes.
         baseline: whether the rows that exist when the trail begins are kept; only declared.
         drift: what of a live trail is not as its options ask for, each as a sentence.
+        gap: whether there may be changes, or rows, that a live history was not told of.
     """
 
     name: Name
@@ -37,6 +41,13 @@ class AuditedTable:
     trail: Trail
     baseline: bool = field(default=True, compare=False)
     drift: tuple[str, ...] = field(default=(), compare=False)
+    gap: bool = field(default=False, compare=False)
+
+    @property
+    def trouble(self) -> str:
+        """The first of what is not as it should be, in one line; empty where all is."""
+        more = len(self.drift) - _TOLD
+        return "; ".join([*self.drift[:_TOLD], *([f"and {more} more"] if more > 0 else [])])
 
 
 @dataclass(frozen=True)
@@ -130,7 +141,7 @@ def read(connection: Connection, partitioned: Catalog) -> Trails:
     rows = sql.rows(connection, query)
     parts = [_parts(row) for row in rows if None not in (row[2], row[4])]
     tables = [
-        AuditedTable(one.table, one.history, one.trail or Trail(), drift=found)
+        AuditedTable(one.table, one.history, one.trail or Trail(), drift=found.told, gap=found.gap)
         for one, found in zip(parts, drift.read(connection, parts, partitioned), strict=True)
     ]
     whole = {table.history for table in tables}

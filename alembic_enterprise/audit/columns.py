@@ -129,6 +129,29 @@ def compare(
     return found
 
 
+def repairs(live: Mapping[Name, Live]) -> list[Operation]:
+    """Operations that make triggers again which are off or changed, by what they were made for."""
+    return [
+        _again(name, table)
+        for name, table in live.items()
+        if table.trigger is not None and not table.works
+    ]
+
+
+def _again(name: Name, live: Live) -> AddAuditColumns:
+    add = AddAuditColumns(
+        name.name,
+        live.actor,
+        soft_delete="soft_delete" in (live.trigger or ()),
+        lineage="lineage" in (live.trigger or ()),
+        existing=live.existing,
+        schema=name.schema,
+        keep_trigger=True,
+    )
+    add.keep = [column for column in add.stamps.columns if column in live.columns]
+    return add
+
+
 def dropped(name: Name, live: Live) -> list[Operation]:
     """What goes before the `drop_table` of a table: the trigger, so that a downgrade makes it."""
     return [] if live.trigger is None else [_drop(name, live, live.columns)]

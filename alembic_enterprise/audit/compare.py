@@ -64,6 +64,12 @@ def compare(
     return found
 
 
+def reasons(found: Iterable[Operation], live: Trails, resolve: Callable[[Name], Name]) -> list[str]:
+    """What drifted of the trails that are altered, a line for each."""
+    altered = [live.tables.get(resolve(x.name)) for x in found if isinstance(x, AlterAuditTrail)]
+    return [f"{table.name}: {table.trouble}" for table in altered if table and table.drift]
+
+
 def _refuse_mismatches(
     pairs: Sequence[tuple[AuditedTable, AuditedTable | None]],
     keepers: Mapping[Name, AuditedTable],
@@ -116,6 +122,7 @@ def _operations(
         return []
     alter = AlterAuditTrail.of(*about, added=added or None, without=without or None)
     alter.previous = None if live is None else live.trail
+    alter.concurrently = live is None or live.gap  # else writers wait while rows are copied
     return [alter]
 
 

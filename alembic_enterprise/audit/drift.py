@@ -1,7 +1,7 @@
 """What of the live trails is not as their options ask for: one query that finds all of it.
 
 Each of its parts gives the number of a trail and a sentence, about something that
-`op.alter_audit_trail` puts right.
+`op.alter_audit_trail` puts right. Some tell that changes may have gone past the trail.
 """
 
 import json
@@ -41,6 +41,19 @@ class Parts:
     relation: int
 
 
+@dataclass(frozen=True)
+class Drift:
+    """What is not as it should be with a live trail.
+
+    Attributes:
+        told: all of it, as sentences.
+        gap: whether there may be changes, or rows, that the history was not told of.
+    """
+
+    told: tuple[str, ...]
+    gap: bool
+
+
 # `audited` are the tables with all their partitions, `kept` the histories with theirs.
 _TREES: LiteralString = """
 WITH RECURSIVE trails (number, name, trail, function, history, relation) AS (VALUES {trails}),
@@ -72,6 +85,13 @@ sequences AS (
       ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = t.history
      AND d.classid = 'pg_catalog.pg_class'::regclass
     JOIN pg_catalog.pg_class AS c ON c.oid = d.objid AND c.relkind = 'S'),
+gone AS (
+    SELECT t.number, a.attname AS name FROM trails AS t
+    JOIN pg_catalog.pg_proc AS p ON p.oid = t.function
+    JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.history AND a.attnum > 0
+     AND strpos(p.prosrc, 'n."' || replace(a.attname, '"', '""') || '"') > 0
+    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS x WHERE x.attrelid = t.relation
+                      AND x.attname = a.attname AND NOT x.attisdropped)),
 readers AS (
     SELECT t.number, t.history, r.oid
     FROM trails AS t CROSS JOIN jsonb_array_elements_text(t.trail -> 'readers') AS reader (name)
@@ -80,12 +100,15 @@ views AS (
     SELECT t.number, t.history, c.relowner AS owner
     FROM trails AS t JOIN pg_catalog.pg_class AS history ON history.oid = t.history
     JOIN pg_catalog.pg_class AS c ON c.relnamespace = history.relnamespace
-     AND c.relname = {view_name} AND obj_description(c.oid, 'pg_class') = {history_comment}
+     AND c.relname = {view_name}
+     AND starts_with(obj_description(c.oid, 'pg_class'), {history_comment})
     WHERE c.relowner IN (SELECT owner FROM relations))
 """
 
 _TRIGGERS: LiteralString = """
 SELECT a.number, format(CASE
+    WHEN obj_description(t.oid, 'pg_trigger') = {untold_comment}
+    THEN '%s has rows that its history was not told of'
     WHEN t.oid IS NULL THEN '%s has no trigger %s'
     WHEN t.tgenabled = 'D' THEN '%s: trigger %s is disabled'
     WHEN t.tgenabled <> 'A' THEN '%s: trigger %s does not always fire'
@@ -99,11 +122,24 @@ WHERE c.relkind <> 'f'  -- which has no rows of its own
     OR t.tgqual IS NOT NULL OR t.tgattr <> ''
     OR obj_description(t.oid, 'pg_trigger') IS DISTINCT FROM {trigger_comment})"""
 
+_STRANGERS: LiteralString = """
+SELECT DISTINCT trails.number, format('%s: trigger %I writes to the history of %s, which it is no '
+                                      'part of', t.tgrelid::regclass, t.tgname,
+                                      trails.relation::regclass)
+FROM trails JOIN pg_catalog.pg_trigger AS t ON t.tgfoid = trails.function AND NOT t.tgisinternal
+WHERE t.tgparentid = 0 AND NOT EXISTS (
+    SELECT FROM audited AS a
+    CROSS JOIN (VALUES {triggers}) AS wanted (name, type, old_rows, new_rows)
+    WHERE a.number = trails.number AND a.relation = t.tgrelid AND wanted.name = t.tgname)"""
+
 _FUNCTIONS: LiteralString = """
 SELECT f.number, format('%s: %s', f.called, wrong.what)
 FROM functions AS f JOIN trails USING (number)
 CROSS JOIN LATERAL (
-    SELECT 'its body is not the one for the columns of the table'
+    SELECT coalesce('each change of a row fails, as its body names ' || (
+               SELECT string_agg(quote_ident(gone.name), ', ' ORDER BY gone.name)
+               FROM gone WHERE f.by_trigger AND gone.number = f.number),
+           'its body is not the one for the columns of the table')
     WHERE f.prosrc IS DISTINCT FROM
           CASE WHEN f.by_trigger THEN {body} ELSE {recording_body} END
     UNION ALL
@@ -172,7 +208,11 @@ WHERE held.owner <> coalesce((SELECT oid FROM pg_catalog.pg_roles
 
 _COLUMNS: LiteralString = """
 SELECT trails.number, CASE
-    WHEN a.attnum IS NULL THEN format('%s has no column %I', trails.history::regclass, wanted.name)
+    WHEN a.attnum IS NULL THEN format('%s has no column %I%s', trails.history::regclass,
+        wanted.name, CASE count(*) FILTER (WHERE a.attnum IS NULL) OVER (PARTITION BY trails.number)
+            WHEN 1 THEN (SELECT format(': where that was %I until now, add renamed={{%s: %s}}',
+                                       min(name), to_json(min(name)), to_json(wanted.name))
+                         FROM gone WHERE number = trails.number HAVING count(*) = 1) END)
     ELSE format('%s: column %I is %s and not %s', trails.history::regclass, wanted.name,
                 format_type(a.atttypid, a.atttypmod), wanted.type) END
 FROM trails CROSS JOIN LATERAL ({columns}) AS wanted
@@ -205,28 +245,22 @@ WHERE trails.history IS NOT NULL AND NOT EXISTS (
 
 # Several trails share a view: the first of them says so, and one operation makes it.
 _VIEWS: LiteralString = """
-SELECT min(trails.number), format('the view %s.%s is missing', n.nspname, {view_name})
+SELECT min(trails.number), format(CASE WHEN shown.oid IS NULL THEN 'the view %s.%s is missing'
+                                       ELSE 'the view %s.%s is another one' END,
+                                  place.nspname, {view_name})
 FROM trails JOIN pg_catalog.pg_class AS history ON history.oid = trails.history
-JOIN pg_catalog.pg_namespace AS n ON n.oid = history.relnamespace
-WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c
-                  WHERE c.relnamespace = n.oid AND c.relname = {view_name})
-GROUP BY n.nspname"""
+JOIN pg_catalog.pg_namespace AS place ON place.oid = history.relnamespace
+LEFT JOIN pg_catalog.pg_class AS shown ON shown.relnamespace = place.oid
+      AND shown.relname = {view_name}
+WHERE shown.oid IS NULL OR obj_description(shown.oid, 'pg_class') IS DISTINCT FROM {view_comment}
+GROUP BY place.nspname, shown.oid"""
 
-_PARTS: tuple[LiteralString, ...] = (
-    _TRIGGERS,
-    _FUNCTIONS,
-    _RIGHTS,
-    _OWNERS,
-    _COLUMNS,
-    _HISTORIES,
-    _VIEWS,
-)
+_GAPS: tuple[LiteralString, ...] = (_TRIGGERS, _STRANGERS)
+_OTHERS: tuple[LiteralString, ...] = (_FUNCTIONS, _RIGHTS, _OWNERS, _COLUMNS, _HISTORIES, _VIEWS)
 
 
-def read(
-    connection: Connection, trails: Sequence[Parts], partitioned: Catalog
-) -> list[tuple[str, ...]]:
-    """What is wrong with each of some trails, as sentences, in one round trip.
+def read(connection: Connection, trails: Sequence[Parts], partitioned: Catalog) -> list[Drift]:
+    """What is wrong with each of some trails, in one round trip.
 
     Args:
         connection: where to read.
@@ -236,9 +270,11 @@ def read(
     if not trails:
         return []
     found = {number: set(_unkept(one, partitioned)) for number, one in enumerate(trails)}
-    for number, text in sql.rows(connection, _query(trails)):
+    gaps: set[int] = set()
+    for number, text, gap in sql.rows(connection, _query(trails)):
         found[number].add(text)
-    return [tuple(sorted(texts)) for texts in found.values()]
+        gaps |= {number} if gap else set()
+    return [Drift(tuple(sorted(texts)), number in gaps) for number, texts in found.items()]
 
 
 def _unkept(parts: Parts, partitioned: Catalog) -> Iterator[str]:
@@ -261,24 +297,32 @@ def _unkept(parts: Parts, partitioned: Catalog) -> Iterator[str]:
 
 def _query(trails: Sequence[Parts]) -> Composable:
     table, history, trail = SQL("trails.relation"), SQL("trails.name"), SQL("trails.trail")
-    parts = SQL("\nUNION ALL\n".join(_PARTS)).format(
-        triggers=_rows(_triggers()),
-        trigger_comment=Literal(capture.TRIGGER_COMMENT),
-        history_comment=Literal(capture.HISTORY_COMMENT),
-        body=capture.body(table, history, trail),
-        recording_body=capture.record_body(history),
-        settings=capture.settings(trail),
-        all_settings=Literal([capture.SEARCH_PATH, *capture.TEXT_SETTINGS]),
-        columns=capture.columns(table, trail),
-        key=capture.key(table),
-        view_name=Literal(view.NAME),
+    values = {
+        "triggers": _rows(_triggers()),
+        "trigger_comment": Literal(capture.TRIGGER_COMMENT),
+        "untold_comment": Literal(capture.UNTOLD_COMMENT),
+        "history_comment": Literal(capture.HISTORY_COMMENT),
+        "body": capture.body(table, history, trail),
+        "recording_body": capture.record_body(history),
+        "settings": capture.settings(trail),
+        "all_settings": Literal([capture.SEARCH_PATH, *capture.TEXT_SETTINGS]),
+        "columns": capture.columns(table, trail),
+        "key": capture.key(table),
+        "view_name": Literal(view.NAME),
+        "view_comment": view.comment(SQL("place.nspname"), SQL("shown.oid")),
+    }
+    told = SQL("SELECT part.*, {} FROM ({}) AS part (number, told)")
+    parts = (
+        told.format(Literal(gap), SQL(part).format(**values))
+        for gap, some in ((True, _GAPS), (False, _OTHERS))
+        for part in some
     )
     trees = SQL(_TREES).format(
         trails=_rows(map(_row, range(len(trails)), trails)),
         view_name=Literal(view.NAME),
         history_comment=Literal(capture.HISTORY_COMMENT),
     )
-    return trees + parts
+    return trees + SQL("\nUNION ALL\n").join(parts)
 
 
 def _row(number: int, parts: Parts) -> Composable:

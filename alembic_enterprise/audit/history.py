@@ -45,6 +45,7 @@ from sqlalchemy import cast as converted
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapper
+from sqlalchemy.sql.roles import SQLRole
 from sqlalchemy.sql.selectable import NamedFromClause
 from sqlalchemy.types import TypeDecorator
 
@@ -144,7 +145,7 @@ def history(model: Audited, key: Any) -> Select[Any]:
 
     Args:
         model: a mapped class or table with `AuditTrail`.
-        key: its primary key: a value, or for several columns a tuple, or a dict by column.
+        key: its primary key: a value; for several columns a tuple, a list, or a dict by column.
 
     Raises:
         DeclarationError: the table has no `AuditTrail`.
@@ -163,7 +164,7 @@ def as_of(model: Audited, moment: Moment) -> Select[Any]:
 
     The columns are those that the history keeps, masked and hashed ones as it keeps them. Rows are
     left out that went with a truncate, detach or drop until then; those of a table that was
-    detached and attached again are as they were when it was detached. A truncate of a partition
+    detached, and then attached, are as they were when it was detached. A truncate of a partition
     whose bounds the history cannot tell (by list, default) leaves its rows in.
 
     Args:
@@ -202,15 +203,18 @@ def _removed(source: Table, found: Table, row: FromClause, moment: Moment) -> Co
     """Whether the row went with the table or partition it was in, until a moment."""
     event, again = found.alias("event"), found.alias("again")
     first = _key(source)[0]
-    attached = (
-        select(again.c.audit_id)
+    then = (
+        select(again.c.audit_action)
         .where(again.c[first].is_(None), again.c.audit_at <= moment)
-        .where(again.c.audit_id > event.c.audit_id, again.c.audit_action == "attach")
+        .where(again.c.audit_id > event.c.audit_id)
         .where(_told(again, "relation") == _told(event, "relation"))
-        .exists()
+        .order_by(again.c.audit_id)
+        .limit(1)
+        .scalar_subquery()
     )
     action = event.c.audit_action
-    counts = or_(action.in_(("truncate", "drop")), and_(action == "detach", ~attached))
+    attached = and_(action == "detach", then.is_not_distinct_from("attach"))
+    counts = and_(action.in_(("truncate", "drop", "detach")), ~attached)
     return (
         select(event.c.audit_id)
         .where(event.c[first].is_(None), event.c.audit_at <= moment)
@@ -289,11 +293,12 @@ def diff(model: Audited, start: Moment, stop: Moment) -> Select[Any]:
 
     Raises:
         DeclarationError: the table has no `AuditTrail`.
-        OperationError: a moment has no time zone.
+        OperationError: a moment has no time zone, or `stop` is before `start`.
     """
+    _check_order(_aware(start), _aware(stop))
     names, found = _key(_source(model)), history_table(model)
     changed = found.alias("changed")
-    before = _before(found, changed, names, _aware(stop))
+    before = _before(found, changed, names, stop)
     each = func.jsonb_each_text(_image(changed)).table_valued("key", "value", name="each").lateral()
     old, new = _values_of(changed, before, each)
     on_row = and_(changed.c.audit_action.not_in(PARTS), ~func.starts_with(each.c.key, RESERVED))
@@ -310,7 +315,7 @@ def diff(model: Audited, start: Moment, stop: Moment) -> Select[Any]:
     return (
         select(*columns)
         .select_from(joined)
-        .where(changed.c.audit_at >= _aware(start), changed.c.audit_at < stop)
+        .where(changed.c.audit_at >= start, changed.c.audit_at < stop)
         .where(changed.c.audit_action != "baseline")
         .where(or_(each.c.key.is_(None), old.is_distinct_from(new)))
     )
@@ -371,7 +376,8 @@ def _values(source: Table, key: Any) -> dict[str, Any]:
         given = cast("Mapping[str, Any]", key)
         values = {columns.get(name, name): value for name, value in given.items()}
     else:
-        parts = cast("tuple[Any, ...]", key) if isinstance(key, tuple) else (key,)  # type: ignore[redundant-cast]  # not for basedpyright
+        several = isinstance(key, tuple) or (isinstance(key, list) and len(names) > 1)
+        parts = cast("Sequence[Any]", key if several else (key,))
         values = dict(zip(names, parts, strict=True)) if len(parts) == len(names) else {}
     if values.keys() != {*names} or None in values.values():
         wanted = ", ".join(f'"{name}": ...' for name in names)
@@ -379,10 +385,15 @@ def _values(source: Table, key: Any) -> dict[str, Any]:
     return values
 
 
+def _check_order(start: Moment, stop: Moment) -> None:
+    if isinstance(start, datetime) and isinstance(stop, datetime) and stop < start:
+        raise OperationError(f"{stop} is before {start}: give the earlier moment first")
+
+
 def _aware(moment: Moment) -> Moment:
-    if isinstance(moment, datetime) and moment.utcoffset() is None:
+    aware = isinstance(moment, datetime) and moment.utcoffset() is not None
+    if not aware and not isinstance(moment, SQLRole):
         raise OperationError(
-            f"{moment.isoformat(' ')} is no moment without a time zone: write "
-            "datetime(..., tzinfo=UTC)"
+            f"{moment} is no moment without a time zone: write datetime(..., tzinfo=UTC)"
         )
     return moment

@@ -90,7 +90,7 @@ class AuditTrail(SchemaItem):
     Args:
         exclude: columns that are not kept. These and the next two are names of the database; no
             column of the primary key can be among them.
-        mask: columns kept as `***`.
+        mask: columns kept as `***`, from then on: what was kept before stays as it is.
         hash: columns kept as the sha256 of their text: equal values can be told, not read.
         require_actor: refuse changes made without `actor(...)`.
         retain: how many whole past months of history the scheduled job keeps; None keeps all.

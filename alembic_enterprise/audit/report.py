@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from alembic_enterprise import sql
 from alembic_enterprise.audit import catalog, view
 from alembic_enterprise.audit.catalog import AuditedTable
+from alembic_enterprise.audit.history import PARTS
 from alembic_enterprise.audit.model import RESERVED
 from alembic_enterprise.audit.status import chosen
 from alembic_enterprise.errors import ConfigurationError
@@ -43,6 +44,14 @@ class Asked:
     stop: datetime
     actor: str | None = None
     tables: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigurationError` for a time that ends before it begins."""
+        if self.stop < self.start:
+            raise ConfigurationError(
+                f"the report would end at {self.stop.isoformat()}, and begin after that, at "
+                f"{self.start.isoformat()}: give an earlier --from, or a later --to"
+            )
 
 
 @dataclass(frozen=True)
@@ -90,20 +99,34 @@ def changes(connection: Connection, asked: Asked) -> Iterator[Change]:
 
     The connection's transaction becomes read-only and waits 5 seconds for a lock at most.
 
-    Raises `ConfigurationError` for a name that no audited table has.
+    Raises `ConfigurationError` for a name that no audited table has, and where a view is missing.
     """
     sql.read_only(connection)
     partitioned = partition_catalog.read(connection)
     tables = chosen(catalog.read(connection, partitioned).tables.values(), asked.tables)
-    schemas = sorted({str(table.history.schema) for table in tables})
-    if not schemas:
+    names = sorted({Name(table.history.schema, view.NAME) for table in tables})
+    if not names:
         return
-    views = [_shown(Name(schema, view.NAME), tables, asked) for schema in schemas]
+    _check_views(connection, names)
+    views = [_shown(name, tables, asked) for name in names]
     query = _CHANGES.format(views=SQL(" UNION ALL ").join(views))
     with sql.canonical_output(connection):
         for table, key, field, old, new, moment, actor, context in sql.stream(connection, query):
             at = moment.astimezone(UTC)
             yield Change(table, _loaded(key), field, old, new, at, actor, _loaded(context))
+
+
+_MISSING = SQL("SELECT name FROM unnest({names}::text[]) AS name WHERE to_regclass(name) IS NULL")
+
+
+def _check_views(connection: Connection, names: Sequence[Name]) -> None:
+    """Raise `ConfigurationError` unless all of these views are there."""
+    given = Literal([name.text for name in names])
+    if missing := sql.rows(connection, _MISSING.format(names=given)):
+        raise ConfigurationError(
+            f"the view {missing[0][0]} is missing: `alembic-enterprise audit check` says what "
+            "makes it again"
+        )
 
 
 def _shown(shown: Name, tables: Sequence[AuditedTable], asked: Asked) -> Composable:
@@ -155,8 +178,9 @@ class RowHistory:
 
 _ROW = SQL("""
 SELECT audit_at, audit_action, audit_actor, audit_context::text, (
-    SELECT json_object_agg(key, value)::text FROM jsonb_each_text(to_jsonb(h))
-    WHERE value IS NOT NULL AND NOT starts_with(key, {reserved}))
+    SELECT json_object_agg(key, value ORDER BY attnum)::text FROM jsonb_each_text(to_jsonb(h))
+    JOIN pg_catalog.pg_attribute ON attrelid = {relation}::regclass AND attname = key
+    WHERE NOT starts_with(key, {reserved}))
 FROM {history} AS h WHERE {same} OR {covering} ORDER BY audit_id""")
 
 
@@ -182,6 +206,7 @@ def row_history(connection: Connection, name: str, key: Mapping[str, str | None]
     query = _ROW.format(
         reserved=Literal(RESERVED),
         history=table.history.sql,
+        relation=table.history.regclass,
         same=SQL(" AND ").join(same),
         covering=_covering(partitioned, table, values),
     )
@@ -246,15 +271,16 @@ def _covering(
 
 
 def events(rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
-    """The steps in the history of a row, from its images: the fields that are not NULL, as JSON."""
-    before: dict[str, str] = {}
+    """The steps in the history of a row, from its images: its fields in order, as JSON."""
+    before: dict[str, str | None] = {}
     for moment, action, actor, context, text in rows:
-        image: dict[str, str] = _loaded(text) or {}  # none of what happened to a table or partition
+        # What happened to a table or partition has none, but for columns that were added later.
+        image: dict[str, str | None] = {} if action in PARTS else _loaded(text) or {}
         after = {} if action in ("delete", "rekey") else image
         changed = {
             name: (before.get(name), after.get(name))
-            for name in dict.fromkeys([*before, *image])
-            if image and before.get(name) != after.get(name)
+            for name in image
+            if before.get(name) != after.get(name)
         }
         yield Event(moment.astimezone(UTC), action, actor, _loaded(context), changed)
         before = after

@@ -7,7 +7,7 @@ of a history from being added, renamed or given another type, but for those of t
 
 from typing import LiteralString
 
-from psycopg.sql import SQL, Composed, Literal
+from psycopg.sql import SQL, Composable, Composed, Literal
 
 from alembic_enterprise.audit import capture
 from alembic_enterprise.operation import REFUSED
@@ -16,6 +16,9 @@ from alembic_enterprise.sql import Name, do_block
 
 NAME = "audit_trail"
 """What the view is called, in the schema of the histories that it shows."""
+
+COLUMNS = 8
+"""How many columns it has."""
 
 _BRANCH: LiteralString = """SELECT %1$L::text AS "table",
        CASE WHEN changed.%2$s IS NOT NULL THEN jsonb_build_object(%3$s) END AS key,
@@ -43,26 +46,11 @@ WHERE changed.audit_action <> 'baseline'
   AND (each.key IS NULL OR shown.old_value IS DISTINCT FROM shown.new_value)"""
 """The changes of one history: table, first column and pairs of its key, history, equal keys."""
 
-_REFRESH: LiteralString = """DECLARE
-    place constant text := {schema};
-    audit_trail constant text := {view};
-    ours boolean;
-    query text;
-    readers text[];
-    histories regclass[];
-    left_by_former regclass[];
-    view_owner regrole;
-    command text;
-BEGIN
-    SELECT obj_description(c.oid, 'pg_class') IS NOT DISTINCT FROM {comment} INTO ours
-    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE n.nspname = place AND c.relname = {name};
-    WITH trails AS (
+_BRANCHES: LiteralString = """trails AS (
         SELECT history.oid, history.relname, history.relowner, source.oid AS source,
                (SELECT nspname FROM pg_catalog.pg_namespace WHERE oid = source.relnamespace)
                || '.' || source.relname AS called,
-               {history} AS history,
-               substr(d.description, length({ownership}) + 1)::jsonb -> 'readers' AS readers
+               {history} AS history, d.description
         FROM pg_catalog.pg_proc AS f
         JOIN pg_catalog.pg_namespace AS n ON n.oid = f.pronamespace
         JOIN pg_catalog.pg_description AS d
@@ -74,7 +62,7 @@ BEGIN
             JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
             WHERE t.tgfoid = f.oid AND NOT t.tgisinternal AND NOT c.relispartition
             ORDER BY c.relkind = 'p' DESC, c.oid::bigint LIMIT 1) AS source
-        WHERE n.nspname = place AND f.pronargs = 0 AND history.relkind = 'p'
+        WHERE n.nspname = {place} AND f.pronargs = 0 AND history.relkind = 'p'
           AND starts_with(d.description, {ownership} || '{{')),
     branches AS (
         SELECT relname, format({branch}, called, min(quoted), string_agg(format(
@@ -83,15 +71,51 @@ BEGIN
                    string_agg(format('earlier.%s %s changed.%s', quoted, equals, quoted), ' AND '
                               ORDER BY position))
                || format(' AND has_table_privilege(%L::regclass, ''SELECT'')', history) AS branch
-        FROM trails CROSS JOIN LATERAL ({key}) AS key_columns GROUP BY relname, called, history)
-    SELECT (SELECT string_agg(branch, E'\\nUNION ALL\\n' ORDER BY relname) FROM branches),
+        FROM trails CROSS JOIN LATERAL ({key}) AS key_columns GROUP BY relname, called, history)"""
+"""The trails whose histories are in a schema, and what the view shows of each."""
+
+_QUERY: LiteralString = (
+    "(SELECT string_agg(branch, E'\\nUNION ALL\\n' ORDER BY relname) FROM branches)"
+)
+
+# It is printed with the schemas that are not on the search_path.
+_MADE: LiteralString = """(
+    SELECT {comment} || ' ' || encode(sha256(convert_to(concat({query}, c.reloptions,
+        regexp_replace(replace(pg_get_viewdef(c.oid), quote_ident({place}) || '.', ''),
+                       'OPERATOR\\([^)]*\\.([^.)]+)\\)', '\\1', 'g')), 'UTF8')), 'hex')
+    FROM pg_catalog.pg_class AS c WHERE c.oid = {view_oid})"""
+"""The comment of the view: it tells whether the query, or what was made of it, is another one."""
+
+_REFRESH: LiteralString = (
+    """DECLARE
+    place constant text := {schema};
+    audit_trail constant text := {view};
+    ours boolean;
+    query text;
+    readers text[];
+    histories regclass[];
+    left_by_former regclass[];
+    view_owner regrole;
+    command text;
+BEGIN
+    SELECT starts_with(obj_description(c.oid, 'pg_class'), {comment}) IS TRUE INTO ours
+    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = place AND c.relname = {name};
+    WITH """
+    + _BRANCHES
+    + """,
+    reading AS (SELECT trails.oid, substr(description, length({ownership}) + 1)::jsonb -> 'readers'
+                       AS readers FROM trails)
+    SELECT """
+    + _QUERY
+    + """,
            (SELECT array_agg(format('%I', reader)) FROM (
-                SELECT jsonb_array_elements_text(trails.readers) FROM trails
+                SELECT jsonb_array_elements_text(reading.readers) FROM reading
                 UNION SELECT pg_get_userbyid(relowner) FROM trails) AS all_readers (reader)),
            (SELECT array_agg(oid) FROM trails),
-           (SELECT array_agg(trails.oid) FROM trails JOIN pg_catalog.pg_class AS former
+           (SELECT array_agg(reading.oid) FROM reading JOIN pg_catalog.pg_class AS former
                 ON former.oid = to_regclass(audit_trail)
-            WHERE NOT trails.readers ? pg_get_userbyid(former.relowner)),
+            WHERE NOT reading.readers ? pg_get_userbyid(former.relowner)),
            (SELECT relowner FROM trails ORDER BY relname LIMIT 1)
     INTO query, readers, histories, left_by_former, view_owner;
     IF query IS NULL THEN
@@ -104,9 +128,15 @@ BEGIN
         RAISE EXCEPTION '% is there already and is not the view of all trails: rename it, or keep '
             'the histories in another schema', audit_trail USING ERRCODE = {refused};
     END IF;
+    IF (SELECT count(*) FROM pg_catalog.pg_attribute
+        WHERE attrelid = to_regclass(audit_trail) AND attnum > 0) > {columns} THEN
+        EXECUTE format('DROP VIEW %s', audit_trail);  -- somebody gave it more
+    END IF;
     -- The barrier: no function of a reader gets to see rows or statistics of other histories.
     EXECUTE format('CREATE OR REPLACE VIEW %s WITH (security_barrier) AS %s', audit_trail, query);
-    EXECUTE format('COMMENT ON VIEW %s IS %L', audit_trail, {comment});
+    EXECUTE format('COMMENT ON VIEW %s IS %L', audit_trail, """
+    + _MADE
+    + """);
     FOR command IN
         SELECT format('REVOKE SELECT ON %s FROM %s', part.oid::regclass, former.relowner::regrole)
         FROM pg_catalog.pg_class AS former, unnest(left_by_former) AS history,
@@ -133,6 +163,33 @@ BEGIN
         EXECUTE command;
     END LOOP;
 END"""
+)
+
+
+def _values(place: Composable) -> dict[str, Composable]:
+    names = (SQL("n.nspname"), SQL("history.relname"))
+    return {
+        "place": place,
+        "comment": Literal(capture.HISTORY_COMMENT),
+        "ownership": Literal(OWNERSHIP),
+        "history": capture.qualified(*names),
+        "key": capture.key(SQL("trails.source")),
+        "branch": Literal(_BRANCH),
+    }
+
+
+def comment(place: Composable, view: Composable) -> Composed:
+    """An SQL expression: what the comment of the view should be, as it is now.
+
+    The server's own text of the view goes into it, which a newer release may write otherwise: then
+    the view is made again once.
+
+    Args:
+        place: an SQL expression, the schema.
+        view: an SQL expression, the oid of the view.
+    """
+    made = SQL("(WITH " + _BRANCHES + " SELECT " + _MADE + ")")
+    return made.format(query=SQL(_QUERY), view_oid=view, **_values(place))
 
 
 def refresh(schema: str) -> Composed:
@@ -142,16 +199,14 @@ def refresh(schema: str) -> Composed:
     itself. It reads them with the rights of its own owner, who owns the first of them and gets
     SELECT on the others.
     """
-    names = (SQL("n.nspname"), SQL("history.relname"))
     return do_block(
         _REFRESH,
         schema=Literal(schema),
         name=Literal(NAME),
         view=Literal(Name(schema, NAME).text),
-        comment=Literal(capture.HISTORY_COMMENT),
-        ownership=Literal(OWNERSHIP),
-        history=capture.qualified(*names),
-        key=capture.key(SQL("trails.source")),
-        branch=Literal(_BRANCH),
+        view_oid=SQL("audit_trail::regclass"),
+        query=SQL("query"),
+        columns=Literal(COLUMNS),
         refused=Literal(REFUSED),
+        **_values(SQL("place")),
     )

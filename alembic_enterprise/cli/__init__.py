@@ -34,11 +34,19 @@ class Commands(click.Group):
         ),
         "shards": (
             "alembic_enterprise.cli.shards",
-            "See how sharded tables stand.",
+            "See how sharded tables stand, and split their shards.",
         ),
         "audit": (
             "alembic_enterprise.cli.audit",
             "See what is audited, and who changed what.",
+        ),
+        "indexes": (
+            "alembic_enterprise.cli.indexes",
+            "See which indexes are missing, superfluous or broken.",
+        ),
+        "explain": (
+            "alembic_enterprise.cli.explain",
+            "Explain a rule of `indexes advise`.",
         ),
         "jobs": (
             "alembic_enterprise.cli.jobs",
@@ -89,6 +97,7 @@ def commands() -> None:
     \b
     Any database:
       alembic-enterprise partitions list --url postgresql://app@db/shop
+      alembic-enterprise indexes advise --url postgresql://app@db/shop
     """  # noqa: D301  # click wants the character \b
 
 

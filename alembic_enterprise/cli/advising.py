@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from alembic_enterprise.cli.maintenance import format_option
-from alembic_enterprise.cli.options import Target, targeted
-from alembic_enterprise.cli.output import fitted, printable, speaks_unicode, write
+from alembic_enterprise.cli.options import Target, table_argument, targeted
+from alembic_enterprise.cli.output import fitted, speaks_unicode, write
+from alembic_enterprise.wording import printable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -22,7 +23,7 @@ NAME, VALUE, FIGURE = 20, 15, 7
 
 
 @click.command("advise")
-@click.argument("table")
+@table_argument
 @targeted
 @click.option(
     "--count",
@@ -89,7 +90,8 @@ def _text(sample: "Sample", found: "Sequence[Candidate]") -> str:
     if not sample.sampled:
         blocks.append("There are no rows to predict from.")
     elif found:
-        blocks += [_table(found), "\n".join(line for item in found for line in _words(item))]
+        words = [line for item in found for line in _words(item, sample.sampled)]
+        blocks += [_table(found), "\n".join(words)]
     if sample.refused:
         left = ", ".join(f"{column} ({reason})" for column, reason in sample.refused.items())
         blocks.append("\n".join(_wrapped(f"No key: {printable(left)}", "")))
@@ -124,14 +126,20 @@ def _skew(spread: "Spread") -> str:
     return words if spread.sensible else click.style(words, fg="red")
 
 
-def _words(item: "Candidate") -> list[str]:
+def _words(item: "Candidate", sampled: int) -> list[str]:
     """What to know before one takes the key."""
+    from alembic_enterprise.shards.prediction import ENOUGH  # noqa: PLC0415  # --help stays fast
+
     remarks = [
         f"{', '.join(map(str, item.counts))} shards",
         f"{_keys(item.lacking)} must contain it" if item.lacking else "",
         "rows without it share a shard: make it NOT NULL" if item.column.nullable else "",
     ]
-    words = "; ".join(filter(None, remarks)) if item.counts else "no count makes sense"
+    words = "; ".join(filter(None, remarks))
+    if not item.counts:
+        few = all(spread.mean < ENOUGH for spread in item.spreads)
+        needed = f"too few rows: {sampled:,} sampled, {ENOUGH} a shard needed"
+        words = needed if few else "no count makes sense"
     return _wrapped(f"{printable(f'{item.column.name} ({item.column.type}): {words}')}", "  ")
 
 

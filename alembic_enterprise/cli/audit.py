@@ -8,8 +8,8 @@ import click
 from alembic_enterprise.cli.audit_check import check_command
 from alembic_enterprise.cli.audit_report import report_command
 from alembic_enterprise.cli.locating import key_of
-from alembic_enterprise.cli.maintenance import format_option, tables_argument
-from alembic_enterprise.cli.options import Target, targeted
+from alembic_enterprise.cli.maintenance import format_option
+from alembic_enterprise.cli.options import Target, table_argument, tables_argument, targeted
 from alembic_enterprise.cli.output import write
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _status(connection: "Connection", tables: tuple[str, ...]) -> "list[Status]"
 
 
 @command.command("history")
-@click.argument("table")
+@table_argument
 @click.argument("values", metavar="COLUMN=VALUE...", nargs=-1, required=True)
 @targeted
 @format_option

@@ -28,9 +28,11 @@ def check_command(context: click.Context, target: Target, form: str) -> None:
     trails were made with, which the comments on their functions keep.
 
     Looks for: triggers that are missing, disabled or changed, on the table and on each partition;
-    functions, their settings and owner; rights that somebody has, and should not; columns that a
-    history lacks or has with another type; its partitions and their policy. With models also for
-    tables without the trail that they declare, and trails that they do not.
+    rows that a history was not told of, and other tables that write to it; functions, their
+    settings and owner; rights that somebody has, and should not; columns that a history lacks or
+    has with another type; its partitions and their policy; the view of all trails; the trigger that
+    fills the columns of AuditMixin. With models also for tables without the trail that they
+    declare, and trails that they do not.
 
     \b
     Examples:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alembic_enterprise.cli.options import Target, targeted
+from alembic_enterprise.cli.options import Target, as_listed, targeted
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -55,6 +55,7 @@ def _moment(
     "--table",
     "tables",
     multiple=True,
+    callback=as_listed,
     metavar="TABLE",
     help="Only changes of this table; may be repeated.",
 )
@@ -88,9 +89,10 @@ def report_command(
           --actor user:42 --table orders --format csv > changes.csv
       alembic-enterprise audit report --from 2026-01-01 --format jsonl > all.jsonl
 
-    A change of a row gives a line for each field. In CSV, key and context are JSON, and an empty
-    cell is NULL or an empty text; JSON lines tell those apart. Both are complete, where the text
-    cuts long values. The server sorts, and keeps what is not printed yet: the memory it takes here
+    A change of a row gives a line for each field, and none where only masked or excluded columns
+    changed: `audit history` tells of those. In CSV, key and context are JSON, and an empty cell is
+    NULL or an empty text; JSON lines tell those apart. Both are complete, where the text cuts long
+    values. The server sorts, and keeps what is not printed yet: the memory it takes here
     does not grow with the number of changes.
 
     The package has a schema of each JSON line in schemas/audit-report.schema.json. Keys may be

@@ -11,7 +11,8 @@ import click
 
 from alembic_enterprise.audit.report import Change, RowHistory
 from alembic_enterprise.audit.status import Status
-from alembic_enterprise.cli.output import fitted, in_bytes, printable, speaks_unicode
+from alembic_enterprise.cli.output import about, fitted, speaks_unicode, width
+from alembic_enterprise.wording import in_bytes, printable
 
 COLUMNS = 80
 FIELD = 20
@@ -37,11 +38,11 @@ def _status(known: Status) -> str:
 def _facts(known: Status) -> list[tuple[str, str]]:
     """Labels and words of one table, without what does not concern it."""
     trail = known.table.trail
-    unknown = f" and {known.unknown} never analyzed" if known.unknown else ""
+    rows = about(known.rows, known.unknown, "partition")
     size = f"{known.partitions} partition{'s' * (known.partitions != 1)}, {in_bytes(known.size)}"
     facts = [
         ("since", "-" if known.since is None else f"{known.since:%Y-%m-%d %H:%M} UTC"),
-        ("history", f"{size}, about {known.rows:,} rows{unknown}"),
+        ("history", f"{size}, {rows}"),
         ("retention", "all kept" if known.retain is None else _months(known.retain)),
         ("triggers", _triggers(known)),
         ("excluded", _names(trail.exclude)),
@@ -85,20 +86,26 @@ def history_text(found: RowHistory) -> str:
         of = f" of {relation}" if relation and not item.changes else ""
         lines = [_head(item.at, f"{item.action}{of}{_by(item.actor)}")]
         lines += [_line(field, *values) for field, values in item.changes.items()]
+        if item.action == "update" and not item.changes:
+            lines.append("  no value that is kept has changed")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks if found.events else [*blocks, "Nothing is known of it."])
 
 
 def changes_text(changes: Iterable[Change]) -> Iterator[str]:
     """The lines of `audit report`: a head for each change of a row, and a line for each field."""
+    none = True
     for (at, table, actor, key), group in groupby(changes, _row):
-        yield _head(at, f"{table}{_by(actor)}  {key}".rstrip())
+        none = False
+        yield from _heads(at, f"{table}{_by(actor)}", key)
         for item in group:
             if item.field is None:
                 context = item.context or {}
                 yield printable(f"  {context.get('action')} of {context.get('relation')}")
             else:
                 yield _line(item.field, item.old_value, item.new_value)
+    if none:
+        yield "No changes."
 
 
 def _row(item: Change) -> tuple[datetime, str, str | None, str]:
@@ -109,9 +116,23 @@ def _by(actor: str | None) -> str:
     return "" if actor is None else f" by {actor}"
 
 
+def _heads(at: datetime, words: str, key: str) -> Iterator[str]:
+    """The head of a change, with the key of the row: in lines of its own where it is long."""
+    whole = _begun(at, f"{words}  {key}".rstrip())
+    if width(whole) <= COLUMNS:
+        yield whole
+        return
+    yield _head(at, words)
+    for line in textwrap.wrap(printable(key), COLUMNS - 4, break_on_hyphens=False):
+        yield fitted(f"    {line}", COLUMNS, _symbols()[1]).rstrip()
+
+
+def _begun(at: datetime, words: str) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03} UTC  {printable(words)}"
+
+
 def _head(at: datetime, words: str) -> str:
-    moment = f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03} UTC"
-    return fitted(f"{moment}  {printable(words)}", COLUMNS, _symbols()[1]).rstrip()
+    return fitted(_begun(at, words), COLUMNS, _symbols()[1]).rstrip()
 
 
 def _key(key: Mapping[str, Any] | None) -> str:

@@ -8,10 +8,10 @@ import click
 from alembic_enterprise.cli.maintenance import (
     format_option,
     min_headroom_option,
-    tables_argument,
 )
-from alembic_enterprise.cli.options import Target, targeted
-from alembic_enterprise.cli.output import printable, write
+from alembic_enterprise.cli.options import Target, tables_argument, targeted
+from alembic_enterprise.cli.output import write
+from alembic_enterprise.wording import printable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -37,7 +37,8 @@ def check_command(
     Looks for: policies that cannot be used, short headroom, missing periods, bounds that cross
     periods, rows in a default partition, interrupted detaches, partitions never attached, owner,
     grants, row security, replica identity and storage options that differ, invalid indexes, missing
-    statistics, the lock table, and minor releases with known bugs.
+    statistics, the lock table, minor releases with known bugs, and policies that this role may not
+    read.
 
     \b
     Examples:
@@ -68,11 +69,17 @@ def check_command(
 def _findings(
     connection: "Connection", only: frozenset[str], min_headroom: int | None
 ) -> "list[Finding]":
-    from alembic_enterprise.partitions.advise import advise  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise import registry  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.partitions.advise import (  # noqa: PLC0415  # as above
+        advise,
+        registries_closed,
+    )
     from alembic_enterprise.partitions.inspection import inspect  # noqa: PLC0415  # as above
 
     inspected = inspect(connection, only)
-    return [found for item in inspected for found in advise(item, min_headroom)]
+    closed = [] if only else registry.unreadable(connection)
+    found = [found for item in inspected for found in advise(item, min_headroom)]
+    return [*found, *registries_closed(closed)]
 
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from alembic_enterprise.cli.options import Target, targeted
-from alembic_enterprise.cli.output import printable, write
+from alembic_enterprise.cli.output import write
+from alembic_enterprise.wording import printable
 
 if TYPE_CHECKING:
     from alembic_enterprise.doctor.checks import Row
@@ -41,7 +42,8 @@ def command(context: click.Context, target: Target, form: str) -> None:
     \b
     Looked at are:
       versions of Python, Alembic, SQLAlchemy, psycopg and the server
-      env.py: the plugin, autogenerate_plugins, target_metadata, transactions
+      env.py: the plugin, autogenerate_plugins, target_metadata, include_schemas,
+        transactions
       lock_timeout
       PgBouncer's transaction pooling
       privileges on schemas, and ownership of partitioned tables

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from alembic_enterprise.cli.maintenance import attempts_option, lock_timeout_option
-from alembic_enterprise.cli.options import Target, targeted
-from alembic_enterprise.cli.output import in_bytes, printable, write
+from alembic_enterprise.cli.options import Target, table_argument, targeted
+from alembic_enterprise.cli.output import write
+from alembic_enterprise.wording import in_bytes, printable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -24,9 +25,14 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1024 * 1024
 
+INTERRUPTED = (
+    "Interrupted: run the same command to go on, or with --abort to remove the copies that it has "
+    "left"
+)
+
 
 @click.command("grow")
-@click.argument("table")
+@table_argument
 @targeted
 @click.option(
     "--to",
@@ -121,9 +127,21 @@ def grow_command(
             progress=progress,
             waiting=waiting,
         )
-        report = target.connected(lambda connection: _run(connection, table, count, job))
+        with _telling_how_to_go_on(dry_run=dry_run):
+            report = target.connected(lambda connection: _run(connection, table, count, job))
     write(_text(report, dry_run=dry_run, is_abort=is_abort))
     context.exit(report.exit_code)
+
+
+@contextmanager
+def _telling_how_to_go_on(*, dry_run: bool) -> "Generator[None]":
+    """Say what to do after Ctrl-C, unless nothing can have been begun."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not dry_run:
+            click.echo(INTERRUPTED, err=True)
+        raise
 
 
 def _run(connection: "Connection", table: str, count: int | None, job: "Job") -> "Report":

@@ -7,12 +7,13 @@ from datetime import datetime
 
 import click
 
-from alembic_enterprise.cli.output import fitted, in_bytes, printable, speaks_unicode, width
+from alembic_enterprise.cli.output import about, fitted, speaks_unicode, width
 from alembic_enterprise.partitions.catalog import Partition
 from alembic_enterprise.partitions.live import Selection
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.periods import Range
 from alembic_enterprise.partitions.status import Cell, Status, Timeline, step, timeline, zone_of
+from alembic_enterprise.wording import in_bytes, printable
 
 NAME, EVERY, PAST, AHEAD, HEADROOM = 25, 7, 23, 7, 10
 """Columns of the timeline; with the spaces between them they make 80."""
@@ -176,8 +177,8 @@ def _headroom(known: Status) -> str:
 
 
 def _sizes(known: Status) -> str:
-    count = f"{len(known.partitions):,}, {in_bytes(known.size)}, about {known.rows:,} rows"
-    return count + (f" and {known.unknown} never analyzed" if known.unknown else "")
+    rows = about(known.rows, known.unknown, "partition")
+    return f"{len(known.partitions):,}, {in_bytes(known.size)}, {rows}"
 
 
 def _default(known: Status) -> str:

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alembic_enterprise.cli.options import Target, targeted
-from alembic_enterprise.cli.output import printable, write
+from alembic_enterprise.cli.options import Target, table_argument, targeted
+from alembic_enterprise.cli.output import write
+from alembic_enterprise.wording import printable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("locate")
-@click.argument("table")
+@table_argument
 @click.argument("values", metavar="[COLUMN=VALUE]...", nargs=-1)
 @targeted
 @click.option("--null", "nulls", multiple=True, metavar="COLUMN", help="A column that is NULL.")
@@ -40,15 +41,19 @@ def locate_command(
     write(_text(found))
 
 
-def key_of(values: tuple[str, ...], nulls: tuple[str, ...] = ()) -> dict[str, str | None]:
-    """A key by column, as COLUMN=VALUE and the columns that are NULL give it."""
+def key_of(values: tuple[str, ...], nulls: tuple[str, ...] | None = None) -> dict[str, str | None]:
+    """A key by column, as COLUMN=VALUE and the columns that are NULL give it.
+
+    `nulls` is None where a key has none, and the command no --null.
+    """
     key: dict[str, str | None] = {}
     for value in values:
         column, equals, text = value.partition("=")
         if not equals:
-            raise click.UsageError(f"{value!r} is no COLUMN=VALUE: write {value}=..., or --null")
+            instead = f"write COLUMN={value}{'' if nulls is None else ', or --null COLUMN'}"
+            raise click.UsageError(f"{value!r} is no COLUMN=VALUE: {instead}")
         _add(key, column, text)
-    for column in nulls:
+    for column in nulls or ():
         _add(key, column, None)
     return key
 

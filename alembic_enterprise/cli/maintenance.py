@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.options import Target, targeted
-from alembic_enterprise.cli.output import printable, write
+from alembic_enterprise.cli.options import Target, tables_argument, targeted
+from alembic_enterprise.cli.output import write
+from alembic_enterprise.wording import printable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from alembic_enterprise.partitions.maintain import Job
     from alembic_enterprise.partitions.report import Report, TableReport
 
-tables_argument = click.argument("tables", metavar="[TABLE]...", nargs=-1)
 min_headroom_option = click.option(
     "--min-headroom",
     type=click.IntRange(0),
@@ -186,14 +186,19 @@ def _text(report: "Report") -> str:
         return f"Another run is at work: {printable(str(report.other))}"
     if not report.tables and not report.problems:
         return "No table has a policy: declare RangePartitions and run `alembic upgrade head`."
+    notes = [f"note: {printable(text)}" for text in report.notes]
     if report.statements is not None:
-        found = [*report.problems, *(text for item in report.tables for text in item.problems)]
+        found = [
+            *notes,
+            *report.problems,
+            *(text for item in report.tables for text in item.problems),
+        ]
         problems = [f"-- {printable(text)}" for text in found]
         return "\n\n".join([*problems, *report.statements]) or "-- Nothing is due."
     mark = click.style("undone", fg="red")
     unusable = [f"{mark}: {printable(text)}" for text in report.problems]
     return "\n".join(
-        [*unusable, *(line for table in report.tables for line in _table_lines(table))]
+        [*unusable, *(line for table in report.tables for line in _table_lines(table)), *notes]
     )
 
 

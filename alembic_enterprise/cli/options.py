@@ -1,5 +1,6 @@
 """The options every command shares: which project, or which database."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -8,10 +9,31 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from alembic.config import Config
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, MetaData
 
 Result = TypeVar("Result")
+
+_QUOTED = r'"((?:[^"]|"")+)"'
+_AS_IN_SQL = re.compile(rf'(?:(?:{_QUOTED}|[^".]+)\.)?(?:{_QUOTED}|[^".]+)')
+
+
+def unquoted(name: str) -> str:
+    """The name of a table as lists print it, also when it is given as SQL quotes it."""
+    if _AS_IN_SQL.fullmatch(name) is None:
+        return name
+    return re.sub(_QUOTED, lambda found: found[1].replace('""', '"'), name)
+
+
+def as_listed(_context: object, _parameter: object, given: Any) -> Any:
+    """The same for what click gives a callback: one name, or several."""
+    return unquoted(given) if isinstance(given, str) else tuple(map(unquoted, given))
+
+
+table_argument = click.argument("table", callback=as_listed)
+tables_argument = click.argument("tables", metavar="[TABLE]...", nargs=-1, callback=as_listed)
 
 
 @dataclass(frozen=True)
@@ -31,13 +53,19 @@ class Target:
 
     def connected(self, function: "Callable[[Connection], Result]") -> Result:
         """Call a function with a connection: of `--url`, or else of env.py."""
+        return self.visited(lambda connection, _models: function(connection))
+
+    def visited(self, function: "Callable[[Connection, Sequence[MetaData]], Result]") -> Result:
+        """The same, also with the models of env.py; there are none with `--url`."""
         from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
 
         if self.url is None:
-            return environment.visit(self.configuration(), lambda visit: function(visit.connection))
+            return environment.visit(
+                self.configuration(), lambda visit: function(visit.connection, visit.metadata)
+            )
         url = environment.parse(environment.resolved(self.url))
         with environment.connected(url) as connection:
-            return function(connection)
+            return function(connection, ())
 
 
 _OPTIONS = (

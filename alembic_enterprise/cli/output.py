@@ -5,6 +5,8 @@ import unicodedata
 
 import click
 
+from alembic_enterprise.wording import counted
+
 
 def speaks_unicode() -> bool:
     """Whether standard output can show the symbols of timelines and bars."""
@@ -21,14 +23,6 @@ def write(text: str) -> None:
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
-def printable(text: str) -> str:
-    """A name from the database with its control characters escaped: they would steer a terminal."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
-
-
 def width(text: str) -> int:
     """How many columns a terminal needs for the text."""
     return sum(_columns(character) for character in text)
@@ -40,6 +34,15 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
+def about(rows: int, unknown: int, noun: str) -> str:
+    """An estimate of rows, and the number of partitions or shards that it leaves out."""
+    estimate = f"about {rows:,} rows"
+    if not unknown:
+        return estimate
+    left_out = f"{counted(unknown, noun)} never analyzed"
+    return f"{estimate}, {left_out}" if rows else left_out
+
+
 def fitted(text: str, columns: int, ellipsis: str = "…") -> str:
     """The text in exactly so many columns: padded, or cut with an ellipsis."""
     if width(text) <= columns:
@@ -47,12 +50,3 @@ def fitted(text: str, columns: int, ellipsis: str = "…") -> str:
     while width(text) > columns - width(ellipsis):
         text = text[:-1]
     return fitted(text + ellipsis, columns, ellipsis)
-
-
-def in_bytes(count: int) -> str:
-    """A size as pg_size_pretty prints it, near enough."""
-    number, units = float(count), ["bytes", "kB", "MB", "GB", "TB"]
-    while number >= 10 * 1024 and len(units) > 1:
-        number /= 1024
-        units.pop(0)
-    return f"{number:,.0f} {units[0]}"

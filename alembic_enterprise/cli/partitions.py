@@ -7,7 +7,7 @@ import click
 
 from alembic_enterprise.cli.check import check_command
 from alembic_enterprise.cli.maintenance import maintain_command
-from alembic_enterprise.cli.options import Target, targeted
+from alembic_enterprise.cli.options import Target, tables_argument, targeted
 from alembic_enterprise.cli.output import write
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.argument("tables", metavar="[TABLE]...", nargs=-1)
+@tables_argument
 @targeted
 @click.option("--schema", metavar="SCHEMA", help="Only tables of this schema.")
 @click.option(

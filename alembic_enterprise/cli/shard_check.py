@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from alembic_enterprise.cli.check import line
-from alembic_enterprise.cli.maintenance import format_option, tables_argument
-from alembic_enterprise.cli.options import Target, targeted
+from alembic_enterprise.cli.maintenance import format_option
+from alembic_enterprise.cli.options import Target, tables_argument, targeted
 from alembic_enterprise.cli.output import write
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import click
 
-from alembic_enterprise.cli.output import fitted, in_bytes, printable, speaks_unicode, width
+from alembic_enterprise.cli.output import about, fitted, speaks_unicode, width
 from alembic_enterprise.shards.moduli import Class, splits
 from alembic_enterprise.shards.status import SKEW, Standing, Status
+from alembic_enterprise.wording import in_bytes, printable
 
 COLUMNS = 80
 FEW = 32
@@ -52,10 +53,9 @@ def _table(known: Status, *, each: bool) -> str:
 
 def _facts(known: Status) -> list[tuple[str, str]]:
     """Labels and words of one table, without what does not concern it."""
-    rows = f", about {known.rows:,} rows"
-    unknown = f" and {known.unknown} never analyzed" if known.unknown else ""
+    rows = about(known.rows, known.unknown, "shard")
     facts = [
-        ("shards", f"{len(known.shards):,}, {in_bytes(known.size)}{rows}{unknown}"),
+        ("shards", f"{len(known.shards):,}, {in_bytes(known.size)}, {rows}"),
         ("growing", _growing(known)),
         ("holes", _holes(known)),
         ("skew", _skew(known)),

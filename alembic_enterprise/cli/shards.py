@@ -8,8 +8,8 @@ import click
 from alembic_enterprise.cli.advising import advise_command
 from alembic_enterprise.cli.growing import grow_command
 from alembic_enterprise.cli.locating import locate_command
-from alembic_enterprise.cli.maintenance import format_option, tables_argument
-from alembic_enterprise.cli.options import Target, targeted
+from alembic_enterprise.cli.maintenance import format_option
+from alembic_enterprise.cli.options import Target, tables_argument, targeted
 from alembic_enterprise.cli.output import write
 from alembic_enterprise.cli.shard_check import check_command
 
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 @click.group("shards")
 def command() -> None:
-    """See how sharded tables stand.
+    """See how sharded tables stand, and split their shards.
 
     \b
     Examples:
       alembic-enterprise shards list
       alembic-enterprise shards locate orders tenant_id=42
+      alembic-enterprise shards grow orders --to 16
     """  # noqa: D301  # click wants the character \b
 
 

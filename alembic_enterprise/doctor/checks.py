@@ -55,7 +55,7 @@ def _without_environment() -> Row:
     return Row(
         "environment",
         "unknown",
-        "env.py: plugin, autogenerate_plugins, target_metadata, transactions",
+        "env.py: plugin, autogenerate_plugins, target_metadata, schemas, transactions",
         "run this without --url, in the project's folder",
     )
 
@@ -195,6 +195,18 @@ def metadata(environment: Environment) -> Row:
     return Row("metadata", "missing", "target_metadata is None: autogenerate has no models", fix)
 
 
+def include_schemas(environment: Environment) -> Row:
+    """Autogenerate reads the default schema only, unless it is told otherwise."""
+    if not environment.unseen_schemas:
+        return Row("include_schemas", "ok", "autogenerate reads the schemas of all models")
+    message = (
+        f"models are in {', '.join(environment.unseen_schemas)}, which autogenerate does not read: "
+        "it would create their tables again and again"
+    )
+    fix = f"{CONFIGURE}include_schemas=True"
+    return Row("include_schemas", "missing", message, fix)
+
+
 def transaction(environment: Environment) -> Row:
     """Alembic leaves a transaction that it did not begin to env.py."""
     if environment.in_transaction is None:
@@ -235,6 +247,7 @@ ENVIRONMENT_CHECKS: list[Callable[[Environment], Row]] = [
     plugin,
     autogenerate,
     metadata,
+    include_schemas,
     transaction,
     per_migration,
 ]

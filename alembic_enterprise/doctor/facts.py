@@ -28,6 +28,8 @@ class Environment:
 
     Attributes:
         in_transaction: whether a transaction was open before the migrations; None: not known.
+        unseen_schemas: schemas of models that autogenerate does not read, for want of
+            include_schemas.
     """
 
     plugin_imported: bool
@@ -35,6 +37,7 @@ class Environment:
     has_metadata: bool
     transaction_per_migration: bool
     in_transaction: bool | None
+    unseen_schemas: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,16 @@ def of_project(visit: Visit) -> Facts:
         has_metadata=bool(visit.metadata),
         transaction_per_migration=bool(opts.get("transaction_per_migration")),
         in_transaction=visit.in_transaction,
+        unseen_schemas=() if opts.get("include_schemas") else _other_schemas(visit),
     )
     return of_database(visit.connection, visit.tables, found)
+
+
+def _other_schemas(visit: Visit) -> tuple[str, ...]:
+    """The schemas of the models, without the one that a table without a schema is in."""
+    default = visit.connection.dialect.default_schema_name
+    named = {table.schema for table in visit.tables if table.schema is not None}
+    return tuple(sorted(named - {default}))
 
 
 def of_database(

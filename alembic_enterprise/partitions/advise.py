@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from alembic_enterprise import registry
 from alembic_enterprise.finding import Finding, Severity
 from alembic_enterprise.partitions.catalog import Partition
 from alembic_enterprise.partitions.due import bounds, due, headroom, is_short, least_headroom
@@ -34,6 +35,11 @@ def policy_unusable(inspection: Inspection) -> Iterator[Finding]:
     table = inspection.table
     if table.unusable is not None:
         yield Finding("policy-unusable", "error", str(table.name), table.unusable)
+
+
+def registries_closed(names: Sequence[str]) -> list[Finding]:
+    """Nothing is known of the tables whose policies this role may not read."""
+    return [Finding("registry-closed", "note", name, registry.UNREADABLE) for name in names]
 
 
 def headroom_short(inspection: Inspection, min_headroom: int | None) -> Iterator[Finding]:

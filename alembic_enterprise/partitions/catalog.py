@@ -348,11 +348,11 @@ def partitions(
         parents=Literal(sorted(wanted)),
         measured=_MEASURED if sizes else _ESTIMATED,
     )
-    found: dict[Name, list[Partition]] = {table.name: [] for table in wanted.values()}
+    found: dict[int, list[Partition]] = {oid: [] for oid in wanted}
     with sql.canonical_output(connection):
         for parent, *row in sql.rows(connection, query):
-            found[wanted[parent].name].append(_partition(wanted[parent], *row))
-    return {name: sorted(items, key=_by_bound) for name, items in found.items()}
+            found[parent].append(_partition(wanted[parent], *row))
+    return {wanted[oid].name: sorted(items, key=_by_bound) for oid, items in found.items()}
 
 
 def _partition(table: PartitionedTable, schema: str, name: str, bound: str, *row: Any) -> Partition:

@@ -14,7 +14,7 @@ from psycopg.sql import SQL
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from alembic_enterprise import locks, sql
+from alembic_enterprise import locks, registry, sql
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
 from alembic_enterprise.locks import Blocker
 from alembic_enterprise.operation import sqlstate
@@ -81,7 +81,10 @@ class _Run:
         self.version = version
         self.now = now
         self.seen = look(worker.connection, job.only)
+        closed = [] if job.only else registry.unreadable(worker.connection)
+        self.notes = [f"{name}: {registry.UNREADABLE}" for name in closed]
         self.seen_at = 0
+        self.wanted: dict[Name, Due] = {}
         self.reports = {
             table.name: TableReport(table, policy, now, partitions=len(self.seen.of(table)))
             for table, policy in self.seen.policies()
@@ -97,7 +100,13 @@ class _Run:
         return changes + bool(changes)
 
     def _due(self, report: TableReport) -> Due:
-        return due.due(report.table, self.seen.of(report.table), report.policy, self.now)
+        """What a table lacked, or had too much, when it was last looked at."""
+        wanted = self.wanted.get(report.name)
+        if wanted is None:
+            partitions = self.seen.of(report.table)
+            wanted = due.due(report.table, partitions, report.policy, self.now)
+            self.wanted[report.name] = wanted
+        return wanted
 
     def run(self) -> Report:
         """Work through the phases, each over all tables, and look at what is left."""
@@ -119,7 +128,8 @@ class _Run:
                 report.problems.append(f"the run ended before its end: {_told(error)}")
         statements = self.worker.statements if self.job.dry_run else None
         problems = told(self.seen.unusable)
-        return Report(self.now, list(self.reports.values()), None, statements, problems)
+        reports = list(self.reports.values())
+        return Report(self.now, reports, None, statements, problems, self.notes)
 
     def _fit(self) -> list[TableReport]:
         """The tables that can be worked on. Raises `ConfigurationError` when none of them can."""
@@ -163,6 +173,7 @@ class _Run:
                 raise
             self.seen = look_again(self.worker.connection, self.seen)  # on a new one
         self.seen_at = self.worker.tried
+        self.wanted.clear()
         for table in self.seen.tables:
             if table.name in self.reports:
                 self.reports[table.name].table = table

@@ -69,6 +69,7 @@ class Report:
         other: the session that holds the lock, when another run is at work.
         statements: those of a dry run; None when it was none.
         problems: of tables that are not among `tables`, because their policy cannot be used.
+        notes: what it could not see, and so has left alone.
     """
 
     now: datetime
@@ -76,6 +77,7 @@ class Report:
     other: Blocker | None = None
     statements: list[str] | None = None
     problems: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
 
     def exit_code(self, min_headroom: int | None) -> int:
         """What the job's process ends with: `EXIT_CODES` tells the meaning.
@@ -101,6 +103,7 @@ def document(report: Report, min_headroom: int | None) -> dict[str, Any]:
         "dry_run": report.statements is not None,
         "other_run": None if report.other is None else str(report.other),
         "problems": report.problems,
+        "notes": report.notes,
         "tables": [_table(table) for table in report.tables],
         "statements": report.statements or [],
     }

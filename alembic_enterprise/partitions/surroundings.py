@@ -56,6 +56,8 @@ class View:
 
     def default(self, table: PartitionedTable) -> Partition | None:
         """The default partition of a table."""
+        if not table.has_default:
+            return None
         return next((item for item in self.of(table) if item.is_default), None)
 
     def retired_of(self, table: PartitionedTable) -> Sequence[Retired]:
@@ -266,7 +268,7 @@ def _names(pairs: Iterable[Sequence[str]]) -> tuple[Name, ...]:
 
 _HEARD = SQL("""
 SELECT t.tgrelid FROM pg_catalog.pg_trigger AS t
-WHERE obj_description(t.oid, 'pg_trigger') = {comment}""")
+WHERE starts_with(obj_description(t.oid, 'pg_trigger'), {comment})""")
 
 
 def heard_tables(connection: Connection, tables: Iterable[PartitionedTable]) -> set[int]:

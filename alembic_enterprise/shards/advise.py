@@ -9,6 +9,7 @@ from alembic_enterprise.operation import Operation
 from alembic_enterprise.shards.inspection import LOOKED_AT, Inspection, Orphan, number
 from alembic_enterprise.shards.leftovers import Copy
 from alembic_enterprise.shards.model import SUFFIX
+from alembic_enterprise.shards.moduli import ALL
 from alembic_enterprise.shards.operations import CreateHashShards, GrowHashShards
 from alembic_enterprise.shards.status import SKEW, Standing
 from alembic_enterprise.sql import Name
@@ -28,17 +29,10 @@ def shards_missing(inspection: Inspection) -> Iterator[Finding]:
     if known.coverage == 1 or any(item.pending for item in known.shards):
         return
     remainders = [held.remainder for held in known.holes]
-    operations: tuple[Operation, ...] = ()
+    holes = f"it has {len(known.shards)} shards"
     if remainders:
-        create = CreateHashShards(
-            table.name.name, table.count, remainders, table.name.schema, table.partition_by
-        )
-        operations = (create,)
         holes = f"no shard holds remainder {_listed(remainders)} of {table.count}"
-        step = f"run op.{create}"
-    else:
-        holes = f"it has {len(known.shards)} shards"
-        step = "run `alembic upgrade head`, or op.create_hash_shards as the model declares it"
+    step, operations = _filling(inspection)
     yield Finding(
         "shards-missing",
         "error",
@@ -49,9 +43,33 @@ def shards_missing(inspection: Inspection) -> Iterator[Finding]:
     )
 
 
-def _listed(numbers: Sequence[int], most: int = 5) -> str:
-    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
-    return ", ".join(map(str, numbers[:most])) + more
+def _filling(inspection: Inspection) -> tuple[str, tuple[Operation, ...]]:
+    """What to do about shards that are missing, and the operations for it.
+
+    Where a table beside it may have the rows of a shard, no new one is made, which would hide them.
+    """
+    table, holes = inspection.status.table, inspection.status.holes
+    # A table without any shard has no modulus to tell its holes by: it lacks all.
+    fitting = [item for item in inspection.orphans if not item.misplaced]
+    apart = [item for item in fitting if item.may_fill(holes or [ALL])]
+    held = {item.claimed for item in apart}
+    steps = [f"attach {_listed([item.name for item in apart])} again"] if apart else []
+    operations: tuple[Operation, ...] = ()
+    remainders = [hole.remainder for hole in holes if not held & {hole, None}]
+    if remainders:
+        create = CreateHashShards(
+            table.name.name, table.count, remainders, table.name.schema, table.partition_by
+        )
+        operations = (create,)
+        steps.append(f"run op.{create}")
+    if not steps:
+        steps = ["run `alembic upgrade head`, or op.create_hash_shards as the model declares it"]
+    return ", and ".join(steps), operations
+
+
+def _listed(items: Sequence[object], most: int = 5) -> str:
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more
 
 
 def detach_pending(inspection: Inspection) -> Iterator[Finding]:
@@ -120,7 +138,8 @@ def growth_unfinished(inspection: Inspection) -> Iterator[Finding]:
             "warning",
             str(table.name),
             f"{len(inspection.copies)} copies of shards stand beside it, and every write is "
-            f"repeated in them: let `{_growth(table.name, count)}` run to its end",
+            f"repeated in them: let `{_growth(table.name, count)}` run to its end, or remove them "
+            f"with `alembic-enterprise shards grow {quote(str(table.name))} --abort`",
             {"moduli": table.moduli, "copies": [held._asdict() for held in inspection.copies]},
         )
     elif known.growing:
@@ -155,16 +174,24 @@ def foreign_key_unvalidated(inspection: Inspection) -> Iterator[Finding]:
 
 def orphan(inspection: Inspection) -> Iterator[Finding]:
     """A table that we made as a shard is not attached, and its rows could be."""
+    table = inspection.status.table.name
     for item in inspection.orphans:
         if not item.misplaced:
             yield Finding(
                 "orphan",
                 "warning",
-                str(inspection.status.table.name),
-                f"{item.name} was made as a shard and is not attached{_holding(item)}: attach it "
-                "(ALTER TABLE ... ATTACH PARTITION), or drop it when its rows are not needed",
+                str(table),
+                f"{item.name} was made as a shard and is not attached{_holding(item)}: "
+                + _placing(inspection, item),
                 {"shard": str(item.name), "rows": item.rows},
             )
+
+
+def _placing(inspection: Inspection, item: Orphan) -> str:
+    table, holes = inspection.status.table.name, inspection.status.holes
+    if item.claimed is not None and item.claimed not in holes:
+        return "another shard takes such rows: INSERT them into the table itself, and drop it"
+    return f"drop it when its rows are not needed, or attach it: {item.attach(table)}"
 
 
 def _holding(item: Orphan) -> str:

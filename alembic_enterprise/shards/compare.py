@@ -6,16 +6,18 @@ declares the count that the table grows towards or still the one it comes from. 
 a table of which one shard was split by hand. `unfinished` tells of it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from alembic_enterprise.errors import MismatchError
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.shards.catalog import ShardedTable
+from alembic_enterprise.shards.inspection import Orphan
 from alembic_enterprise.shards.moduli import fits, holes, splits
 from alembic_enterprise.shards.operations import (
     CreateHashShards,
     DropHashShards,
     GrowHashShards,
+    ShrinkHashShards,
 )
 from alembic_enterprise.sql import Name
 
@@ -24,6 +26,7 @@ def compare(
     declared: Mapping[Name, ShardedTable],
     live: Mapping[Name, ShardedTable],
     resolve: Callable[[Name], Name],
+    orphans: Mapping[int, Sequence[Orphan]],
 ) -> list[Operation]:
     """Operations that make the live shards what the models declare.
 
@@ -34,6 +37,7 @@ def compare(
         declared: the sharded tables of the models that take part.
         live: the sharded tables of the database, by their full names.
         resolve: fills in the schema of a declared name.
+        orphans: tables beside those that lack a shard, made as one, by the oid of their table.
 
     Raises:
         MismatchError: when no operation leads from the live shards to the declared ones. All such
@@ -41,6 +45,11 @@ def compare(
     """
     pairs = [(table, live.get(resolve(name))) for name, table in declared.items()]
     problems = [text for table, found in pairs if found and (text := mismatch(table, found))]
+    problems += [
+        text
+        for table, found in pairs
+        if found and (text := _apart(table, found, orphans.get(found.oid, ())))
+    ]
     if problems:
         raise MismatchError("\n".join(problems))
     return [operation for table, found in pairs for operation in _operations(table, found)]
@@ -85,11 +94,11 @@ def mismatch(declared: ShardedTable, live: ShardedTable) -> str | None:
         return text
     count, smallest = declared.count, live.moduli[0]
     if count < smallest and smallest % count == 0:
+        shrink = ShrinkHashShards(declared.name.name, count, declared.name.schema)
         return (
             f"{declared.name}: the model declares count={count}, but the database has "
             f"{live.count} shards. Write count={live.count}, or merge them first, which locks the "
-            f"table while rows are copied: op.shrink_hash_shards({declared.name.name!r}, "
-            f"count={count})"
+            f"table while rows are copied: op.{shrink}"
         )
     if not fits(live.moduli, count):
         return (
@@ -99,6 +108,21 @@ def mismatch(declared: ShardedTable, live: ShardedTable) -> str | None:
             "move the rows"
         )
     return None
+
+
+def _apart(declared: ShardedTable, live: ShardedTable, orphans: Sequence[Orphan]) -> str | None:
+    """Why no shard is created where one is missing, or None: its rows may be in another table."""
+    lacking = holes(live.held, live.count or declared.count)
+    apart = next((item for item in orphans if item.may_fill(lacking)), None)
+    if apart is None:
+        return None
+    step = f"Drop it when they are not needed, or attach it: {apart.attach(live.name)}"
+    if apart.misplaced:
+        step = "Run `alembic-enterprise shards check`, which tells how to put them back"
+    return (
+        f"{declared.name}: {apart.name} was made as a shard and is not attached, and a new shard "
+        f"in its place would hide its rows. {step}"
+    )
 
 
 def _misfit(declared: ShardedTable, live: ShardedTable) -> str | None:

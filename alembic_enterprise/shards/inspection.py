@@ -27,7 +27,8 @@ class Orphan:
     """A table that we made as a shard, by its comment, and that is not attached.
 
     Attributes:
-        claimed: what it would hold by the number in its name; None when that says nothing.
+        claimed: what it would hold by the number in its name, or else by its first row; None when
+            neither says anything.
         rows: how many it holds, up to `LOOKED_AT`; None when it may not be read, or has not the
             columns of the key.
         misplaced: how many of them the server would refuse in what is claimed; None for unknown.
@@ -37,6 +38,20 @@ class Orphan:
     claimed: Class | None
     rows: int | None = None
     misplaced: int | None = None
+
+    def may_fill(self, holes: Collection[Class]) -> bool:
+        """Whether what no shard holds may be its rows: a new shard in its place would hide them."""
+        claims = bool(holes) and (self.claimed is None or self.claimed in holes)
+        return claims and self.rows != 0
+
+    def attach(self, table: Name) -> str:
+        """The statement that attaches it to its table."""
+        if self.claimed is None:
+            return f"ALTER TABLE {table.text} ATTACH PARTITION {self.name.text} FOR VALUES ..."
+        return sql.text_of(_ATTACH.format(table.sql, self.name.sql, *map(Literal, self.claimed)))
+
+
+_ATTACH = SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES WITH (MODULUS {}, REMAINDER {})")
 
 
 @dataclass(frozen=True)
@@ -64,14 +79,14 @@ def inspect(connection: Connection, names: Collection[str] = ()) -> list[Inspect
     """
     read_only(connection)
     tables = chosen(catalog.read(connection).values(), names)
-    orphans = _orphans(connection, tables)
+    apart = orphans(connection, tables)
     copies, keys = leftovers.copies(connection), leftovers.pending(connection)
     return [
         Inspection(
             known,
             tuple(copy.held for copy in copies if copy.table == known.table.oid),
             tuple(key for key in keys if key.referred == known.table.oid),
-            tuple(orphans.get(known.table.oid, ())),
+            tuple(apart.get(known.table.oid, ())),
         )
         for known in _statuses(connection, tables)
     ]
@@ -114,8 +129,9 @@ def chosen(tables: Collection[ShardedTable], names: Collection[str]) -> list[Sha
     known = {name for table in tables for name in (table.name.name, str(table.name))}
     if unknown := [name for name in names if name not in known]:
         there = ", ".join([str(table.name) for table in tables][:10]) or "none"
+        verb = "is" if len(tables) == 1 else "are"
         raise ConfigurationError(
-            f"no sharded table is called {', '.join(unknown)}: there are {there}"
+            f"no sharded table is called {', '.join(unknown)}: there {verb} {there}"
         )
     return [
         table for table in tables if not names or {table.name.name, str(table.name)} & set(names)
@@ -171,8 +187,8 @@ WHERE d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0
 ORDER BY 2, 3""")
 
 
-def _orphans(connection: Connection, tables: Sequence[ShardedTable]) -> dict[int, list[Orphan]]:
-    """By the oid of the table that their comments name."""
+def orphans(connection: Connection, tables: Sequence[ShardedTable]) -> dict[int, list[Orphan]]:
+    """Tables made as shards and not attached, by the oid of the table that their comments name."""
     if not tables:
         return {}
     query = _ORPHANS.format(
@@ -199,43 +215,51 @@ def _claimed(table: ShardedTable, name: str) -> Class | None:
 
 
 _PLACED = SQL("""
-SELECT {schema}, {name}, count(*), {misplaced}
-FROM (SELECT {columns} FROM {table} LIMIT {limit}) AS few""")
-_MISPLACED = SQL(
-    "count(*) FILTER (WHERE NOT satisfies_hash_partition({parent}, {modulus}, {remainder},"
-    " {columns}))"
-)
+SELECT {schema}, {name}, min(claim.remainder), count(*), count(*) FILTER (
+    WHERE NOT satisfies_hash_partition({parent}::oid, {modulus}, claim.remainder, {of_row}))
+FROM (SELECT {columns} FROM {table} LIMIT {limit}) AS row_of,
+     (SELECT coalesce({remainder}::integer, (
+          SELECT candidate.remainder
+          FROM (SELECT {columns} FROM {table} LIMIT 1) AS row_of,
+               generate_series(0, {modulus} - 1) AS candidate (remainder)
+          WHERE satisfies_hash_partition({parent}::oid, {modulus}, candidate.remainder, {of_row})
+     ))) AS claim (remainder)""")
 
 
 def _placed(
-    connection: Connection, orphans: Iterable[tuple[ShardedTable, Orphan]]
+    connection: Connection, readable: Sequence[tuple[ShardedTable, Orphan]]
 ) -> Mapping[Name, Orphan]:
     """The same orphans with what their rows tell, in one round trip."""
-    claims = {orphan.name: orphan.claimed for _, orphan in orphans}
-    queries = [_placing(table, orphan) for table, orphan in orphans]
+    queries = [_placing(table, orphan) for table, orphan in readable]
     if not queries:
         return {}
-    return {
-        Name(schema, name): Orphan(Name(schema, name), claims[Name(schema, name)], rows, misplaced)
-        for schema, name, rows, misplaced in sql.rows(connection, SQL(" UNION ALL ").join(queries))
+    found = {
+        Name(schema, name): told
+        for schema, name, *told in sql.rows(connection, SQL(" UNION ALL ").join(queries))
     }
+    return {orphan.name: _told(table, orphan, *found[orphan.name]) for table, orphan in readable}
 
 
 def _placing(table: ShardedTable, orphan: Orphan) -> Composable:
-    columns = SQL(", ").join(Identifier(str(name)) for name in table.key.columns)
-    misplaced: Composable = SQL("NULL::bigint")
-    if orphan.claimed is not None:
-        misplaced = _MISPLACED.format(
-            parent=SQL("{}::oid").format(Literal(table.oid)),
-            modulus=Literal(orphan.claimed.modulus),
-            remainder=Literal(orphan.claimed.remainder),
-            columns=columns,
-        )
+    by_name = None if orphan.claimed is None else orphan.claimed.remainder
+    columns = [str(name) for name in table.key.columns]
     return _PLACED.format(
         schema=Literal(orphan.name.schema),
         name=Literal(orphan.name.name),
-        misplaced=misplaced,
-        columns=columns,
+        parent=Literal(table.oid),
+        modulus=Literal(table.count or 1),
+        remainder=Literal(by_name),
+        columns=SQL(", ").join(map(Identifier, columns)),
+        of_row=SQL(", ").join(Identifier("row_of", name) for name in columns),
         table=orphan.name.sql,
         limit=Literal(LOOKED_AT),
     )
+
+
+def _told(
+    table: ShardedTable, orphan: Orphan, remainder: int | None, rows: int, misplaced: int
+) -> Orphan:
+    claimed = orphan.claimed
+    if claimed is None and remainder is not None and table.count:
+        claimed = Class(table.count, remainder)
+    return Orphan(orphan.name, claimed, rows, misplaced)

@@ -15,10 +15,13 @@ from alembic_enterprise.partitions.declaration import (
     declaration_on,
     words,
 )
-from alembic_enterprise.shards.moduli import COUNT_MAX, doublings
+from alembic_enterprise.shards.moduli import COUNT_MAX, multiples
 
 SUFFIX = "_shard_{}"
 """What follows the table's name in the name of a shard: its remainder."""
+
+FEW = 3
+"""Counts ahead that a warning lists."""
 
 TYPES = {
     "SMALLINT": "smallint",
@@ -113,12 +116,13 @@ def check_count(count: object) -> None:
 
 def _odd_count(count: int) -> str:
     power = 1 << (count - 1).bit_length()
-    ahead = ", ".join(map(str, doublings(count)))
-    grows = f"grow by splitting each in two to {ahead}" if ahead else "cannot be split any further"
+    ahead = list(map(str, multiples(count)))
+    more = " or another multiple" if len(ahead) > FEW else ""
+    splits = f"can be split into {', '.join(ahead[:FEW])}{more}" if ahead else "cannot be split"
     return (
-        f"HashShards(count={count}): {count} shards {grows}; to {power}, which is no multiple of "
-        f"{count}, only by building the table anew. Write a power of two such as count={power}, "
-        "or keep this count knowingly"
+        f"HashShards(count={count}): {count} shards {splits}; {power} is no multiple of {count}, "
+        f"and needs the table built anew. Write a power of two such as count={power}, or keep this "
+        'count knowingly: before the models, warnings.filterwarnings("ignore", "HashShards")'
     )
 
 

@@ -66,6 +66,6 @@ def fits(moduli: Collection[int], modulus: int) -> bool:
     return all(larger % smaller == 0 for smaller, larger in pairwise(chain))
 
 
-def doublings(count: int) -> list[int]:
-    """The next counts that are reached by splitting each shard in two, up to `COUNT_MAX`."""
-    return [count << times for times in range(1, (COUNT_MAX // count).bit_length())]
+def multiples(count: int) -> range:
+    """The counts that are reached by splitting each shard, up to `COUNT_MAX`."""
+    return range(2 * count, COUNT_MAX + 1, count)

@@ -319,6 +319,14 @@ def test_a_context_does_without_an_actor(pooled: Engine) -> None:
         assert connection.scalar(text("SELECT context FROM notes")) == '{"source": "cron"}'
 
 
+@pytest.mark.parametrize("name", [object(), ["user:1"], b"user:1", True, 1.5])
+def test_what_is_no_name_is_refused(name: Any) -> None:
+    words = f"an actor is a text, a whole number or a UUID, not {type(name).__name__}: pass user.id"
+    with pytest.raises(ActorError) as raised, actor(name):
+        pass
+    assert str(raised.value).startswith(words)
+
+
 @pytest.mark.parametrize(
     ("name", "context", "words"),
     [

@@ -211,6 +211,19 @@ def test_a_column_of_another_type_that_is_masked_changes_nothing(connection: Con
     assert generate(connection, changed).calls == []
 
 
+def test_scripts_in_batches_are_the_same(connection: Connection) -> None:
+    """What `render_as_batch` asks for, which SQLite needs, and PostgreSQL does not."""
+    upgrade(connection, audited(Column("old", Integer)))
+    metadata = audited(Column("new", Text, server_default="n"), AuditColumns())
+    script = upgrade(connection, metadata, render_as_batch=True)
+    assert "batch_op.drop_column('old')" in script.upgrade
+    assert generate(connection, metadata, render_as_batch=True).calls == []
+    assert drift(connection) == []
+    run_sql(connection, "INSERT INTO orders VALUES (1)")
+    run(connection, script.downgrade)
+    assert drift(connection) == []
+
+
 def test_a_renamed_column_takes_its_history_along(connection: Connection) -> None:
     """Written by hand, as Alembic sees a rename as a new column and a dropped one."""
     upgrade(connection, audited(Column("note", Text)))
@@ -226,12 +239,16 @@ def test_a_renamed_column_takes_its_history_along(connection: Connection) -> Non
     assert history(connection, "remark") == ["kept", "new"]
 
 
-def test_a_column_that_is_renamed_without_a_word_begins_anew(connection: Connection) -> None:
+def test_a_column_that_is_renamed_without_a_word_begins_anew(
+    connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     upgrade(connection, audited(Column("note", Text)))
     run_sql(connection, "INSERT INTO orders (id, note) VALUES (1, 'kept')")
     run(connection, "op.alter_column('orders', 'note', new_column_name='remark')")
     changed = audited(Column("remark", Text))
     assert upgrade(connection, changed).calls == ["alter_audit_trail"]
+    assert 'where that was note until now, add renamed={"note": "remark"}' in caplog.text
     run_sql(connection, "UPDATE orders SET remark = 'new'")
     assert history(connection, "note, remark") == [("kept", None), (None, "new")]
     assert generate(connection, changed).calls == []

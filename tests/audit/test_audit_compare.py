@@ -44,8 +44,8 @@ def declared(trail: Trail = MASKED, history: Name = HISTORY) -> dict[Name, Audit
     return {ORDERS: AuditedTable(ORDERS, history, trail)}
 
 
-def live(trail: Trail = MASKED, *drift: str, name: Name = LIVE) -> Trails:
-    return Trails({name: AuditedTable(name, HISTORY, trail, drift=drift)})
+def live(trail: Trail = MASKED, *drift: str, name: Name = LIVE, gap: bool = False) -> Trails:
+    return Trails({name: AuditedTable(name, HISTORY, trail, drift=drift, gap=gap)})
 
 
 def found(
@@ -80,17 +80,19 @@ def test_what_is_not_there_is_created() -> None:
 
 
 @pytest.mark.parametrize(
-    "trails",
+    ("trails", "gap"),
     [
-        live(Trail(retain=3)),
-        live(MASKED, "orders has no trigger alembic_enterprise_insert"),
-        Trails(torn=frozenset({HISTORY})),
+        (live(Trail(retain=3)), False),
+        (live(MASKED, "pg_monitor has INSERT on audit.orders_history"), False),
+        (live(MASKED, "orders has no trigger alembic_enterprise_insert", gap=True), True),
+        (Trails(torn=frozenset({HISTORY})), True),
     ],
-    ids=["options", "drift", "torn"],
+    ids=["options", "drift", "gap", "torn"],
 )
-def test_what_differs_is_altered(trails: Trails) -> None:
+def test_what_differs_is_altered(trails: Trails, *, gap: bool) -> None:
+    """While others write, where rows may have to be copied."""
     [operation] = found(declared(), trails)
-    assert operation == AlterAuditTrail.of(ORDERS, HISTORY, MASKED)
+    assert operation == AlterAuditTrail.of(ORDERS, HISTORY, MASKED, concurrently=gap)
 
 
 def test_an_alteration_knows_what_it_replaces() -> None:

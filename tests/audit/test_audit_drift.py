@@ -4,7 +4,7 @@ import laws
 import pytest
 from audited import audited, drift, trails
 from autogenerate import generate, partitions, pretend, run_sql, upgrade
-from sqlalchemy import BigInteger, Column, Connection, Table
+from sqlalchemy import BigInteger, Column, Connection, Table, Text
 
 from alembic_enterprise import AuditTrail, HashShards
 from alembic_enterprise.audit.operations import CreateAuditTrail
@@ -69,6 +69,13 @@ RIGHTS = {
     "a reader without SELECT": f"REVOKE SELECT ON {HISTORY} FROM pg_monitor",
     "a reader without USAGE": "REVOKE USAGE ON SCHEMA audit FROM pg_monitor",
 }
+COLUMNS = {"table": "text", "key": "jsonb", "field": "text", "old_value": "text"} | {
+    "new_value": "text",
+    "changed_at": "timestamptz",
+    "changed_by": "text",
+    "context": "jsonb",
+}
+SHOWN = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in COLUMNS.items())
 HISTORIES = {
     "column missing": f"ALTER TABLE {HISTORY} DROP COLUMN total",
     "column of another type": f"ALTER TABLE {HISTORY} ALTER COLUMN total TYPE numeric",
@@ -81,6 +88,9 @@ HISTORIES = {
     "policy missing": "DELETE FROM audit.alembic_enterprise_policy",
     "a month missing": "DROP TABLE {partition}",
     "view missing": "DROP VIEW audit.audit_trail",
+    "view changed": f"CREATE OR REPLACE VIEW audit.audit_trail AS SELECT {SHOWN}",
+    "view with more": f"CREATE OR REPLACE VIEW audit.audit_trail AS SELECT {SHOWN}, 1 AS more",
+    "view without its barrier": "ALTER VIEW audit.audit_trail SET (security_barrier = false)",
     "key index missing": f"DROP INDEX {HISTORY}_id_audit_id_idx",
 }
 
@@ -146,6 +156,36 @@ def test_what_two_trails_share_is_put_right_by_one_of_them(connection: Connectio
     assert generate(connection, metadata).calls == []
 
 
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("ALTER TABLE orders RENAME TO purchases", {"name": "purchases"}),
+        ("CREATE SCHEMA sales; ALTER TABLE orders SET SCHEMA sales", {"schema": "sales"}),
+    ],
+)
+def test_the_view_follows_the_name_of_the_table(
+    connection: Connection, statement: str, named: dict[str, str]
+) -> None:
+    upgrade(connection, audited())
+    run_sql(connection, "INSERT INTO orders VALUES (1)", statement)
+    metadata = audited(trail={"history": "orders_history"}, **named)
+    assert drift(connection) == ["the view audit.audit_trail is another one"]
+    options = {"include_schemas": True}
+    assert upgrade(connection, metadata, **options).calls == ["alter_audit_trail"]
+    assert generate(connection, metadata, **options).calls == []
+    shown = connection.exec_driver_sql('SELECT DISTINCT "table" FROM audit.audit_trail').scalar()
+    assert shown == f"{named.get('schema', 'public')}.{named.get('name', 'orders')}"
+
+
+def test_the_search_path_is_no_drift(connection: Connection) -> None:
+    """It decides how the server writes the view."""
+    run_sql(connection, 'CREATE SCHEMA "Mixed Case"')
+    upgrade(connection, audited(trail={"schema": "Mixed Case"}))
+    for path in ("public", '"Mixed Case", public', "pg_catalog, public"):
+        run_sql(connection, f"SET search_path = {path}")
+        assert drift(connection) == []
+
+
 def test_months_that_nobody_made_are_made_up_for(connection: Connection) -> None:
     """When the scheduled job does not run, captures would fail some day."""
     metadata = audited()
@@ -180,3 +220,23 @@ def test_columns_of_domains_and_of_other_schemas_compare_clean(connection: Conne
     assert drift(connection) == []
     run_sql(connection, "SET search_path = types, public")
     assert drift(connection) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("RENAME note TO", ': where that was note until now, add renamed={"note": "Remark"}'),
+        ("RENAME id TO id_2; ALTER TABLE orders RENAME note TO", ""),
+        ("ADD", ""),
+    ],
+)
+def test_a_column_that_may_be_renamed_is_told(
+    connection: Connection, statement: str, told: str
+) -> None:
+    kind = " text" if statement == "ADD" else ""
+    upgrade(connection, audited(Column("note", Text), Column("old", Text)))
+    upgrade(connection, audited(Column("note", Text)))  # the history has its column still
+    run_sql(connection, f'ALTER TABLE orders {statement} "Remark"{kind}')
+    assert f'{HISTORY} has no column "Remark"{told}' in drift(connection)
+    fails = f"{HISTORY}(): each change of a row fails, as its body names note"
+    assert (fails in drift(connection)) == (told != "")

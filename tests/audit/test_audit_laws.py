@@ -62,6 +62,7 @@ def examples(schema: str, name: str, history: str) -> list[Example]:
         Example(replace(alter, require_actor=False, mask=[], previous=TRAIL), created),
         Example(drop, created),
         Example(replace(drop, drop_history=True), created),
+        Example(replace(alter, concurrently=True), created),
     ]
 
 

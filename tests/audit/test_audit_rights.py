@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from alembic_enterprise.audit.operations import CreateAuditTrail
 from alembic_enterprise.partitions.maintain import Job, maintain
 from alembic_enterprise.partitions.operations import SetPartitionPolicy
+from alembic_enterprise.partitions.report import document
 
 NAME = 'Audit-"Owner"'
 
@@ -159,6 +160,20 @@ def test_the_owner_of_the_table_makes_and_detaches_its_partitions(
             session.exec_driver_sql("SELECT FROM audit.orders_history")
     assert actions(connection) == ["insert", "detach"]
     assert drift(connection) == []
+
+
+def test_histories_whose_policies_may_not_be_read_are_named(
+    connection: Connection, theirs: str, login: Callable[[str], Engine]
+) -> None:
+    """Nobody else says that nothing is done for them."""
+    run(connection, ALTER)
+    engine, now = login(theirs), datetime(2026, 2, 15, tzinfo=UTC)
+    report = maintain(engine, Job(now=now))
+    [note] = report.notes
+    assert note.startswith("audit.alembic_enterprise_policy: this role may not read these policies")
+    assert (report.undone, document(report, None)["notes"]) == (False, [note])
+    assert maintain(engine, Job(now=now, only=frozenset({"orders"}))).notes == []
+    assert maintain(connection.engine, Job(now=now)).notes == []
 
 
 @pytest.mark.parametrize(

@@ -258,7 +258,9 @@ def test_a_required_actor(connection: Connection, roles: tuple[str, str, str]) -
     operation = CreateAuditTrail("orders", "orders_history", require_actor=True, baseline=False)
     laws.apply(connection, [operation])
     with pytest.raises(
-        Exception, match=r"public.orders: changes need an actor: write within `with"
+        Exception,
+        match=r"public.orders: changes need an actor: write within `with actor\(\"...\"\)` on an "
+        r"engine given to install\(\), or run SELECT set_config",
     ):
         run_sql(connection, "INSERT INTO orders VALUES (1)")
     connection.rollback()

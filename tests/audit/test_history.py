@@ -3,8 +3,8 @@
 import asyncio
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Any, cast
 
 import pytest
 from autogenerate import run, run_sql
@@ -164,11 +164,11 @@ def test_one_row(connection: Connection) -> None:
     assert gone[0].weird == "w"
 
 
-def test_a_key_is_a_value_a_tuple_or_a_dict(connection: Connection) -> None:
+def test_a_key_is_a_value_a_tuple_a_list_or_a_dict(connection: Connection) -> None:
     day = datetime(2026, 1, 5, tzinfo=UTC)
-    values = [(1, day), {"order id": 1, "at": day}]
+    values = [(1, day), [1, day], {"order id": 1, "at": day}]
     run = [rows(connection, history(LINES, value)) for value in values]
-    assert run[0] == run[1]
+    assert run[0] == run[1] == run[2]
     assert rows(connection, history(ORDERS, (1,))) == rows(connection, history(ORDERS, {"id": 1}))
 
 
@@ -301,15 +301,18 @@ def test_what_cannot_be_asked() -> None:
     with pytest.raises(DeclarationError, match=r"^plain: no history is declared: add AuditTrail"):
         history(plain, 1)
     wrong = r'Lines: .* is no primary key: write \{"order id": ..., "at": ...\}$'
-    for key in (1, (1, 2, 3), {"order id": 1}, {"order id": 1, "at": None}):
+    for key in (1, (1, 2, 3), [1], {"order id": 1}, {"order id": 1, "at": None}):
         with pytest.raises(OperationError, match=wrong):
             history(LINES, key)
     naive = datetime(2026, 11, 21)  # noqa: DTZ001  # what is refused
     told = r"no moment without a time zone: write datetime"
-    with pytest.raises(OperationError, match=told):
-        as_of(ORDERS, naive)
-    with pytest.raises(OperationError, match=told):
-        diff(ORDERS, naive, STOP)
+    for moment in (naive, "2026-11-21", date(2026, 11, 21), None):
+        with pytest.raises(OperationError, match=told):
+            as_of(ORDERS, cast("Any", moment))
+        with pytest.raises(OperationError, match=told):
+            diff(ORDERS, cast("Any", moment), STOP)
+    with pytest.raises(OperationError, match=r"^2026-01-01 .* is before 2200-01-01 .* first$"):
+        diff(ORDERS, STOP, START)
 
 
 MONTHS = [f"orders_history_y2026_m{number:02}" for number in range(1, 5)]

@@ -1,6 +1,7 @@
 """What a trail refuses for the sake of another's, and what a history never loses."""
 
 from dataclasses import replace
+from typing import Any
 
 import laws
 import pytest
@@ -190,3 +191,75 @@ def test_what_another_type_holds_is_converted(connection: Connection) -> None:
     laws.apply(connection, [ALTER])
     assert kept(connection, "code") == ["1", None]
     assert drift(connection) == []
+
+
+# --- Renamed columns
+
+
+@pytest.mark.parametrize(
+    ("renamed", "told"),
+    [
+        ({"nota": "remark"}, "renamed=: its history has no column nota: it has id, note"),
+        ({"note": "remrk"}, "renamed=: it has no column remrk: correct it, or rename it with op."),
+        ({"id": "note"}, "renamed=: it has no column note: correct it, or rename it with op.al"),
+    ],
+)
+def test_names_that_are_not_there_are_no_renamed_column(
+    connection: Connection, renamed: dict[str, str], told: str
+) -> None:
+    run_sql(connection, TABLE)
+    laws.apply(connection, [CREATE])
+    run_sql(connection, "ALTER TABLE orders RENAME note TO remark")
+    assert told in refused(connection, replace(ALTER, renamed=renamed))
+
+
+def test_a_column_is_renamed_once(connection: Connection) -> None:
+    run_sql(connection, TABLE)
+    laws.apply(connection, [CREATE])
+    run_sql(connection, "ALTER TABLE orders RENAME note TO remark")
+    laws.apply(connection, [replace(ALTER, renamed={"note": "remark"})] * 2)
+    assert kept(connection, "remark") == []
+
+
+def test_a_history_that_begins_with_the_new_name_has_nothing_to_rename(
+    connection: Connection,
+) -> None:
+    run_sql(connection, TABLE)
+    laws.apply(connection, [replace(ALTER, renamed={"former": "note"})])
+    assert drift(connection) == []
+
+
+def test_a_column_is_not_renamed_to_one_that_the_history_has(connection: Connection) -> None:
+    """As where an earlier script did not tell of it, and both hold a part of the values."""
+    run_sql(connection, TABLE)
+    laws.apply(connection, [CREATE])
+    run_sql(connection, "ALTER TABLE orders RENAME note TO remark")
+    laws.apply(connection, [ALTER])
+    told = refused(connection, replace(ALTER, renamed={"note": "remark"}))
+    step = 'ALTER TABLE "audit"."orders_history" RENAME remark TO'
+    assert f"its history has note and remark: {step} ... first" in told
+    run_sql(connection, f"{step} remark_before")
+    laws.apply(connection, [replace(ALTER, renamed={"note": "remark"})])
+    assert drift(connection) == []
+
+
+# --- Roles
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"readers": ["no body", "pg_monitor"]}, 'readers=: there is no role "no body": CREATE RO'),
+        ({"owner": "nobody"}, "owner=: there is no role nobody: CREATE ROLE nobody first, or cor"),
+    ],
+)
+@pytest.mark.parametrize("operation", [CREATE, ALTER])
+def test_roles_that_are_not_there_are_told(
+    connection: Connection,
+    operation: CreateAuditTrail | AlterAuditTrail,
+    options: dict[str, Any],
+    told: str,
+) -> None:
+    run_sql(connection, TABLE)
+    laws.apply(connection, [] if operation is CREATE else [CREATE])
+    assert told in refused(connection, replace(operation, **options))

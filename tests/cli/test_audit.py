@@ -150,6 +150,27 @@ def test_a_report_of_some(run: Callable[..., Outcome], url: str) -> None:
     assert asked("--from", "2026-11-22") == []
 
 
+def test_no_change_is_told(run: Callable[..., Outcome], url: str) -> None:
+    asked = [*REPORT, "--actor", "nobody", "--url", url]
+    assert run("audit", *asked) == Outcome(0, "No changes.\n", "")
+    assert run("audit", *asked, "--format", "jsonl") == Outcome(0, "", "")
+
+
+def test_an_update_of_what_is_not_kept_is_told(
+    run: Callable[..., Outcome], url: str, other_database: Callable[..., str]
+) -> None:
+    made = other_database(str(make_url(url).database))
+    with create_engine(made, poolclass=NullPool).connect() as opened:
+        run_sql(
+            opened,
+            "INSERT INTO orders (id, iban) VALUES (7, 'DE1')",
+            "UPDATE orders SET iban = 'DE2', born = '2026-01-03' WHERE id = 7",
+        )
+    lines = run("audit", "history", "orders", "id=7", "--url", made).output.splitlines()
+    assert lines[-2].endswith("UTC  update")
+    assert lines[-1] == "  no value that is kept has changed"
+
+
 def test_a_status_as_json(run: Callable[..., Outcome], url: str) -> None:
     outcome = run("audit", "status", "--format", "json", "--url", url)
     weird, orders = as_json("status", outcome.output)["tables"]
@@ -179,19 +200,23 @@ def test_a_database_without_trails(run: Callable[..., Outcome], database_url: st
     assert text == "Audited tables\n\nThere are none.\n"
     outcome = run("audit", "check", "--url", database_url)
     assert outcome == Outcome(0, "Every trail is as it should be.\n", "")
-    assert run("audit", *REPORT, "--url", database_url) == Outcome(0, "", "")
+    assert run("audit", *REPORT, "--url", database_url) == Outcome(0, "No changes.\n", "")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["history", "orders", "42"], "'42' is no COLUMN=VALUE: write 42=..."),
+        (["history", "orders", "42"], "'42' is no COLUMN=VALUE: write COLUMN=42\n"),
         (["history", "orders", "status=1"], "status is not the primary key of public.orders: wri"),
         (["history", "orders", "id=x"], 'syntax for type bigint: "x": write the values as an INS'),
         (["history", "nobody", "id=1"], "no audited table is called nobody: there are Mixed Case"),
         (["status", "nobody"], "no audited table is called nobody"),
         (["report", "--from", "x"], "'x' is no time: write 2026-11-21, or 2026-11-21T12:00Z"),
         (["report"], "Missing option '--from'"),
+        (
+            ["report", "--from", "2026-12-01", "--to", "2026-11-01"],
+            "would end at 2026-11-01T00:00:00+00:00, and begin after that, at 2026-12-01T00:00",
+        ),
         ([*REPORT, "--table", "nobody"], "no audited table is called nobody"),
     ],
 )
@@ -201,6 +226,19 @@ def test_errors_end_in_the_next_step(
     outcome = run("audit", *arguments, "--url", url)
     assert (outcome.code, outcome.output) == (1, "")
     assert words in outcome.error
+
+
+def test_a_view_that_is_missing(
+    run: Callable[..., Outcome], url: str, other_database: Callable[..., str]
+) -> None:
+    made = other_database(str(make_url(url).database))
+    with create_engine(made, poolclass=NullPool).connect() as opened:
+        run_sql(opened, "DROP VIEW audit.audit_trail")
+    outcome = run("audit", *REPORT, "--url", made)
+    assert (outcome.code, outcome.output) == (1, "")
+    assert (
+        'the view "audit"."audit_trail" is missing: `alembic-enterprise audit ch' in outcome.error
+    )
 
 
 def test_values_do_not_steer_the_terminal(run: Callable[..., Outcome], url: str) -> None:
@@ -310,6 +348,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel tells no peak")
 def test_the_memory_of_a_report_does_not_grow_with_it(
     other_database: Callable[..., str], url: str
@@ -357,6 +396,7 @@ def test_a_reader_that_goes_away_is_no_error(url: str) -> None:
     assert program.returncode == 141
 
 
+@pytest.mark.slow
 def test_the_time_that_is_done_with_is_shown_on_a_terminal(url: str, tmp_path: Path) -> None:
     """Only there, and only when the report itself goes elsewhere."""
     assert "100%" not in in_terminal(["audit", *REPORT, "--url", url], CI="")

@@ -35,6 +35,8 @@ except SystemExit:
         "partitions list --help",
         "shards list --help",
         "audit report --help",
+        "indexes advise --help",
+        "explain --help",
         "--version",
     ],
 )
@@ -66,6 +68,9 @@ def test_help_comes_without_loading_anything_heavy(arguments: str) -> None:
         "audit history",
         "audit report",
         "audit check",
+        "indexes",
+        "indexes advise",
+        "explain",
     ],
 )
 def test_help_fits_80_columns_and_shows_an_example(
@@ -195,6 +200,7 @@ def test_a_url_needs_no_driver(run: Callable[..., Outcome], database_url: str, s
     assert outcome.output.endswith("\nThere are none.\n")
 
 
+@pytest.mark.slow
 def test_colour_is_for_terminals(
     run: Callable[..., Outcome], engine: Engine, database_url: str
 ) -> None:
@@ -205,6 +211,7 @@ def test_colour_is_for_terminals(
     assert "\x1b[" not in run(*arguments).output
 
 
+@pytest.mark.slow
 def test_no_color_is_respected(engine: Engine, database_url: str) -> None:
     monthly(engine)
     assert "\x1b[" not in in_terminal(["partitions", "list", "--url", database_url], NO_COLOR="1")

@@ -109,6 +109,23 @@ def test_what_env_lacks_is_told_with_its_fix(
     assert fix in found[check]
 
 
+@pytest.mark.parametrize(
+    ("schema", "options", "expected"),
+    [
+        ("billing", "", ["include_schemas"]),
+        ("billing", "include_schemas=True,", []),
+        ("public", "", []),  # Alembic takes the default schema for none
+    ],
+)
+def test_models_in_another_schema_need_include_schemas(
+    doctor: Callable[..., Outcome], env: Path, schema: str, options: str, expected: list[str]
+) -> None:
+    models = f'Table("invoices", MetaData(), schema="{schema}").metadata, {options}'
+    change(env, "target_metadata=MetaData(),", f"target_metadata={models}")
+    env.write_text("from sqlalchemy import Table\n" + env.read_text())
+    assert list(missing(doctor("--format", "json"))) == expected
+
+
 def test_a_session_setting_is_no_open_transaction(
     doctor: Callable[..., Outcome], env: Path
 ) -> None:
@@ -135,7 +152,8 @@ def test_with_a_url_it_says_what_was_not_checked(
     outcome = doctor("--url", database_url)
     assert outcome.code == 0
     assert (
-        "not checked  env.py: plugin, autogenerate_plugins, target_metadata, transactions\n"
+        "not checked  env.py: plugin, autogenerate_plugins, target_metadata, schemas,\n"
+        "             transactions\n"
         "             -> run this without --url, in the project's folder\n"
     ) in outcome.output
 

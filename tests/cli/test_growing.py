@@ -1,12 +1,15 @@
 """`shards grow`: what it prints, exit codes, the terminal."""
 
 import re
+import signal
 from collections.abc import Callable
 
 import pytest
 from console import Outcome, in_terminal
 from growing import contents, held, leftovers, orders, session
 from sqlalchemy import Connection, Engine
+
+from alembic_enterprise.shards import growth
 
 Run = Callable[..., Outcome]
 
@@ -67,11 +70,30 @@ def test_what_is_left_undone_ends_with_2_and_can_be_aborted(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        ([], "Interrupted: run the same command to go on, or with --abort to remove the copies"),
+        (["--dry-run"], ""),
+    ],
+)
+def test_who_interrupts_it_is_told_how_to_go_on(
+    grow: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
+) -> None:
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(growth, "grow", interrupted)
+    outcome = grow("orders", "--to", "4", *arguments)
+    assert (outcome.code, outcome.output) == (130, "")
+    assert outcome.error.strip().removesuffix(" that it has left") == told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
         (["orders"], "write --to COUNT, or --abort"),
         (["orders", "--to", "4", "--abort"], "write --to COUNT, or --abort"),
         (["orders", "--abort", "--dry-run"], "--abort goes without --dry-run"),
         (["orders", "--to", "3"], "Error: public.orders: its shards are of modulus 2, which 3 is"),
-        (["unknown", "--to", "4"], "Error: no sharded table is called unknown: there are public.o"),
+        (["unknown", "--to", "4"], "Error: no sharded table is called unknown: there is public.o"),
     ],
 )
 def test_errors_before_anything_is_tried_end_with_1(
@@ -83,6 +105,7 @@ def test_errors_before_anything_is_tried_end_with_1(
     assert told in outcome.error
 
 
+@pytest.mark.slow
 def test_the_rows_and_their_rate_are_for_terminals(
     connection: Connection, database_url: str
 ) -> None:

@@ -10,7 +10,7 @@ from alembic.config import Config
 from console import Outcome
 from sqlalchemy import Connection, make_url
 
-pytestmark = pytest.mark.story
+pytestmark = pytest.mark.slow
 
 MODELS = """
 from datetime import datetime

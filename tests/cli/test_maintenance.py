@@ -127,6 +127,30 @@ def test_a_missing_privilege_is_one_line(run: Run, database_url: str, role: str)
     )
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_policies_that_may_not_be_read_are_noted(
+    shop: Connection, run: Run, database_url: str, role: str, form: str
+) -> None:
+    """Nobody else says that nothing is known of their tables."""
+    columns = "(relation regclass PRIMARY KEY, policy jsonb NOT NULL)"
+    run_sql(
+        shop,
+        f"CREATE SCHEMA closed CREATE TABLE alembic_enterprise_policy {columns}",
+        f"GRANT SELECT ON alembic_enterprise_policy, events TO {role}",
+    )
+    url = make_url(database_url).update_query_dict({"options": f"-c role={role}"})
+    arguments = ("--url", url.render_as_string(hide_password=False), "--format", form)
+    outcome = run("partitions", "check", *arguments)
+    told = (
+        "closed.alembic_enterprise_policy: this role may not read these policies, so their tables"
+    )
+    if form == "text":
+        assert f"note: {told}" in outcome.output
+        assert "closed" not in run("partitions", "check", "events", *arguments).output
+    else:
+        assert "registry-closed" in {item["rule"] for item in valid(outcome, "check")["findings"]}
+
+
 # --- A dry run
 
 
@@ -311,6 +335,7 @@ def test_metrics_that_cannot_be_written_are_an_error_before_the_run(
 # --- The terminal, and env.py
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shop")
 def test_a_progress_bar_is_for_terminals(program: Run, database_url: str) -> None:
     outcome = program("partitions", "maintain", "--url", database_url, "--dry-run")

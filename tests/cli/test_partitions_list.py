@@ -156,6 +156,7 @@ def test_a_default_partition_that_may_not_be_read_is_estimated(
     )
 
 
+@pytest.mark.slow
 def test_it_gives_up_on_a_locked_table(
     run: Callable[..., Outcome], engine: Engine, database_url: str
 ) -> None:

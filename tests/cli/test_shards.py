@@ -1,6 +1,7 @@
 """The commands of `shards`: golden text, JSON with its schema, exit codes, errors."""
 
 import json
+import re
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
@@ -87,6 +88,20 @@ def test_a_table_that_is_named_shows_every_shard(
     assert "more: name" not in text
 
 
+def test_shards_that_were_never_analyzed_are_counted_apart(
+    run: Callable[..., Outcome], engine: Engine, database_url: str
+) -> None:
+    execute(engine, "CREATE TABLE t (k int) PARTITION BY HASH (k)")
+    for number in (0, 1):
+        create = f"CREATE TABLE t_{number} PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER "
+        execute(engine, f"{create}{number}) WITH (autovacuum_enabled = off)")
+    execute(engine, "INSERT INTO t SELECT generate_series(1, 100)")
+    assert " kB, 2 shards never analyzed\n" in run("shards", "list", "--url", database_url).output
+    execute(engine, "ANALYZE t_0")
+    text = run("shards", "list", "--url", database_url).output
+    assert re.search(r" kB, about \d+ rows, 1 shard never analyzed\n", text)
+
+
 def test_a_list_as_json(run: Callable[..., Outcome], shop_url: str) -> None:
     arguments = ["shards", "list", "--format", "json", "--url", shop_url]
     tables = {item["name"]: item for item in as_json("list", run(*arguments))["tables"]}
@@ -160,6 +175,32 @@ def test_there_is_nothing_to_advise_on_without_rows(
     as_json("advise", run("shards", "advise", "lines", "--format", "json", "--url", database_url))
 
 
+def test_few_rows_are_said_to_be_too_few(
+    run: Callable[..., Outcome], engine: Engine, database_url: str
+) -> None:
+    execute(engine, "CREATE TABLE lines (id int); INSERT INTO lines VALUES (1)")
+    text = run("shards", "advise", "lines", "--url", database_url).output
+    assert "id (integer): too few rows: 1 sampled, 100 a shard needed\n" in text
+
+
+@pytest.mark.parametrize("name", ["orders", "public.orders", 'public."orders"', '"orders"'])
+def test_a_table_may_be_named_as_in_sql(
+    run: Callable[..., Outcome], shop_url: str, name: str
+) -> None:
+    for arguments in (["locate", name, "tenant_id=42"], ["list", name], ["advise", name]):
+        assert "public.orders" in run("shards", *arguments, "--url", shop_url).output
+    for weird in ('"Mixed Case"."we""ird"', 'Mixed Case."we""ird"', 'Mixed Case.we"ird', 'we"ird'):
+        assert 'Mixed Case.we"ird' in run("shards", "list", weird, "--url", shop_url).output
+
+
+def test_one_table_is_spoken_of_as_one(
+    run: Callable[..., Outcome], engine: Engine, database_url: str
+) -> None:
+    execute(engine, "CREATE TABLE lines (id int) PARTITION BY HASH (id)")
+    error = run("shards", "list", "orders", "--url", database_url).error
+    assert error == "Error: no sharded table is called orders: there is public.lines\n"
+
+
 def test_an_empty_database(run: Callable[..., Outcome], database_url: str) -> None:
     text = run("shards", "list", "--url", database_url).output
     assert text == "Sharded tables\n\nThere are none.\n"
@@ -182,7 +223,7 @@ def test_what_is_left_of_the_first_equals_sign_is_the_column(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("locate orders 42", "'42' is no COLUMN=VALUE: write 42=..., or --null"),
+        ("locate orders 42", "'42' is no COLUMN=VALUE: write COLUMN=42, or --null COLUMN\n"),
         ("locate orders id=1 id=2", "id is given twice: give each column once"),
         ("locate orders id=1 --null id", "id is given twice"),
         ("locate orders id=1", "id is not in the key of public.orders: write tenant_id=VALUE"),
@@ -218,6 +259,7 @@ def test_names_do_not_steer_the_terminal(
     assert "k\\x1b[2J = \\x1b\n" in located.output
 
 
+@pytest.mark.slow
 def test_it_gives_up_on_a_locked_table(
     run: Callable[..., Outcome], shop: Engine, shop_url: str
 ) -> None:

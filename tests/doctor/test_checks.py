@@ -13,6 +13,7 @@ ENVIRONMENT = Environment(
     has_metadata=True,
     transaction_per_migration=True,
     in_transaction=False,
+    unseen_schemas=(),
 )
 FACTS = Facts(
     database="shop",
@@ -54,6 +55,15 @@ def test_a_development_version_passes() -> None:
 def test_an_old_version_is_missing(change: dict[str, str], check: str, fix: str) -> None:
     [row] = remarks(replace(FACTS, **change))  # type: ignore[arg-type]  # one field of any type
     assert (row.check, row.state, row.fix) == (check, "missing", fix)
+
+
+def test_models_in_schemas_that_autogenerate_does_not_read() -> None:
+    environment = replace(ENVIRONMENT, unseen_schemas=("billing", "stock"))
+    [row] = remarks(replace(FACTS, environment=environment))
+    assert (row.check, row.state) == ("include_schemas", "missing")
+    assert row.message.startswith("models are in billing, stock, which autogenerate does not read")
+    assert row.fix is not None
+    assert row.fix.endswith("include_schemas=True")
 
 
 def test_plugins_listed_one_by_one_pass() -> None:

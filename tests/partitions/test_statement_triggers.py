@@ -17,7 +17,7 @@ from alembic_enterprise.partitions.operations import (
     DropRangePartitions,
     SetPartitionPolicy,
 )
-from alembic_enterprise.partitions.operations.triggers import ON_EACH_PARTITION
+from alembic_enterprise.partitions.operations.triggers import ON_EACH_PARTITION, WITH_ROWS_UNTOLD
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import Name
 
@@ -120,6 +120,21 @@ def test_they_come_and_go_with_attaching_and_detaching(connection: Connection) -
     attach, detach = (kind("events", "old", *BOUNDS) for kind in (AttachPartition, DetachPartition))
     laws.apply(connection, [attach])
     assert ("old", 'mar"ked', "A", ON_EACH_PARTITION) in triggers(connection)
+    laws.apply(connection, [detach])
+    assert {relation for relation, *_ in triggers(connection)} == {"events"}
+    assert told(connection) == ["attach old", "detach old"]
+
+
+def test_rows_that_were_there_before_are_marked(connection: Connection) -> None:
+    table(connection)
+    run_sql(
+        connection, "CREATE TABLE old (LIKE events)", "INSERT INTO old VALUES (1, '2026-01-02')"
+    )
+    attach, detach = (kind("events", "old", *BOUNDS) for kind in (AttachPartition, DetachPartition))
+    laws.apply(connection, [attach])
+    assert [found for found in triggers(connection) if found[0] == "old"] == [
+        ("old", 'mar"ked', "A", WITH_ROWS_UNTOLD)
+    ]
     laws.apply(connection, [detach])
     assert {relation for relation, *_ in triggers(connection)} == {"events"}
     assert told(connection) == ["attach old", "detach old"]

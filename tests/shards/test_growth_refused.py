@@ -221,9 +221,9 @@ def test_what_the_table_it_is_a_partition_of_does_not_allow_is_told_first(
     ("count", "table", "told"),
     [
         (6, "orders", "its shards are of modulus 4, which 6 is no multiple of: write --to 8"),
-        (2, "orders", "it has shards of modulus 4 already: write --to 4, or more"),
+        (2, "orders", "it has shards of modulus 4 already: write --to 4, or a multiple"),
         (4096, "orders", "4096 shards are too many: 1024 are the most"),
-        (8, "others", "no sharded table is called others: there are public.orders"),
+        (8, "others", "no sharded table is called others: there is public.orders"),
     ],
 )
 def test_counts_that_cannot_be(

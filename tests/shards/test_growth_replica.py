@@ -75,6 +75,7 @@ def interrupted(server: Server) -> None:
         assert running.stderr.read().strip() == ""
 
 
+@pytest.mark.slow
 def test_copying_waits_for_a_replica_that_is_behind(binaries: Path) -> None:
     with temporary_server(binaries) as primary, replica(primary, binaries) as standby:
         engine = to(primary)

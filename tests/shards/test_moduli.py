@@ -12,10 +12,10 @@ from alembic_enterprise.shards.moduli import (
     COUNT_MAX,
     Class,
     coverage,
-    doublings,
     evenly,
     fits,
     holes,
+    multiples,
     splits,
 )
 
@@ -117,10 +117,11 @@ def test_each_modulus_divides_the_next_larger(
     assert fits(moduli, modulus) is expected
 
 
-def test_counts_ahead_are_reached_by_halving_shards() -> None:
-    assert doublings(10) == [20, 40, 80, 160, 320, 640]
-    assert doublings(512) == [1024]
-    assert doublings(COUNT_MAX) == doublings(1000) == []
+def test_counts_ahead_are_reached_by_splitting_shards() -> None:
+    assert list(multiples(256)) == [512, 768, 1024]
+    assert list(multiples(400)) == [800]
+    assert not multiples(COUNT_MAX)
+    assert not multiples(1000)
 
 
 def test_all_rows_are_a_class_of_their_own() -> None:

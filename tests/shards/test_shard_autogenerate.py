@@ -346,6 +346,14 @@ OWN_CLASS = (
 """An operator class that hashes otherwise."""
 
 
+def test_the_way_to_fewer_shards_names_the_schema(connection: Connection) -> None:
+    run_sql(connection, "CREATE SCHEMA billing")
+    upgrade(connection, orders(9, schema="billing"), include_schemas=True)
+    with pytest.raises(CommandError) as raised:
+        generate(connection, orders(3, schema="billing"), include_schemas=True)
+    assert str(raised.value).endswith("op.shrink_hash_shards('orders', count=3, schema='billing')")
+
+
 def test_impossible_changes_are_all_named_at_once(connection: Connection) -> None:
     run_sql(
         connection,
@@ -380,6 +388,49 @@ def test_impossible_changes_are_all_named_at_once(connection: Connection) -> Non
         "table and move the rows"
     )
     assert "no client can tell in which shard" in lines["own_class"]
+
+
+@pytest.mark.parametrize("name", ["orders_shard_2", 'of "any" name'])
+def test_a_detached_shard_is_not_replaced_by_an_empty_one(
+    connection: Connection, name: str
+) -> None:
+    upgrade(connection, orders(4))
+    fill(connection)
+    run_sql(connection, "ALTER TABLE orders DETACH PARTITION orders_shard_2")
+    if name != "orders_shard_2":
+        run_sql(connection, """ALTER TABLE orders_shard_2 RENAME TO "of ""any"" name\"""")
+    with pytest.raises(CommandError, match="in its place would hide its rows") as raised:
+        generate(connection, orders(4))
+    connection.rollback()
+    run_sql(connection, str(raised.value).rpartition(": ")[2])
+    assert generate(connection, orders(4)).calls == []
+    assert count(connection) == 500
+
+
+def test_a_shard_that_was_detached_before_others_were_split_is_not_replaced(
+    connection: Connection,
+) -> None:
+    upgrade(connection, orders(2))
+    fill(connection)
+    run_sql(connection, "ALTER TABLE orders DETACH PARTITION orders_shard_0")
+    laws.apply(connection, [SplitHashShard("orders", 2, 1)])
+    with pytest.raises(CommandError, match="Run `alembic-enterprise shards check`, which"):
+        generate(connection, orders(4))
+
+
+def test_a_detached_shard_without_rows_is_made_anew(connection: Connection) -> None:
+    upgrade(connection, orders(4))
+    run_sql(connection, "ALTER TABLE orders DETACH PARTITION orders_shard_2")
+    assert upgrade(connection, orders(4)).calls == ["create_hash_shards"]
+    assert generate(connection, orders(4)).calls == []
+
+
+def test_detached_shards_that_are_all_there_was_are_not_replaced(connection: Connection) -> None:
+    upgrade(connection, orders(1))
+    fill(connection)
+    run_sql(connection, "ALTER TABLE orders DETACH PARTITION orders_shard_0")
+    with pytest.raises(CommandError, match="orders_shard_0 was made as a shard and is not attach"):
+        generate(connection, orders(1))
 
 
 LOOSE = (

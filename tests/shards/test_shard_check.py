@@ -178,7 +178,10 @@ def test_copies_that_growth_left_behind(connection: Connection) -> None:
     [found] = findings(connection)
     assert (found.rule, found.severity) == ("growth-unfinished", "warning")
     assert "2 copies" in found.message
-    assert "--to 4`" in found.message
+    assert found.message.endswith(
+        "let `alembic-enterprise shards grow public.orders --to 4` run to its end, or remove them "
+        "with `alembic-enterprise shards grow public.orders --abort`"
+    )
     assert found.evidence["copies"] == [
         {"modulus": 4, "remainder": 1},
         {"modulus": 4, "remainder": 3},
@@ -243,6 +246,51 @@ def test_a_shard_that_was_never_attached(connection: Connection) -> None:
     missing, orphan = findings(connection)
     assert (missing.rule, orphan.rule, orphan.severity) == ("shards-missing", "orphan", "warning")
     assert "orders_shard_1 was made as a shard and is not attached, with 0 rows" in orphan.message
+
+
+def test_a_shard_that_was_detached_with_rows_is_attached_again(connection: Connection) -> None:
+    table(connection, count=4, held=[Class(4, 0), Class(4, 1), Class(4, 2)])
+    shard(connection, ORDERS, Class(4, 3), "of_any_name")
+    filled(connection, ORDERS, "n", 100)
+    run(connection, "ALTER TABLE orders DETACH PARTITION of_any_name")
+    missing, orphan = findings(connection)
+    assert missing.operations == ()
+    assert missing.message.endswith("are refused: attach public.of_any_name again")
+    run_sql(connection, orphan.message.rpartition(": ")[2])
+    assert rules(connection) == ["shard-misnamed"]
+
+
+def test_columns_of_the_key_may_have_any_name(connection: Connection) -> None:
+    columns: LiteralString = "number int, claimed int, few int, first int"
+    table(connection, count=2, columns=columns, key="number, claimed, few, first")
+    filled(connection, ORDERS, "n, n, n, n", 20)
+    run(connection, "ALTER TABLE orders DETACH PARTITION orders_shard_1")
+    orphan = findings(connection)[1]
+    run_sql(connection, orphan.message.rpartition(": ")[2])
+    assert findings(connection) == []
+
+
+def test_only_the_shards_that_nobody_has_are_created(connection: Connection) -> None:
+    table(connection, count=4)
+    filled(connection, ORDERS, "n", 100)
+    run(
+        connection,
+        "ALTER TABLE orders DETACH PARTITION orders_shard_1",
+        "DROP TABLE orders_shard_2",
+    )
+    missing, orphan = findings(connection)
+    assert "no shard holds remainder 1, 2 of 4" in missing.message
+    assert "attach public.orders_shard_1 again, and run op.create_hash_shards(" in missing.message
+    laws.apply(connection, missing.operations)
+    run_sql(connection, orphan.message.rpartition(": ")[2])
+    assert findings(connection) == []
+
+
+def test_rows_of_which_another_shard_holds_the_remainder_go_there(connection: Connection) -> None:
+    table(connection, count=1)
+    standalone(connection, "orders_shard_0_2")
+    [found] = findings(connection)
+    assert found.message.endswith("INSERT them into the table itself, and drop it")
 
 
 def test_rows_that_belong_elsewhere(connection: Connection) -> None:

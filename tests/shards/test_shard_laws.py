@@ -181,7 +181,7 @@ def compared(connection: Connection, schema: str, name: str, count: int) -> list
     column = Column("tenant", BigInteger, nullable=False)
     spec = HashShards("tenant", count=count)
     model = Table(name, MetaData(), column, spec, schema=schema)
-    found = compare.compare(catalog.declared([model]), catalog.read(connection), resolved)
+    found = compare.compare(catalog.declared([model]), catalog.read(connection), resolved, {})
     connection.commit()
     return found
 

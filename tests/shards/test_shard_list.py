@@ -108,7 +108,7 @@ def test_names_that_hurt(connection: Connection) -> None:
 
 def test_a_table_that_is_not_there_is_an_error(connection: Connection) -> None:
     table(connection)
-    with pytest.raises(ConfigurationError, match=r"is called lines: there are public\.orders"):
+    with pytest.raises(ConfigurationError, match=r"is called lines: there is public\.orders"):
         look(connection, ["lines"])
 
 

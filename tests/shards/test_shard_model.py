@@ -283,16 +283,26 @@ def test_a_power_of_two_says_nothing(count: int) -> None:
 
 def test_any_other_count_warns_at_the_model_with_the_counts_ahead() -> None:
     expected = (
-        "HashShards(count=10): 10 shards grow by splitting each in two to 20, 40, 80, 160, 320, "
-        "640; to 16, which is no multiple of 10, only by building the table anew. Write a power of "
-        "two such as count=16, or keep this count knowingly"
+        "HashShards(count=10): 10 shards can be split into 20, 30, 40 or another multiple; 16 is "
+        "no multiple of 10, and needs the table built anew. Write a power of two such as count=16, "
+        "or keep this count knowingly: before the models, "
+        'warnings.filterwarnings("ignore", "HashShards")'
     )
     with pytest.warns(UserWarning, match=re.escape(expected)) as caught:
         HashShards("id", count=10)
     [warning] = caught
     assert Path(warning.filename) == Path(__file__)
-    with pytest.warns(UserWarning, match="1000 shards cannot be split any further"):
+    with pytest.warns(UserWarning, match="1000 shards cannot be split; 1024 is no multiple of"):
         HashShards("id", count=1000)
+    with pytest.warns(UserWarning, match="400 shards can be split into 800; 512 is no mul"):
+        HashShards("id", count=400)
+
+
+def test_the_warning_can_be_silenced_as_it_says() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "HashShards")
+        HashShards("id", count=3)
 
 
 def test_importing_the_declaration_loads_neither_alembic_nor_click_nor_a_driver() -> None:

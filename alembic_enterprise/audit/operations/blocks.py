@@ -6,17 +6,11 @@ then, and what is right already stays. So one pair of blocks makes a trail and a
 
 from typing import LiteralString
 
-from alembic_enterprise.audit import capture
-from alembic_enterprise.audit.operations import refusals
-from alembic_enterprise.partitions.operations import pieces
-
-_DECLARE: LiteralString = """DECLARE
-    root constant regclass := {table};
-    history constant text := {history};
-"""
+from alembic_enterprise.audit.operations import baseline, refusals
+from alembic_enterprise.audit.operations.baseline import DECLARE
 
 MAKE_HISTORY: LiteralString = (
-    _DECLARE
+    DECLARE
     + """    trail constant jsonb := {trail};
     without constant jsonb := {without};
     place constant text := {place};
@@ -40,6 +34,7 @@ BEGIN
     END IF;
 """
     + refusals.FOREIGN_HISTORY
+    + refusals.RENAMED
     + """END"""
 )
 """Refuses what cannot be audited, and creates the history with its own columns only."""
@@ -54,18 +49,31 @@ _COLUMNS: LiteralString = """
                            wanted_type);
         END IF;
     END LOOP;
-    FOR column_name, wanted_type, bare_type, live_type, lossy IN
+    FOR column_name, wanted_type, bare_type, live_type, lossy, old_value IN
         SELECT wanted.name, wanted.type, wanted.bare, format_type(a.atttypid, a.atttypmod),
                a.atttypid <> wanted.bare::regtype AND NOT EXISTS (
                    SELECT FROM pg_catalog.pg_cast WHERE castsource = a.atttypid
-                      AND casttarget = wanted.bare::regtype AND castmethod = 'b')
+                      AND casttarget = wanted.bare::regtype AND castmethod = 'b'),
+               (SELECT CASE wanted.kept WHEN 'as it is' THEN array_to_string(m.attmissingval, '')
+                                        WHEN 'mask' THEN '***' END
+                FROM pg_catalog.pg_attribute AS m
+                WHERE m.attname = wanted.name AND NOT m.attisdropped AND m.atthasmissing
+                  AND (m.attrelid = root OR m.attrelid IN (SELECT relid
+                                                           FROM pg_partition_tree(root)))
+                  -- Of a column that was excluded the rows may have had any value.
+                  AND strpos(obj_description(to_regprocedure(history || '()'), 'pg_proc'),
+                             to_json(wanted.name)::text) = 0
+                LIMIT 1)
         FROM ({columns}) AS wanted
         LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = history::regclass
              AND a.attname = wanted.name AND NOT a.attisdropped
         ORDER BY wanted.position
     LOOP
         IF live_type IS NULL THEN
-            EXECUTE format('ALTER TABLE %s ADD COLUMN %I %s', history, column_name, wanted_type);
+            -- With the value that PostgreSQL reads in rows from before the column.
+            EXECUTE format('ALTER TABLE %s ADD COLUMN %I %s DEFAULT %L', history, column_name,
+                           wanted_type, old_value);
+            EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', history, column_name);
         ELSIF live_type NOT IN (wanted_type, bare_type) THEN
             BEGIN
                 IF lossy THEN  -- the same bytes need no reading
@@ -76,11 +84,21 @@ _COLUMNS: LiteralString = """
                 IF lossy THEN
                     RAISE data_exception;
                 END IF;
-                IF obj_description(to_regclass({view}), 'pg_class') = {comment} THEN
+                IF starts_with(obj_description(to_regclass({view}), 'pg_class'), {comment}) THEN
                     EXECUTE format('DROP VIEW %s', {view});  -- it may show that column
                 END IF;
-                EXECUTE format('ALTER TABLE %s ALTER COLUMN %I TYPE %s USING %I::%s', history,
-                               column_name, bare_type, column_name, bare_type);
+                IF wanted_type <> bare_type THEN  -- 5 reads as 5.00 now, unless some were cut
+                    BEGIN
+                        EXECUTE format('SELECT EXISTS (SELECT FROM %1$s WHERE'
+                                       ' %2$I::%3$s::%4$s IS DISTINCT FROM %2$I::%4$s)', history,
+                                       column_name, wanted_type, bare_type) INTO lossy;
+                    EXCEPTION WHEN data_exception THEN
+                        lossy := true;
+                    END;
+                    wanted_type := CASE WHEN lossy THEN bare_type ELSE wanted_type END;
+                END IF;
+                EXECUTE format('ALTER TABLE %s ALTER COLUMN %I TYPE %s USING %I::%s::%s', history,
+                               column_name, bare_type, column_name, wanted_type, bare_type);
             EXCEPTION WHEN data_exception OR cannot_coerce THEN
                 RAISE EXCEPTION '%: what % has kept in column % is no %: rename that column, and '
                     'run this again', root, history, column_name, wanted_type
@@ -119,22 +137,38 @@ _FUNCTIONS: LiteralString = """
 """
 
 _TRIGGERS: LiteralString = """
-    FOR signature, event, transition, relation IN
+    FOR signature, relation IN
+        SELECT tgname, tgrelid FROM pg_catalog.pg_trigger
+        WHERE tgfoid = (history || '()')::regprocedure AND NOT tgisinternal AND tgparentid = 0
+          AND NOT (tgname = ANY (SELECT 'alembic_enterprise_' || name
+                                 FROM (VALUES {triggers}) AS events (name, transition, type))
+                   AND (tgrelid = root OR tgrelid IN (SELECT relid FROM pg_partition_tree(root))))
+        ORDER BY tgrelid::bigint
+    LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', signature, relation);
+        untold := untold || root;  -- what of the history is of the table, nobody knows
+    END LOOP;
+    FOR signature, event, transition, relation, told IN
         SELECT 'alembic_enterprise_' || events.name, upper(events.name), events.transition,
-               tables.oid
+               tables.oid, standing.fires AND standing.comment IS DISTINCT FROM {untold_comment}
         FROM (SELECT root AS oid UNION SELECT relid FROM pg_partition_tree(root)) AS tables
         CROSS JOIN (VALUES {triggers}) AS events (name, transition, type)
         LEFT JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = tables.oid AND NOT t.tgisinternal
              AND t.tgname = 'alembic_enterprise_' || events.name
-        WHERE (t.tgfoid = (history || '()')::regprocedure AND t.tgenabled = 'A'
-               AND t.tgtype = events.type AND t.tgqual IS NULL AND t.tgattr = ''
-               AND (t.tgoldtable IS NOT NULL) = (events.transition LIKE '%OLD TABLE AS old_rows%')
-               AND (t.tgnewtable IS NOT NULL) = (events.transition LIKE '%NEW TABLE AS new_rows%')
-               AND coalesce(t.tgoldtable, 'old_rows') = 'old_rows'
-               AND coalesce(t.tgnewtable, 'new_rows') = 'new_rows'
-               AND obj_description(t.oid, 'pg_trigger') = {trigger_comment}) IS NOT TRUE
+        CROSS JOIN LATERAL (SELECT
+            (t.tgfoid = (history || '()')::regprocedure AND t.tgenabled = 'A'
+             AND t.tgtype = events.type AND t.tgqual IS NULL AND t.tgattr = ''
+             AND (t.tgoldtable IS NOT NULL) = (events.transition LIKE '%OLD TABLE AS old_rows%')
+             AND (t.tgnewtable IS NOT NULL) = (events.transition LIKE '%NEW TABLE AS new_rows%')
+             AND coalesce(t.tgoldtable, 'old_rows') = 'old_rows'
+             AND coalesce(t.tgnewtable, 'new_rows') = 'new_rows') IS TRUE,
+            obj_description(t.oid, 'pg_trigger')) AS standing (fires, comment)
+        WHERE (standing.fires AND standing.comment = {trigger_comment}) IS NOT TRUE
         ORDER BY tables.oid::bigint
     LOOP
+        IF NOT told THEN
+            untold := untold || relation;
+        END IF;
         EXECUTE format('CREATE OR REPLACE TRIGGER %s AFTER %s ON %s %s FOR EACH STATEMENT '
                        'EXECUTE FUNCTION %s()', signature, event, relation, transition, history);
         EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %s', relation, signature);
@@ -220,7 +254,7 @@ _RIGHTS: LiteralString = (
 )
 
 CAPTURE: LiteralString = (
-    _DECLARE
+    DECLARE
     + """    trail constant jsonb := {trail};
     shown_trail constant jsonb :=
         jsonb_set(trail, '{{exclude}}', (trail -> 'exclude') || {without}::jsonb);
@@ -231,6 +265,7 @@ CAPTURE: LiteralString = (
     bare_type text;
     live_type text;
     lossy boolean;
+    old_value text;
     key_columns text[];
     signature text;
     result text;
@@ -239,6 +274,11 @@ CAPTURE: LiteralString = (
     event text;
     transition text;
     relation regclass;
+    told boolean;
+    -- A history that was just made has columns of its own only.
+    untold regclass[] := ARRAY(SELECT root WHERE NOT EXISTS (
+        SELECT FROM pg_catalog.pg_attribute WHERE attrelid = history::regclass AND attnum > 0
+           AND NOT attisdropped AND NOT starts_with(attname, 'audit_')));
     history_owner regrole;
     command text;
 BEGIN
@@ -248,53 +288,19 @@ BEGIN
     + _COLUMNS
     + _FUNCTIONS
     + _TRIGGERS
+    + baseline.GAPS
     + """
-    IF {baseline} THEN
-        IF obj_description(history::regclass, 'pg_class') = {comment} THEN  -- else it is told
-            EXECUTE format('SELECT %s(%L, ''detach'') FROM %s LIMIT 1', history, root, history);
-        END IF;
-        -- Every change from here on has a greater number, whichever rows the baseline finds.
-        PERFORM set_config('alembic_enterprise.baseline', nextval({sequence})::text, false);
-    END IF;
     EXECUTE format('COMMENT ON TABLE %s IS %L', history, {comment});
 """
     + _RIGHTS
     + """END"""
 )
 """Gives the history the columns of the table, and the table the functions and triggers that fill
-it. What a history tells of an earlier trail ends with `detach`: it was not told what followed.
-"""
-
-BASELINE: LiteralString = (
-    _DECLARE
-    + """    trail constant jsonb := {trail};
-"""
-    + capture.VARIABLES
-    + """
-    names text;
-    new_values text;
-BEGIN"""
-    + pieces.SEE_ALL_ROWS
-    + """
-    PERFORM set_config(split_part(item, '=', 1), split_part(item, '=', 2), true)
-    FROM unnest({text_settings}::text[]) AS item;
-    SELECT string_agg(quoted, ', ' ORDER BY position), string_agg({value}, ', ' ORDER BY position)
-    INTO names, new_values FROM ({columns}) AS columns;
-    EXECUTE format(
-        'INSERT INTO %s (audit_id, audit_at, audit_action, audit_actor, audit_context,'
-        ' audit_transaction, audit_session_user, audit_role, audit_application, %s)'
-        ' SELECT $1, $2, ''baseline'', $3, $4, $5, $6, $7, $8, %s FROM %s AS n',
-        history, names, new_values, root)
-    USING current_setting('alembic_enterprise.baseline')::bigint, audit_at, audit_actor,
-        audit_context, pg_current_xact_id(), audit_session_user, audit_role, audit_application;
-END"""
-)
-"""Copies the rows that are there, while others write: what they change is told after it, or is in
-it already and told once more.
+it. What a history was told before changes went past it ends with `detach`.
 """
 
 DROP: LiteralString = (
-    _DECLARE
+    DECLARE
     + """    drop_history constant boolean := {drop_history};
     command text;
     other text;

@@ -40,6 +40,12 @@ TABLE: LiteralString = """
         FROM pg_catalog.pg_inherits JOIN pg_catalog.pg_class ON oid = inhrelid
         WHERE root IN (inhrelid, inhparent) AND NOT relispartition
         UNION ALL
+        SELECT '%s', format('%1$s: there is no role %2$I: CREATE ROLE %2$I first, or correct it',
+                            given, role)
+        FROM (SELECT 'readers=', jsonb_array_elements_text(trail -> 'readers')
+              UNION ALL SELECT 'owner=', trail ->> 'owner') AS roles (given, role)
+        WHERE role IS NOT NULL AND role NOT IN (SELECT rolname FROM pg_catalog.pg_roles)
+        UNION ALL
         SELECT 'it has a trail in %s already: op.drop_audit_trail first',
                left(tgfoid::regprocedure::text, -2)
         FROM pg_catalog.pg_trigger
@@ -61,11 +67,39 @@ TABLE: LiteralString = """
 """
 """A table that cannot be audited with these options, or not with this history."""
 
+RENAMED: LiteralString = """
+    SELECT min(format(CASE
+        WHEN NOT live.there THEN
+            'it has no column %2$I: correct it, or rename it with op.alter_column before'
+        WHEN live.kept_named THEN
+            'its history has %1$I and %2$I: ALTER TABLE %3$s RENAME %2$I TO ... first'
+        ELSE 'its history has no column %1$I: it has %4$s' END,
+        former, named, history, live.kept)) INTO problem
+    FROM jsonb_each_text({renamed}) AS given (former, named)
+    CROSS JOIN LATERAL (
+        SELECT bool_or(attrelid = root AND attname = named) AS there,
+               bool_or(attrelid <> root AND attname = former) AS kept_former,
+               bool_or(attrelid <> root AND attname = named) AS kept_named,
+               string_agg(quote_ident(attname), ', ' ORDER BY attnum) FILTER (
+                   WHERE attrelid <> root AND NOT starts_with(attname, 'audit_')) AS kept
+        FROM pg_catalog.pg_attribute
+        WHERE attrelid IN (root, to_regclass(history)) AND attnum > 0 AND NOT attisdropped) AS live
+    -- One that has the new name only was renamed before; one without any was just made.
+    WHERE NOT live.there OR live.kept_former = live.kept_named AND live.kept IS NOT NULL;
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION '%: renamed=: %', root, problem USING ERRCODE = {refused};
+    END IF;
+"""
+"""A column renamed that the table or its history has not, or that the history has twice."""
+
 SHARED_HISTORY: LiteralString = """
     SELECT min(coalesce(pg_partition_root(tgrelid), tgrelid::regclass)::text) INTO other
     FROM pg_catalog.pg_trigger
     WHERE tgfoid = to_regprocedure(history || '()') AND NOT tgisinternal
-      AND coalesce(pg_partition_root(tgrelid), tgrelid::regclass) <> root;
+      AND coalesce(pg_partition_root(tgrelid), tgrelid::regclass) <> root
+      -- Else it was a partition, or somebody gave it such triggers: those go.
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger
+                      WHERE tgrelid = root AND tgfoid = to_regprocedure(history || '()'));
     IF other IS NOT NULL THEN
         RAISE EXCEPTION '%: % is the history of %: write another history=, or, where that was a '
             'partition, drop its triggers that call %() first', root, history, other, history

@@ -11,7 +11,7 @@ from psycopg.sql import SQL, Composable, Literal
 from alembic_enterprise import registry
 from alembic_enterprise.audit import capture, view
 from alembic_enterprise.audit.model import Trail
-from alembic_enterprise.audit.operations import blocks
+from alembic_enterprise.audit.operations import baseline, blocks
 from alembic_enterprise.operation import REFUSED, RESTORE_LOCK_TIMEOUT, Operation
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.sql import Name, do_block
@@ -75,6 +75,8 @@ class _AuditTrail(Operation):
             "history": Literal(self.history_name.text),
             "comment": Literal(capture.HISTORY_COMMENT),
             "kept_comment": Literal(capture.KEPT_COMMENT),
+            "trigger_comment": Literal(capture.TRIGGER_COMMENT),
+            "untold_comment": Literal(capture.UNTOLD_COMMENT),
             "ownership": Literal(registry.OWNERSHIP),
             "refused": Literal(REFUSED),
         }
@@ -93,18 +95,19 @@ class _Capture(_AuditTrail):
 
     def _capture(
         self,
+        copied: str,
         *,
         without: Sequence[str] = (),
         renamed: dict[str, str] | None = None,
-        baseline: bool = False,
     ) -> Iterator[Composable]:
+        """Statements that make the trail, and copy rows: "all", "none", or of "gaps" in it."""
         values = self._values() | {
             "place": Literal(self.history_schema),
             "sequence": capture.sequence(SQL("history")),
             "trail": _json(self.trail.to_json()),
             "without": _json([*without]),
             "renamed": _json(renamed or {}),
-            "baseline": Literal(baseline),
+            "copied": Literal(copied),
         }
         yield do_block(blocks.MAKE_HISTORY, own_columns=Literal(capture.OWN_COLUMNS), **values)
         policy = capture.policy(self.trail)
@@ -119,8 +122,8 @@ class _Capture(_AuditTrail):
         yield from registry.put(self.history_name, policy.to_json())
         yield do_block(blocks.CAPTURE, **values, **self._expected())
         yield view.refresh(self.history_schema)
-        if baseline:
-            yield do_block(blocks.BASELINE, **values, **self._copied())
+        if copied != "none":
+            yield do_block(baseline.BASELINE, **values, **self._copied())
 
     def _expected(self) -> dict[str, Composable]:
         """What the catalog reader looks for, too."""
@@ -139,7 +142,6 @@ class _Capture(_AuditTrail):
             "function_comment": Literal(capture.comment(self.trail)),
             "triggers": SQL(", ").join(events),
             "view": Literal(Name(self.history_schema, view.NAME).text),
-            "trigger_comment": Literal(capture.TRIGGER_COMMENT),
         }
 
     def _copied(self) -> dict[str, Composable]:
@@ -212,7 +214,7 @@ class CreateAuditTrail(_Capture):
 
     def statements(self) -> Sequence[Composable]:
         """Blocks that make the trail, and one that copies the rows that are there."""
-        made = list(self._capture(baseline=self.baseline))
+        made = list(self._capture("all" if self.baseline else "none"))
         # They wait for writers as any statement does; only CREATE INDEX and its like must not stop.
         return [RESTORE_LOCK_TIMEOUT, *made] if self.baseline else made
 
@@ -229,6 +231,7 @@ class AlterAuditTrail(_Capture):
 
     without: list[str] | None = None
     renamed: dict[str, str] | None = None
+    concurrently: bool = False
 
     previous: Trail | None = field(default=None, compare=False, repr=False)
     """The trail that this one replaces, for the reverse operation."""
@@ -254,6 +257,7 @@ class AlterAuditTrail(_Capture):
         schema: str | None = None,
         without: list[str] | None = None,
         renamed: dict[str, str] | None = None,
+        concurrently: bool = False,
     ) -> None:
         """Make the trail of a table what it should be, whatever it is now.
 
@@ -262,17 +266,32 @@ class AlterAuditTrail(_Capture):
         cannot hold what was kept is refused. Functions, triggers, rights and policy are made anew
         where they differ.
 
+        Where changes went past the trail, because a trigger was missing, off or another one, or a
+        partition was attached with rows, the history of that table or partition ends with `detach`,
+        and goes on with the rows that are there now.
+
         Args:
             table: as for `create_audit_trail`; so are the arguments not named here.
             without: columns that this script drops next: the trail must know nothing of them.
-            renamed: columns that this script has renamed, old names to new ones.
+            renamed: columns that this script has renamed, old names to new ones. Refused are a new
+                name that the table has not, an old one that the history has not, and a pair of
+                which the history has both.
+            concurrently: copy such rows while others write: what the script did before, and the
+                triggers, are committed first. Otherwise writers of the table wait for its end.
         """
         kept = (exclude, mask, hash, require_actor, retain, owner, readers)
-        operations.invoke(cls(table, history, history_schema, *kept, schema, without, renamed))
+        more = (without, renamed, concurrently)
+        operations.invoke(cls(table, history, history_schema, *kept, schema, *more))
+
+    @property
+    def in_transaction(self) -> bool:
+        """False for the concurrent form."""
+        return not self.concurrently
 
     def statements(self) -> Sequence[Composable]:
-        """The blocks that make a trail."""
-        return list(self._capture(without=self.without or (), renamed=self.renamed))
+        """The blocks that make a trail, and one that copies rows that it was not told of."""
+        made = list(self._capture("gaps", without=self.without or (), renamed=self.renamed))
+        return [RESTORE_LOCK_TIMEOUT, *made] if self.concurrently else made
 
     def reverse(self) -> "AlterAuditTrail":
         """Make it again what it was."""

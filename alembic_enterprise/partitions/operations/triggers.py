@@ -16,12 +16,15 @@ from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import Name, do_block
 
 ON_EACH_PARTITION = OWNERSHIP + "on each partition"
-"""The comment of a trigger that every partition of its table should have."""
+"""How the comment of a trigger begins that every partition of its table should have."""
+
+WITH_ROWS_UNTOLD = ON_EACH_PARTITION + ", with rows that it was not told of"
+"""The comment where rows were there before the trigger; whoever learns of them takes it back."""
 
 _MARKED: LiteralString = """pg_catalog.pg_trigger AS t
             JOIN pg_catalog.pg_description AS d ON d.objoid = t.oid AND d.objsubid = 0
                  AND d.classoid = 'pg_catalog.pg_trigger'::regclass
-                 AND d.description = ownership || 'on each partition'"""
+                 AND starts_with(d.description, ownership || 'on each partition')"""
 
 COPY: LiteralString = (
     """
@@ -94,6 +97,24 @@ _FORGET: LiteralString = (
 )
 """Takes the triggers from `relation`, which is no partition any more, and from its partitions."""
 
+_MARK_ROWS: LiteralString = (
+    """
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s)', relation) INTO filled;
+    IF filled THEN
+        FOR command IN
+            SELECT format('COMMENT ON TRIGGER %I ON %s IS %L', t.tgname, relation, {untold})
+            FROM """
+    + _MARKED
+    + """
+            WHERE t.tgrelid = relation AND t.tgtype & 1 = 0
+        LOOP
+            EXECUTE command;
+        END LOOP;
+    END IF;
+"""
+)
+"""Says on the triggers that they came after rows."""
+
 _DECLARE: LiteralString = """DECLARE
     ownership constant text := {ownership};
     relation constant regclass := {relation};
@@ -104,6 +125,7 @@ _OF_PARENT: LiteralString = """    parent constant regclass := {parent};
     child constant text := relation::text;
     table_row pg_catalog.pg_class;
     place name;
+    filled boolean;
 BEGIN
     SELECT * INTO table_row FROM pg_catalog.pg_class WHERE oid = parent;
     SELECT nspname INTO place FROM pg_catalog.pg_namespace WHERE oid = table_row.relnamespace;
@@ -112,8 +134,8 @@ BEGIN
 
 def attached(table: Name, partition: Name) -> Composed:
     """The statement that follows the ATTACH of a table that was made elsewhere."""
-    body = _OF_PARENT + _FORGET + COPY + tell("relation", "'attach'")
-    return _block(body, partition, parent=table.regclass)
+    body = _OF_PARENT + _FORGET + COPY + _MARK_ROWS + tell("relation", "'attach'")
+    return _block(body, partition, parent=table.regclass, untold=Literal(WITH_ROWS_UNTOLD))
 
 
 def telling(partition: Name, action: LiteralString) -> Composed:

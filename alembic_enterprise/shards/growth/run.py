@@ -325,7 +325,10 @@ def _problems(table: ShardedTable, count: int) -> Iterator[str]:
     if count > COUNT_MAX:
         yield f"{count} shards are too many: {COUNT_MAX} are the most"
     if count < table.count:
-        yield f"it has shards of modulus {table.count} already: write --to {table.count}, or more"
+        yield (
+            f"it has shards of modulus {table.count} already: write --to {table.count}, or a "
+            "multiple"
+        )
     if not fits(table.moduli, count):
         yield (
             f"its shards are of modulus {moduli}, which {count} is no multiple of: "

@@ -192,8 +192,8 @@ _REFUSE_TO_LOSE: LiteralString = (
             UNION ALL
             SELECT 'trigger ' || quote_ident(tgname) FROM pg_catalog.pg_trigger
             WHERE tgrelid = relation AND NOT tgisinternal AND tgparentid = 0
-              AND obj_description(oid, 'pg_trigger')
-                  IS DISTINCT FROM ownership || 'on each partition'  -- as triggers.COPY copies them
+              AND starts_with(obj_description(oid, 'pg_trigger'), ownership || 'on each partition')
+                  IS NOT TRUE  -- as triggers.COPY copies them
             UNION ALL
             SELECT 'policy ' || quote_ident(polname) FROM pg_catalog.pg_policy
             WHERE polrelid = relation

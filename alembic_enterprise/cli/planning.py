@@ -1,0 +1,82 @@
+"""The text of `plan`, for a terminal."""
+
+import textwrap
+from collections.abc import Iterable, Iterator
+
+import click
+
+from alembic_enterprise.cli.check import COLOURS
+from alembic_enterprise.plan.model import Plan
+from alembic_enterprise.plan.report.sections import (
+    Entry,
+    Section,
+    facts,
+    legend,
+    sections,
+    summary,
+    title,
+)
+from alembic_enterprise.wording import printable
+
+COLUMNS = 80
+
+MARK_COLOURS = {
+    **COLOURS,
+    "waived": "blue",
+    "PASS": "green",
+    "FAIL": "red",
+    "SKIP": "yellow",
+    "+": "green",
+    "-": "red",
+    "~": "yellow",
+}
+"""Of what stands before an entry."""
+
+
+def text(plan: Plan) -> str:
+    """What a terminal shows, in the order of a review; the summary is last, where the eye is."""
+    named = [click.style(line, bold=True) for line in _wrapped(title(plan), "", "")]
+    head = [*named, *_all(facts(plan), "  ", "    ")]
+    blocks = ["\n".join(head), *map(_section, sections(plan))]
+    if meanings := legend(plan):
+        blocks.append("\n".join(_all(meanings, "Legend: ", "        ")))
+    blocks.append("\n".join(_wrapped(summary(plan), "", "")))
+    return "\n\n".join(blocks)
+
+
+def _section(section: Section) -> str:
+    heading = click.style(section.heading, bold=True)
+    return "\n".join([heading, *(line for entry in section.entries for line in _entry(entry))])
+
+
+def _entry(entry: Entry) -> Iterator[str]:
+    if entry.head:
+        yield from _head(entry)
+    yield from _all(entry.before, "    ", "      ")
+    indent = "    " if entry.head else "  "
+    for code in entry.code:
+        yield from _all(code.split("\n"), indent, f"{indent}  ")
+    yield from _all(entry.after, "    - ", "      ")
+
+
+def _head(entry: Entry) -> Iterator[str]:
+    mark = f"{entry.mark} " if entry.mark else ""
+    first, *more = _wrapped(mark + entry.head, "  ", "    ")
+    coloured = click.style(entry.mark, fg=MARK_COLOURS.get(entry.mark))
+    yield f"  {coloured}{first[2 + len(entry.mark) :]}"
+    yield from more
+
+
+def _all(texts: Iterable[str], first: str, indent: str) -> Iterator[str]:
+    for words in texts:
+        yield from _wrapped(words, first, indent)
+
+
+def _wrapped(words: str, first: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        printable(words),
+        COLUMNS,
+        initial_indent=first,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )

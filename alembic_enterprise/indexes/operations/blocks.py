@@ -1,0 +1,316 @@
+"""The blocks and queries of which building and dropping an index online are made.
+
+What is there is found in the catalog each time, so a script works on any database, `--sql` writes
+what an online upgrade runs, and what is already done is not done again.
+
+`names` are the table and its partitions, however deep, with the `label` that the index of each
+gets. `parts` are the indexes that are, or can become, the part of the index in each of them; `own`
+are those that are called like a part and equal, and are attached to nothing. Two indexes are equal
+when their shapes are, as for ATTACH: storage does not matter.
+"""
+
+from typing import LiteralString
+
+_SHAPE: LiteralString = """ROW(
+        x.indisunique, to_jsonb(x) ->> 'indnullsnotdistinct', x.indnkeyatts, x.indclass::text,
+        x.indcollation::text, x.indoption::text,
+        pg_get_expr(x.indpred, x.indrelid),
+        ARRAY(SELECT pg_get_indexdef(x.indexrelid, number, false)
+              FROM generate_series(1, x.indnatts) AS number),
+        ARRAY(SELECT attoptions::text FROM pg_catalog.pg_attribute
+              WHERE attrelid = x.indexrelid ORDER BY attnum))::text"""
+"""Of the index `x`; a setting of the session keeps that of the one wanted.
+
+An operator class is of one access method, and pg_index has no column for nulls up to 14. The
+options of an attribute are those of its operator class.
+"""
+
+KEY: LiteralString = """hashtextextended(format('alembic_enterprise indexes %s',
+        coalesce(pg_partition_root({table}), {table}::regclass)::oid), 0)"""
+"""The advisory lock of a table and its partitions: two builds at once would wait for each other."""
+
+_INDEX: LiteralString = """pg_catalog.pg_index AS x
+    JOIN pg_catalog.pg_class AS c ON c.oid = x.indexrelid"""
+
+_NAMES: LiteralString = (
+    """WITH RECURSIVE tree AS (
+    SELECT c.oid, NULL::oid AS parent, 0 AS level, c.relkind, c.relname, c.relnamespace
+    FROM pg_catalog.pg_class AS c WHERE c.oid = {table}::regclass
+    UNION ALL
+    SELECT c.oid, tree.oid, tree.level + 1, c.relkind, c.relname, c.relnamespace
+    FROM tree
+    JOIN pg_catalog.pg_inherits AS i ON i.inhparent = tree.oid AND NOT i.inhdetachpending
+    JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid AND c.relispartition
+), names AS (
+    SELECT tree.*, n.nspname, format('%I.%I', n.nspname, tree.relname) AS table_name,
+           CASE WHEN level = 0 THEN {name}
+                WHEN octet_length(long) <= 63 THEN long
+                -- The type `name` cuts at 63 bytes, and never through a character.
+                ELSE substr(('123456789' || long)::name::text, 10) || '_'
+                     || left(encode(sha256(convert_to(long, 'UTF8')), 'hex'), 8) END AS label
+    FROM tree JOIN pg_catalog.pg_namespace AS n ON n.oid = tree.relnamespace
+    CROSS JOIN LATERAL (SELECT tree.relname || '_' || {name}) AS joined (long)
+), found AS MATERIALIZED (
+    SELECT names.*, c.oid AS found_oid, c.relname AS found_name, c.relkind AS kind,
+           c.relispartition, x.indisvalid, """
+    + _SHAPE
+    + """ = current_setting('alembic_enterprise.index', true) AS is_equal
+    FROM names JOIN pg_catalog.pg_index AS x ON x.indrelid = names.oid
+    JOIN pg_catalog.pg_class AS c ON c.oid = x.indexrelid
+), top AS (
+    SELECT found_oid AS top_oid, kind AS top_kind FROM found WHERE level = 0 AND found_name = label
+), attached AS (
+    SELECT relid FROM top, pg_partition_tree(top_oid)
+    UNION  -- what is attached to an index of a partition comes along with that
+    SELECT relid FROM found, pg_partition_tree(found_oid) AS below
+    WHERE found.level > 0 AND kind = 'I' AND is_equal AND NOT relispartition
+      AND (indisvalid OR found_name = label) AND relid <> found_oid
+), parts AS (
+    SELECT DISTINCT ON (found.oid)
+           found.oid, found_name AS part, indisvalid, relid IS NOT NULL AS is_attached
+    FROM found LEFT JOIN attached ON relid = found_oid
+    WHERE is_equal AND (indisvalid OR kind = 'I' AND found_name = label)
+          AND (level = 0 AND found_name = label OR level > 0 AND NOT relispartition
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conindid = found_oid))
+       OR relid IS NOT NULL
+    ORDER BY found.oid, relid IS NULL, found_name <> label, found_oid::bigint
+), own AS (
+    SELECT oid, kind AS own_kind, indisvalid AS own_valid
+    FROM found WHERE is_equal AND found_name = label AND NOT relispartition
+), nodes AS (
+    SELECT names.*, part, indisvalid, coalesce(part, label) AS index_name, own_kind, own_valid,
+           coalesce(is_attached, false) AS is_attached,
+           EXISTS (SELECT FROM names WHERE relkind = 'f') AS any_foreign
+    FROM names LEFT JOIN parts USING (oid) LEFT JOIN own USING (oid)
+)"""
+)
+
+
+def told(query: LiteralString) -> LiteralString:
+    """The statements of a query; one that says which locks of others it endures, patiently."""
+    return (
+        _NAMES
+        + """
+SELECT CASE WHEN endured IS NULL THEN statement ELSE {patient} END
+FROM ("""
+        + query
+        + """) AS told (statement, name, endured, position)
+ORDER BY position"""
+    )
+
+
+CREATE: LiteralString = told(
+    """
+    SELECT statement, nodes.table_name, endured,
+           row_number() OVER (ORDER BY number = 5, nodes.relkind <> 'p',
+                              CASE WHEN nodes.relkind = 'p' THEN nodes.level END,
+                              nodes.oid::bigint, number)
+    FROM nodes LEFT JOIN nodes AS above ON above.oid = nodes.parent
+    CROSS JOIN LATERAL (VALUES
+        (1, CASE WHEN nodes.part IS NULL AND nodes.relkind = 'p' AND NOT nodes.any_foreign
+                 THEN format('CREATE {unique}INDEX %I ON ONLY %s ', nodes.label, nodes.table_name)
+                      || {definition} END, {share}),
+        (2, CASE WHEN nodes.own_kind = 'i' AND NOT nodes.own_valid
+                 THEN format('DROP INDEX CONCURRENTLY %I.%I', nodes.nspname, nodes.label) END,
+         NULL),
+        (3, CASE WHEN nodes.part IS NULL AND nodes.relkind IN ('r', 'm')
+                 THEN format('CREATE {unique}INDEX CONCURRENTLY %I ON %s ', nodes.label,
+                             nodes.table_name) || {definition} END, NULL),
+        (4, CASE WHEN nodes.level > 0 AND NOT nodes.is_attached AND NOT nodes.any_foreign
+                 THEN format('ALTER INDEX %I.%I ATTACH PARTITION %I.%I', above.nspname,
+                             above.index_name, nodes.nspname, nodes.index_name) END, {exclusive}),
+        (5, CASE WHEN nodes.level = 0 AND nodes.part IS NULL AND nodes.any_foreign
+                 THEN format('CREATE {unique}INDEX %I ON %s ', nodes.label, nodes.table_name)
+                      || {definition} END, {share})) AS steps (number, statement, endured)
+    WHERE statement IS NOT NULL"""
+)
+"""What lacks: the index of each parent, invalid; then, in one partition after the other, what a cut
+build has left goes, and the part comes and is attached. With the last one all are valid.
+
+That is looked at then only, so the partition that a retention drops next must not be the last: the
+newest is. Foreign tables have no part, so attaching would never make the index valid: where there
+are some, it is made when all parts exist, and takes those (PostgreSQL docs, "CREATE INDEX").
+"""
+
+CLAIM: LiteralString = (
+    """DECLARE
+    relation constant regclass := {table};
+    key constant bigint := """
+    + KEY
+    + """;
+    place name;
+    wanted text;
+    problem text;
+    worker integer;
+    is_cut boolean;
+BEGIN
+    SELECT nspname INTO place FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
+    IF NOT pg_try_advisory_lock(key) THEN
+        SELECT pid INTO worker FROM pg_catalog.pg_locks AS l
+        JOIN pg_catalog.pg_database AS d ON d.oid = l.database
+        WHERE d.datname = current_database() AND locktype = 'advisory' AND granted
+          AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = key;
+        RAISE EXCEPTION '%: pid % is at work on its indexes or constraints: run again when it has '
+            'ended, or end it with SELECT pg_terminate_backend(%)', relation, worker, worker
+            USING ERRCODE = {refused};
+    END IF;
+"""
+)
+"""How a block begins that makes sure that nobody else is at work on the table; END is to follow."""
+
+_TWIN: LiteralString = (
+    """
+    -- What the server makes of the definition is seen on an empty table, which is taken back.
+    BEGIN
+        EXECUTE format('CREATE TABLE %I.alembic_enterprise_twin (LIKE %s)', place, relation);
+        EXECUTE format('CREATE {unique}INDEX ON %I.alembic_enterprise_twin ', place)
+                || {definition};
+        SELECT """
+    + _SHAPE
+    + """ INTO wanted FROM pg_catalog.pg_index AS x
+        WHERE x.indrelid = format('%I.alembic_enterprise_twin', place)::regclass;
+        RAISE EXCEPTION USING ERRCODE = 'AE002';
+    EXCEPTION WHEN SQLSTATE 'AE002' THEN
+        NULL;
+    END;
+    """
+)
+"""What the shape of the definition would be."""
+
+CLAIM_CREATION: LiteralString = (
+    CLAIM
+    + """
+    IF (SELECT relkind FROM pg_catalog.pg_class WHERE oid = relation) NOT IN ('r', 'p', 'm') THEN
+        RAISE EXCEPTION '%: it is neither a table nor a materialized view, and nothing else has '
+            'indexes: correct its name', relation USING ERRCODE = {refused};
+    END IF;
+"""
+    + _TWIN
+    + """
+    PERFORM set_config('alembic_enterprise.index', wanted, false);
+    """
+    + _NAMES
+    + """
+    SELECT pid, table_name INTO worker, problem
+    FROM nodes JOIN pg_catalog.pg_locks AS l ON l.relation = nodes.oid
+    JOIN pg_catalog.pg_stat_progress_create_index AS p USING (pid)
+    WHERE part IS NULL AND p.datname = current_database() AND l.mode = 'ShareUpdateExclusiveLock'
+      AND pid <> pg_backend_pid()
+    ORDER BY pid LIMIT 1;
+    IF worker IS NOT NULL THEN
+        RAISE EXCEPTION '%: pid % is building an index of %, perhaps this one: run again when it '
+            'has ended', relation, worker, problem USING ERRCODE = {refused};
+    END IF;
+    """
+    + _NAMES
+    + """
+    SELECT min(CASE
+        WHEN relkind = 'f' AND {is_unique} THEN
+            format('its partition %s is a foreign table, and PostgreSQL makes no unique index '
+                   'across those: detach it first', table_name)
+        WHEN relkind <> 'f' THEN
+            format('there is %s already, and it is not this index%s: rename or drop that, or '
+                   'choose another name', taken.description,
+                   CASE WHEN level > 0 THEN ' of ' || table_name END) END)
+    INTO problem
+    FROM nodes LEFT JOIN LATERAL (
+        SELECT CASE WHEN k.oid IS NOT NULL THEN 'the constraint ' || pg_get_constraintdef(k.oid)
+                    WHEN x.indisvalid IS NULL THEN 'a relation ' || label
+                    WHEN x.indisvalid THEN 'the index ' || pg_get_indexdef(x.indexrelid)
+                    ELSE 'the invalid index ' || pg_get_indexdef(x.indexrelid) END AS description
+        FROM pg_catalog.pg_class AS c
+        LEFT JOIN pg_catalog.pg_index AS x ON x.indexrelid = c.oid
+        -- A foreign key names the index that it refers to, too.
+        LEFT JOIN pg_catalog.pg_constraint AS k
+             ON level = 0 AND k.conindid = c.oid AND k.contype::text = ANY ({constraints})
+        WHERE c.relnamespace = nodes.relnamespace AND c.relname = label
+          AND (part IS NULL AND own_kind IS NULL OR k.oid IS NOT NULL)) AS taken ON true
+    WHERE taken.description IS NOT NULL OR relkind = 'f' AND {is_unique};
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION '%: %', relation, problem USING ERRCODE = {refused};
+    END IF;
+END"""
+)
+"""Makes sure that nobody else is at it, and that all names are free or taken by our own."""
+
+END_CREATION: LiteralString = (
+    """DECLARE
+    is_valid boolean;
+    lacking text;
+BEGIN
+    PERFORM pg_advisory_unlock("""
+    + KEY
+    + """);
+    """
+    + _NAMES
+    + """
+    SELECT bool_and(indisvalid IS TRUE) FILTER (WHERE level = 0),
+           min(table_name) FILTER (WHERE level > 0 AND relkind <> 'f'
+                                   AND (NOT is_attached OR NOT indisvalid))
+    INTO is_valid, lacking FROM nodes;
+    IF NOT is_valid THEN
+        RAISE EXCEPTION '%: its index % is not valid, %', {table}::regclass, {name},
+            coalesce('as ' || lacking || ' has no valid part of it: run again; if that does not '
+                     'help, run op.drop_index_online first',
+                     'although each partition has its part, perhaps as the last one without was '
+                     'dropped: run op.drop_index_online first, then run again')
+            USING ERRCODE = {refused};
+    END IF;
+END"""
+)
+
+CLAIM_DROP: LiteralString = (
+    CLAIM
+    + """
+    SELECT coalesce(pg_get_indexdef(x.indexrelid), 'a relation ' || c.relname) INTO problem
+    FROM pg_catalog.pg_class AS c LEFT JOIN pg_catalog.pg_index AS x ON x.indexrelid = c.oid
+    WHERE c.relname = {name} AND c.relnamespace = (
+          SELECT relnamespace FROM pg_catalog.pg_class WHERE oid = relation)
+      AND x.indrelid IS DISTINCT FROM relation;
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION '%: % is no index of it, but %: correct the name or the table', relation,
+            {name}, problem USING ERRCODE = {refused};
+    END IF;
+    SELECT """
+    + _SHAPE
+    + """ INTO wanted FROM """
+    + _INDEX
+    + """
+    WHERE x.indrelid = relation AND c.relname = {name};
+    IF wanted IS NULL THEN
+        """
+    + _NAMES
+    + """
+        SELECT count(*) > 0 INTO is_cut FROM found
+        WHERE {any_columns} AND level > 0 AND found_name = label
+          AND EXISTS (SELECT FROM names WHERE relkind = 'f');
+    END IF;
+    IF is_cut THEN"""
+    + _TWIN
+    + """
+    ELSIF wanted IS NULL THEN
+        RAISE NOTICE '%: there is no index %, so none is dropped', relation, {name};
+    END IF;
+    PERFORM set_config('alembic_enterprise.index', wanted, false);
+END"""
+)
+"""Makes sure that nobody else is at it, and finds the shape of the index.
+
+Beside a foreign partition the index itself comes last, so a build that was cut may have left parts
+without it: their shape is that of the definition, if there is one.
+"""
+
+DROP: LiteralString = told(
+    """
+    SELECT format('DROP INDEX%s %I.%I', CASE WHEN kind = 'i' THEN ' CONCURRENTLY' END, nspname,
+                  label), table_name, CASE WHEN kind = 'I' THEN {exclusive} END,
+           row_number() OVER (ORDER BY level DESC, nodes.oid::bigint)
+    FROM nodes LEFT JOIN top ON level = 0
+    CROSS JOIN LATERAL (SELECT CASE WHEN level = 0 THEN top_kind
+                                    WHEN NOT is_attached THEN own_kind END) AS gone (kind)
+    WHERE kind IS NOT NULL"""
+)
+"""What a cut build did not come to attach; then the index, with all that is attached to it."""
+
+RELEASE: LiteralString = "SELECT pg_advisory_unlock(" + KEY + ")"

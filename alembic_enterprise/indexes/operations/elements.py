@@ -1,0 +1,184 @@
+"""What stands in CREATE INDEX after the table, and the same in a model."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from psycopg.sql import SQL, Composable, Identifier, Literal
+from sqlalchemy import ClauseElement, ColumnClause, ColumnElement, Index, TextClause
+from sqlalchemy.dialects import postgresql
+
+from alembic_enterprise.errors import OperationError
+from alembic_enterprise.operation import Operation
+from alembic_enterprise.sql import Name
+
+
+class Expression(str):
+    """An element of an index that is no plain column: `lower(email)`, `"at" DESC`.
+
+    It is rendered as `sa.text('lower(email)')`, which is what a script takes as well.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, element: "str | TextClause") -> str:
+        """The name of a column as it is, and the text of anything else."""
+        return cls(element.text) if isinstance(element, TextClause) else element
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Expression) and str.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+    def __repr__(self) -> str:
+        return f"sa.text({str.__repr__(self)})"
+
+
+LONGEST = 63
+"""Bytes of the longest name (PostgreSQL docs, "Identifiers and Key Words")."""
+
+
+@dataclass
+class IndexArguments(Operation):
+    """The arguments of an operation on an index, and what follows from them."""
+
+    name: str
+    table: str
+    columns: Sequence[str] = ()
+    schema: str | None = None
+    unique: bool = False
+    using: str | None = None
+    include: Sequence[str] = ()
+    where: str | None = None
+    nulls_not_distinct: bool = False
+    with_: Mapping[str, Any] | None = None
+    tablespace: str | None = None
+    operator_classes: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `OperationError` when the name is too long."""
+        self.columns = [*map(Expression.of, self.columns)] or ()
+        self.include = [*self.include] or ()
+        self.where = None if self.where is None else str(Expression.of(self.where))
+        if len(self.name.encode()) > LONGEST:
+            raise OperationError(
+                f"{self.operation_name}({self.name!r}): PostgreSQL would cut this name, it has "
+                f"{len(self.name.encode())} bytes: choose one of at most {LONGEST}"
+            )
+
+    @property
+    def relation(self) -> Name:
+        """The table."""
+        return Name(self.schema, self.table)
+
+    @property
+    def definition(self) -> Composable:
+        """What follows the name of the table in CREATE INDEX."""
+        return SQL(" ").join(self._clauses())
+
+    def _clauses(self) -> Iterator[Composable]:
+        if self.using is not None:
+            yield SQL("USING {}").format(Identifier(self.using))
+        yield SQL("({})").format(SQL(", ").join(map(self._element, self.columns)))
+        if self.include:
+            yield SQL("INCLUDE ({})").format(SQL(", ").join(map(Identifier, self.include)))
+        if self.nulls_not_distinct:
+            yield SQL("NULLS NOT DISTINCT")
+        if self.with_:
+            yield SQL("WITH ({})").format(SQL(", ").join(self._parameters()))
+        if self.tablespace is not None:
+            yield SQL("TABLESPACE {}").format(Identifier(self.tablespace))
+        if self.where is not None:
+            yield SQL("WHERE {}").format(_verbatim(self.where))
+
+    def _element(self, column: str) -> Composable:
+        name = _verbatim(column) if isinstance(column, Expression) else Identifier(column)
+        operator_class = (self.operator_classes or {}).get(column)
+        return name if operator_class is None else name + SQL(" ") + _verbatim(operator_class)
+
+    def _parameters(self) -> Iterator[Composable]:
+        for name, value in (self.with_ or {}).items():
+            yield SQL("{} = {}").format(Identifier(name), Literal(value))
+
+    def model_line(self) -> str:
+        """The line for the model: `Index("ix_orders_customer_id", "customer_id")`."""
+        words = [_quoted(self.name), *map(_quoted, self.columns)]
+        if self.unique:
+            words.append("unique=True")
+        words += [f"postgresql_{key}={_quoted(value)}" for key, value in self._dialect_options()]
+        return f"Index({', '.join(words)})"
+
+    def _dialect_options(self) -> Iterator[tuple[str, Any]]:
+        options = {
+            "using": self.using,
+            "include": self.include and [*self.include],
+            "where": self.where and Expression(self.where),
+            "nulls_not_distinct": self.nulls_not_distinct,
+            "with": self.with_ and {**self.with_},
+            "tablespace": self.tablespace,
+            "ops": self.operator_classes and {**self.operator_classes},
+        }
+        return ((key, value) for key, value in options.items() if value)
+
+
+def arguments_of(index: Index) -> dict[str, Any]:
+    """What SQLAlchemy would write for an index of a model, as arguments."""
+    options = index.dialect_options["postgresql"]
+    classes: dict[str, str] = options["ops"] or {}
+    # Names stand among them only as long as the index has no table.
+    elements = cast("Sequence[ColumnElement[Any]]", index.expressions)
+    columns = [_compiled(element, classes) for element in elements]
+    where = options["where"]
+    return {
+        "columns": columns,
+        "unique": bool(index.unique),
+        "using": options["using"] or None,
+        "include": [getattr(item, "name", item) for item in options["include"] or ()],
+        "where": where if where is None or isinstance(where, str) else _text(where),
+        "nulls_not_distinct": bool(options.get("nulls_not_distinct")),  # SQLAlchemy 2.0.16
+        "with_": options["with"] or None,
+        "tablespace": options["tablespace"] or None,
+        "operator_classes": {
+            element.name: classes[element.key]
+            for element in elements
+            if isinstance(element, ColumnClause) and element.key in classes
+        }
+        or None,
+    }
+
+
+def _compiled(element: ColumnElement[Any], classes: Mapping[str, str]) -> str:
+    """The name of a column, or the text of anything else with its operator class."""
+    if isinstance(element, ColumnClause):
+        return str(element.name)
+    words = [_text(element.self_group()), classes.get(getattr(element, "key", None) or "")]
+    return Expression(" ".join(filter(None, words)))
+
+
+def _text(element: ClauseElement) -> str:
+    # With another paramstyle, SQLAlchemy doubles each per cent sign.
+    dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]  # SQLAlchemy's
+    options = {"literal_binds": True, "include_table": False}
+    return str(element.compile(dialect=dialect, compile_kwargs=options))
+
+
+def _verbatim(text: str) -> SQL:
+    return SQL(str(text))  # pyright: ignore[reportArgumentType]  # the script's author wrote it as SQL
+
+
+def _quoted(value: Any) -> str:
+    """A literal of Python, in double quotes as people write models."""
+    if isinstance(value, Expression):
+        return f"text({_quoted(str(value))})"
+    if isinstance(value, dict):
+        pairs = cast("dict[str, Any]", value).items()
+        return "{" + ", ".join(f"{_quoted(key)}: {_quoted(item)}" for key, item in pairs) + "}"
+    if isinstance(value, list):
+        items = cast("Iterable[Any]", value)
+        return "[" + ", ".join(map(_quoted, items)) + "]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

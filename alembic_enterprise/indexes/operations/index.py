@@ -1,0 +1,216 @@
+"""Creating an index, and dropping it, while its table is read and written."""
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from alembic.operations import Operations
+from psycopg.sql import SQL, Composable, Literal
+from sqlalchemy import Connection, Index, TextClause
+from sqlalchemy.exc import SQLAlchemyError
+
+from alembic_enterprise import sql
+from alembic_enterprise.errors import OperationError
+from alembic_enterprise.indexes.operations import blocks, progress
+from alembic_enterprise.indexes.operations.elements import IndexArguments, arguments_of
+from alembic_enterprise.indexes.operations.patience import endured, patient_text
+from alembic_enterprise.operation import REFUSED
+from alembic_enterprise.sql import Name, Remaining, do_block, text_of
+
+
+@contextmanager
+def released(connection: Connection, table: Name) -> Generator[None]:
+    """Let go of the advisory lock when a statement fails: the session may serve others next."""
+    try:
+        yield
+    except BaseException:
+        with suppress(SQLAlchemyError):
+            sql.execute(connection, SQL(blocks.RELEASE).format(table=table.regclass))
+        raise
+
+
+@dataclass
+class _OnlineIndex(IndexArguments):
+    """What creating and dropping share."""
+
+    transactional: ClassVar[bool] = False
+
+    @contextmanager
+    def watched(self, connection: Connection) -> Generator[None]:
+        """Let go of the advisory lock when a statement fails."""
+        with released(connection, self.relation):
+            yield
+
+    def values(self) -> dict[str, Composable]:
+        """What the placeholders of the blocks stand for."""
+        return {
+            "table": self.relation.regclass,
+            "name": Literal(self.name),
+            "unique": SQL("UNIQUE " if self.unique else ""),
+            "is_unique": Literal(self.unique),
+            "any_columns": Literal(bool(self.columns)),
+            "constraints": Literal("{p,u,x}"),
+            "definition": Literal(text_of(self.definition)),
+            "refused": Literal(REFUSED),
+            "patient": patient_text(SQL("statement"), SQL("name"), SQL("endured")),
+            "share": endured("SHARE"),
+            "exclusive": endured("ACCESS EXCLUSIVE"),
+        }
+
+
+@dataclass
+class CreateIndexOnline(_OnlineIndex):
+    """Create an index without stopping those who write to its table."""
+
+    operation_name: ClassVar[str] = "create_index_online"
+
+    def __post_init__(self) -> None:
+        """Raise `OperationError` when the name is too long, or no column is given."""
+        super().__post_init__()
+        if not self.columns:
+            raise OperationError(
+                f"{self.operation_name}({self.name!r}): give the columns, or what else is indexed: "
+                '["customer_id", sa.text("lower(email)")]'
+            )
+
+    @classmethod
+    def create_index_online(
+        cls,
+        operations: Operations,
+        name: str,
+        table: str,
+        columns: Sequence[str | TextClause],
+        *,
+        schema: str | None = None,
+        unique: bool = False,
+        using: str | None = None,
+        include: Sequence[str] = (),
+        where: str | TextClause | None = None,
+        nulls_not_distinct: bool = False,
+        with_: Mapping[str, Any] | None = None,
+        tablespace: str | None = None,
+        operator_classes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Create an index without stopping those who write to its table.
+
+        A plain table gets it by CREATE INDEX CONCURRENTLY. In a partitioned table each partition
+        gets its part that way, called `{partition}_{index}`, unless it has an equal index already;
+        with the last one the index of the whole table is valid. An equal index that became a part
+        goes with it when it is dropped, as PostgreSQL has it. What the script did before is
+        committed first, as the server refuses this inside a transaction.
+
+        Run again after it was stopped, it carries on: what is valid stays, and what a build that
+        was cut left invalid is dropped. Until then an invalid unique index refuses duplicates.
+
+        Args:
+            name: the index; at most 63 bytes.
+            table: the table, which may be partitioned.
+            columns: names of columns; and `sa.text(...)` for whatever else CREATE INDEX takes as
+                an element: `sa.text("lower(email) DESC")`.
+            schema: schema of the table.
+            unique: whether it refuses duplicates.
+            using: the access method: "gin"; btree unless told otherwise.
+            include: columns that are only stored in it.
+            where: the rows that are in it: "deleted_at IS NULL".
+            nulls_not_distinct: whether two nulls are duplicates; PostgreSQL 15 and later.
+            with_: its storage parameters: {"fillfactor": 70}.
+            tablespace: where it is stored.
+            operator_classes: by the names of columns: {"email": "text_pattern_ops"}.
+        """
+        options = (schema, unique, using, include, where, nulls_not_distinct, with_)
+        operations.invoke(cls(name, table, columns, *options, tablespace, operator_classes))  # type: ignore[arg-type]  # __post_init__ takes texts, too
+
+    @classmethod
+    def of(cls, index: Index) -> Self:
+        """The operation that creates an index of a model. Its table must be known."""
+        if index.table is None or index.name is None:
+            raise OperationError(
+                f"{index!r} has no name or no table: give it a name, and put it into __table_args__"
+            )
+        arguments = arguments_of(index)
+        return cls(str(index.name), index.table.name, schema=index.table.schema, **arguments)
+
+    def statements(self) -> Sequence[Composable]:
+        """Look and refuse; create what lacks; look again."""
+        values = self.values()
+        return [
+            do_block(blocks.CLAIM_CREATION, **values),
+            Remaining([SQL(blocks.CREATE).format(**values)]),
+            do_block(blocks.END_CREATION, **values),
+        ]
+
+    @contextmanager
+    def watched(self, connection: Connection) -> Generator[None]:
+        """Tell how far the server is with a build that takes long."""
+        with super().watched(connection), progress.told(connection, self.relation, self.name):
+            yield
+
+    def reverse(self) -> "DropIndexOnline":
+        """Drop it again, with its parts."""
+        return self.turned_into(DropIndexOnline)
+
+
+@dataclass
+class DropIndexOnline(_OnlineIndex):
+    """Drop an index without stopping those who use its table."""
+
+    operation_name: ClassVar[str] = "drop_index_online"
+
+    @classmethod
+    def drop_index_online(
+        cls,
+        operations: Operations,
+        name: str,
+        table: str,
+        columns: Sequence[str | TextClause] = (),
+        *,
+        schema: str | None = None,
+        unique: bool = False,
+        using: str | None = None,
+        include: Sequence[str] = (),
+        where: str | TextClause | None = None,
+        nulls_not_distinct: bool = False,
+        with_: Mapping[str, Any] | None = None,
+        tablespace: str | None = None,
+        operator_classes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Drop an index without stopping those who use its table; one that is gone is no error.
+
+        A plain table loses it by DROP INDEX CONCURRENTLY. For that of a partitioned table
+        PostgreSQL has no such form: it locks the table and all its partitions, for a moment, up to
+        20 times for up to 200 ms for each partition, unless the session has another lock_timeout.
+        All its parts go with it, those as well that were indexes of their partitions before. What
+        the script did before is committed first.
+
+        Args:
+            name: the index.
+            table: the table, which may be partitioned.
+            columns: as it was created; this and all that follows but for `schema` is for the
+                reverse operation, and finds what a build that was cut has left beside a foreign
+                partition.
+            schema: schema of the table.
+            unique: as it was created.
+            using: as it was created.
+            include: as it was created.
+            where: as it was created.
+            nulls_not_distinct: as it was created.
+            with_: as it was created.
+            tablespace: as it was created.
+            operator_classes: as it was created.
+        """
+        options = (schema, unique, using, include, where, nulls_not_distinct, with_)
+        operations.invoke(cls(name, table, columns, *options, tablespace, operator_classes))  # type: ignore[arg-type]  # __post_init__ takes texts, too
+
+    def statements(self) -> Sequence[Composable]:
+        """Look and refuse; drop what is there; let go of the advisory lock."""
+        values = self.values()
+        return [
+            do_block(blocks.CLAIM_DROP, **values),
+            Remaining([SQL(blocks.DROP).format(**values)]),
+            SQL(blocks.RELEASE).format(**values),
+        ]
+
+    def reverse(self) -> CreateIndexOnline:
+        """Create it again. Raises `OperationError` when the columns were not given."""
+        return self.turned_into(CreateIndexOnline)

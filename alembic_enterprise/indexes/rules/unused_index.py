@@ -1,0 +1,89 @@
+"""See the function."""
+
+from collections.abc import Iterator
+
+from alembic_enterprise.finding import Finding
+from alembic_enterprise.indexes.catalog import ROWS
+from alembic_enterprise.indexes.relations import Catalog, Index, Table
+from alembic_enterprise.indexes.remarks import (
+    counted_since,
+    create,
+    drop,
+    dropping,
+    idle,
+    model,
+    remark,
+    size,
+)
+from alembic_enterprise.indexes.serving import needed, superfluous
+
+
+def unused_index(catalog: Catalog) -> Iterator[Finding]:
+    """An index that no statement has scanned since the statistics began.
+
+    It is written by each insert, kept in memory, vacuumed and dumped for nothing.
+
+    Asks for dropping it: a valid index without a scan, its partitions added up,
+    that keeps nothing unique or apart, is no replica identity and not what CLUSTER
+    goes by, on a table of 1,000 rows or more, for PostgreSQL reads smaller ones
+    from end to end. It must have been counted for at least 7 days, since the
+    counters were reset or lost in a crash; with track_commit_timestamp = on also
+    since the index was made, otherwise see for yourself that it is not new.
+
+    A note, without the operation, when it is the only index for a foreign key, or
+    one on an expression. The first serves whoever deletes what is referred to; the
+    statistics of the second also serve the planner of other statements. An index
+    that makes another one redundant is not told of: drop the other one first.
+
+    Replicas count for themselves: ask all of them, with --replica.
+
+    Costs nothing later, if nobody comes back to it.
+
+    Leave it when it is for what happens rarely: the end of the quarter, an audit.
+    """
+    for root in catalog.tables:
+        for table in root.tree:
+            if table.rows < ROWS:
+                continue
+            unused = [index for index in table.indexes if _unused(catalog, index)]
+            kept = [*superfluous(table).values()] if unused else []
+            for index in unused:
+                if index not in kept:
+                    yield _finding(catalog, root, table, index)
+
+
+def _unused(catalog: Catalog, index: Index) -> bool:
+    return (
+        index.usable
+        and index.parent is None
+        and not (index.promises or index.clustered)
+        and idle(catalog, index)
+    )
+
+
+def _finding(catalog: Catalog, root: Table, table: Table, index: Index) -> Finding:
+    keys = [key.name for key in needed(root, table, index)]
+    expression = any(element.column is None for element in index.elements)
+    if keys:
+        step = f"it is the only one for the foreign key {' and '.join(keys)}: keep it, unless rows "
+        step += "that are referred to are never deleted"
+    elif expression:
+        step = "drop it, unless the planner needs the statistics of its expression"
+    else:
+        step = "drop it" if index.built else "drop it, unless it is newer than that"
+    decided = not keys and not expression
+    since = counted_since(catalog, index)
+    assert since is not None, "it was counted"  # noqa: S101  # for type checkers
+    return remark(
+        "unused-index",
+        "warning" if decided else "note",
+        catalog,
+        table,
+        f"nobody has scanned {index.name.name} in {(catalog.now - since).days} days: {step}",
+        index=index,
+        operations=[drop(catalog, table, index)] if decided else [],
+        benefit=size(catalog, index),
+        cost=dropping(table),
+        model=model(remove=create(catalog, table, index)) if decided else None,
+        foreign_keys=keys or None,
+    )

@@ -1,0 +1,138 @@
+"""What pg_dump tells of the schema of a live database."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import Conninfo
+from psycopg.sql import SQL
+from sqlalchemy import Connection
+
+from alembic_enterprise import sql
+from alembic_enterprise.binaries import newest_first
+from alembic_enterprise.errors import ServerError
+
+OPTIONS = (
+    "--schema-only",
+    "--encoding=UTF8",
+    "--no-password",
+    "--no-tablespaces",
+    "--no-publications",
+    "--no-subscriptions",
+    "--no-security-labels",
+    "--lock-wait-timeout=5s",
+)
+"""It takes ACCESS SHARE on each table, and waits for it 5 seconds at most."""
+
+DEFAULT = ("sslcertmode", "allow")
+"""What libpq tells as a parameter from 16 on though nobody gave it; older ones do not know it."""
+
+INSTALL = (
+    "install the PostgreSQL client of that version, or `pip install alembic-enterprise[embedded]`"
+)
+
+
+def dump(live: Connection, folders: Iterable[Path]) -> str:
+    """The script that makes the schema of the database anew.
+
+    Args:
+        live: a connection to it; pg_dump makes one of its own, with the same parameters.
+        folders: where to look for pg_dump, besides PATH.
+
+    Raises:
+        ServerError: there is no pg_dump that can read this server, or it fails.
+    """
+    [(version,)] = sql.rows(live, SQL("SELECT current_setting('server_version_num')::int / 10000"))
+    program = find(int(version), folders)
+    parameters, password = _endpoint(live)
+    secret = {"PGPASSWORD": password} if password else {}
+    finished = subprocess.run(
+        [program, f"--dbname={make_conninfo(**parameters)}", *OPTIONS],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=os.environ | secret | {"LC_ALL": "C"},
+        check=False,
+    )
+    if finished.returncode != 0:
+        raise ServerError(_failed(finished.stderr.decode(errors="replace")))
+    return finished.stdout.decode(errors="replace")
+
+
+def _failed(told: str) -> str:
+    [line, *_] = [line for line in told.splitlines() if "error: " in line] or [told]
+    reason = line.partition("error: ")[2] or line
+    return (
+        f"pg_dump cannot read the schema: {reason.strip()}. Connect as a role that may read all "
+        "tables, as the members of pg_read_all_data may, and run this again"
+    )
+
+
+def find(major: int, folders: Iterable[Path]) -> Path:
+    """The pg_dump of a server's own major version, or else of the next one that is here.
+
+    Raises:
+        ServerError: there is none, or all are older: pg_dump reads no newer server than itself.
+    """
+    found = {version(program): program for program in _programs(folders)}
+    if usable := sorted(number for number in found if number >= major):
+        return found[usable[0]]
+    there = f"only of {max(found)}" if found else "none"
+    raise ServerError(
+        f"the schema is copied by pg_dump of PostgreSQL {major} or newer, and there is {there} "
+        f"here: {INSTALL}"
+    )
+
+
+def _programs(folders: Iterable[Path]) -> Iterator[Path]:
+    on_path = shutil.which("pg_dump")
+    beside_path = [] if on_path is None else [Path(on_path).resolve().parent]
+    for folder in reversed(newest_first([*beside_path, *folders])):
+        if os.access(folder / "pg_dump", os.X_OK):
+            yield folder / "pg_dump"
+
+
+def version(program: Path) -> int:
+    """The major version of one of PostgreSQL's programs; 0 when it cannot be run."""
+    try:
+        told = subprocess.run(
+            [program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        ).stdout
+    except OSError:
+        return 0
+    number = re.search(rb"\(PostgreSQL\) (\d+)", told)
+    return 0 if number is None else int(number[1])
+
+
+def _endpoint(live: Connection) -> tuple[dict[str, str], str]:
+    """The parameters of libpq that lead to where a connection goes, and the password.
+
+    Those that env.py gave, or an event added, are known to psycopg only; other drivers are taken at
+    the word of their URL. Parameters that psql would show as stars are left out.
+    """
+    driver: Any = live.connection.driver_connection
+    if live.dialect.driver != "psycopg":
+        url = live.engine.url
+        given = {**url.translate_connect_args(username="user", database="dbname"), **url.query}
+        return _without_secrets(given), str(given.get("password") or "")
+    info = driver.info
+    parameters: dict[str, Any] = info.get_parameters()
+    # Of several hosts, the one that answered.
+    here = {"host": info.host, "port": info.port}
+    if "hostaddr" in parameters:
+        here["hostaddr"] = info.hostaddr
+    return _without_secrets(parameters | here), info.password
+
+
+def _without_secrets(parameters: dict[str, Any]) -> dict[str, str]:
+    secrets = {item.keyword.decode() for item in Conninfo.get_defaults() if item.dispchar == b"*"}
+    known = {item.keyword.decode() for item in Conninfo.get_defaults()}
+    return {
+        name: str(value)
+        for name, value in parameters.items()
+        if name in known - secrets and value is not None and (name, value) != DEFAULT
+    }

@@ -1,0 +1,281 @@
+"""What a project accepts in a plan: `[tool.alembic-enterprise]` of pyproject.toml, and waivers.
+
+    [tool.alembic-enterprise]
+    protected-tables = ["public.orders"]
+
+    [tool.alembic-enterprise.rules]
+    redundant-index = "off"
+    unused-index = { severity = "error", below = { "1GB" = "note", "10MB" = "off" } }
+
+    [[tool.alembic-enterprise.waivers]]
+    rule = "missing-primary-key"
+    table = "public.events"
+    reason = "rows are only ever added, and read as a whole"
+    expires = 2027-01-31
+
+A migration waives findings about itself with a list of the same: `alembic_enterprise_waivers`.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import Any, Literal, cast
+
+from alembic_enterprise.errors import ConfigurationError
+from alembic_enterprise.finding import Finding, Severity
+from alembic_enterprise.plan.model import Basis, PlanFinding, Step, Waiver, is_called
+
+Level = Severity | Literal["off"]
+"""How severe the findings of a rule are; "off" leaves them out."""
+
+LEVELS: tuple[Level, ...] = ("error", "warning", "note", "off")
+"""The most severe first."""
+
+PROTECTED = "protected-table"
+EXPIRED = "waiver-expired"
+UNUSED = "waiver-unused"
+RULES = (PROTECTED, EXPIRED, UNUSED)
+"""The rules of the policy itself; no waiver is of the last two."""
+
+WAIVERS = "alembic_enterprise_waivers"
+"""The name of the list in a migration."""
+
+HOME = "pyproject.toml: [tool.alembic-enterprise]"
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+@dataclass(frozen=True)
+class RuleSetting:
+    """How severe the findings of a rule are.
+
+    Attributes:
+        severity: None for what the rule says itself.
+        below: what they are instead in tables of fewer bytes, the smallest limit first.
+    """
+
+    severity: Level | None = None
+    below: tuple[tuple[int, Level], ...] = ()
+
+    def level(self, finding: Finding) -> Level:
+        """How severe a finding is; a table of unknown size counts as a large one."""
+        size = finding.evidence.get("table_bytes")
+        for limit, level in self.below:
+            if size is not None and size < limit:
+                return level
+        return self.severity or finding.severity
+
+
+@dataclass(frozen=True)
+class ReviewPolicy:
+    """What a project accepts.
+
+    Attributes:
+        rules: those that are not as usual.
+        protected: tables that no step may change without a waiver, with or without their schema.
+    """
+
+    rules: Mapping[str, RuleSetting] = field(default_factory=dict[str, RuleSetting])
+    protected: tuple[str, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+
+
+def declared(section: Mapping[str, Any], rules: Collection[str]) -> ReviewPolicy:
+    """The policy that a section of pyproject.toml declares.
+
+    Args:
+        section: `[tool.alembic-enterprise]`, as tomllib reads it; empty when there is none.
+        rules: the ids of all rules but those of the policy itself.
+
+    Raises:
+        ConfigurationError: a key, a rule or a value is none; the message tells what is allowed.
+    """
+    known = {*rules, *RULES}
+    _only(HOME, section, ("protected-tables", "rules", "waivers"))
+    settings = _table(f"{HOME}.rules", section.get("rules", {}))
+    for rule in settings:
+        _one_of(f"{HOME}.rules", "rule", rule, known)
+    return ReviewPolicy(
+        {rule: _setting(f"{HOME}.rules.{rule}", value) for rule, value in settings.items()},
+        tuple(_texts(f"{HOME}: protected-tables", section.get("protected-tables", []))),
+        waivers(section.get("waivers", []), rules),
+    )
+
+
+def _setting(place: str, value: Any) -> RuleSetting:
+    if isinstance(value, str):
+        return RuleSetting(_level(place, value))
+    table = _table(place, value)
+    _only(place, table, ("severity", "below"))
+    below = _table(f"{place}.below", table.get("below", {}))
+    limits: list[tuple[int, Level]] = [
+        (_bytes(place, size), _level(place, level)) for size, level in below.items()
+    ]
+    severity = _level(place, table["severity"]) if "severity" in table else None
+    return RuleSetting(severity, tuple(sorted(limits)))
+
+
+def _level(place: str, value: Any) -> Level:
+    _one_of(place, "severity", value, LEVELS)
+    return next(level for level in LEVELS if level == value)
+
+
+def _bytes(place: str, size: str) -> int:
+    match = re.fullmatch(r"(\d+) ?(\w+)", size)
+    if match is None or match[2] not in UNITS:
+        raise ConfigurationError(f"{place}: {size!r} is no size: write 500kB, 10MB or 2GB")
+    power: int = 1024 ** UNITS.index(match[2])
+    return int(match[1]) * power
+
+
+def waivers(value: Any, rules: Collection[str], path: str | None = None) -> tuple[Waiver, ...]:
+    """The waivers of pyproject.toml, or of a migration.
+
+    Args:
+        value: a list of tables, as it stands there.
+        rules: as for `declared`.
+        path: of the migration; None for pyproject.toml.
+
+    Raises:
+        ConfigurationError: a waiver lacks its rule, table, reason or expiry, or has another key.
+    """
+    place = f"{HOME}.waivers" if path is None else f"{path}: {WAIVERS}"
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ConfigurationError(f"{place} is no list: write one of tables, {_EXAMPLE}")
+    items = cast("Sequence[object]", value)
+    allowed = {*rules, PROTECTED}
+    return tuple(
+        _waiver(f"{place}[{position}]", _table(f"{place}[{position}]", item), allowed, path)
+        for position, item in enumerate(items)
+    )
+
+
+_EXAMPLE = '{ rule = "...", table = "...", reason = "...", expires = 2027-01-31 }'
+
+
+def _waiver(
+    place: str, item: Mapping[str, Any], rules: Collection[str], path: str | None
+) -> Waiver:
+    keys = ("rule", "table", "reason", "expires")
+    _only(place, item, keys)
+    if missing := [key for key in keys if item.get(key) in (None, "")]:
+        raise ConfigurationError(
+            f"{place} has no {' and no '.join(missing)}: each waiver says of what it is, why it "
+            "is accepted, and until when"
+        )
+    _one_of(place, "rule", item["rule"], rules)
+    table, reason = _texts(place, [item["table"], item["reason"]])
+    if not reason.strip():
+        raise ConfigurationError(f"{place} has no reason: say why it is accepted")
+    return Waiver(str(item["rule"]), table, reason, _day(place, item["expires"]), path)
+
+
+def _day(place: str, value: Any) -> date:
+    """A date, as TOML has them, or its text in ISO 8601."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{place}: expires = {value} is no date: write the last day, such as 2027-01-31"
+        ) from error
+
+
+def _only(place: str, given: Mapping[str, Any], allowed: Collection[str]) -> None:
+    for key in given:
+        _one_of(place, "key", key, allowed)
+
+
+def _one_of(place: str, kind: str, value: Any, allowed: Collection[str]) -> None:
+    if not isinstance(value, str) or value not in allowed:
+        raise ConfigurationError(
+            f"{place}: {value!r} is no {kind}: write one of {', '.join(sorted(allowed))}"
+        )
+
+
+def _table(place: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{place} is no table: write keys and values")
+    return cast("Mapping[str, Any]", value)
+
+
+def _texts(place: str, value: Any) -> list[str]:
+    given = cast("list[object]", value) if isinstance(value, list) else [None]
+    texts = [item for item in given if isinstance(item, str) and item]
+    if len(texts) < len(given):
+        raise ConfigurationError(f'{place}: {value!r} are no texts: write them in "quotes"')
+    return texts
+
+
+def protected(steps: Iterable[Step], policy: ReviewPolicy) -> Iterator[PlanFinding]:
+    """A finding for each step and protected table that it changes, or may change."""
+    for step in steps:
+        for name in _changed(step):
+            if any(is_called(name, given) for given in policy.protected):
+                yield PlanFinding(_protection(name), step.number)
+
+
+def _changed(step: Step) -> list[str]:
+    """The tables that a step does more with than read; all it is about when that is unknown."""
+    if step.basis is Basis.UNKNOWN:
+        return [touched.table for touched in step.tables]
+    mine = [item for item in step.effects if item.held_since is None and not item.only_reads]
+    return [*dict.fromkeys(name for item in mine for name in (item.table, item.relation))]
+
+
+def _protection(table: str) -> Finding:
+    message = (
+        "the policy protects this table: take the change out of the release, or waive "
+        f"{PROTECTED} for it, with a reason"
+    )
+    return Finding(PROTECTED, "error", table, message)
+
+
+def applied(
+    findings: Iterable[PlanFinding], policy: ReviewPolicy, today: date
+) -> list[PlanFinding]:
+    """The findings as the policy wants them, the most severe first.
+
+    Those of rules that are off are gone; a waiver stands beside what it is of. Waivers that have
+    expired, or are of nothing, are findings themselves.
+
+    Args:
+        findings: as the rules give them.
+        policy: with the waivers of the pending migrations, too.
+        today: the day on which the plan is made.
+    """
+    levelled = [item for given in findings if (item := _levelled(given, policy)) is not None]
+    holding = [waiver for waiver in policy.waivers if today <= waiver.expires]
+    found = [_waived(item, holding) for item in levelled]
+    for waiver in policy.waivers:
+        of_waiver = _remark(waiver, levelled, today)
+        remark = None if of_waiver is None else _levelled(of_waiver, policy)
+        found += [] if remark is None else [remark]
+    return sorted(found, key=_order)
+
+
+def _levelled(given: PlanFinding, policy: ReviewPolicy) -> PlanFinding | None:
+    level = policy.rules.get(given.finding.rule, RuleSetting()).level(given.finding)
+    if level == "off":
+        return None
+    return replace(given, finding=replace(given.finding, severity=level))
+
+
+def _waived(item: PlanFinding, waivers: Iterable[Waiver]) -> PlanFinding:
+    return replace(item, waiver=next((one for one in waivers if one.covers(item)), None))
+
+
+def _remark(waiver: Waiver, found: Iterable[PlanFinding], today: date) -> PlanFinding | None:
+    """What is to be said of a waiver."""
+    if waiver.expires < today:
+        message = f"the waiver of {waiver.rule} expired on {waiver.expires}: mend it, or renew it"
+        return PlanFinding(Finding(EXPIRED, "warning", waiver.table, message), path=waiver.path)
+    if any(waiver.covers(item) for item in found):
+        return None
+    message = f"{waiver.rule} has nothing to say that this waiver is of: take it out"
+    return PlanFinding(Finding(UNUSED, "note", waiver.table, message), path=waiver.path)
+
+
+def _order(item: PlanFinding) -> tuple[bool, int]:
+    return item.waiver is not None, LEVELS.index(item.finding.severity)

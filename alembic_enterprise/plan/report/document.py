@@ -1,0 +1,96 @@
+"""A plan as JSON values, as schemas/plan.schema.json says."""
+
+from collections.abc import Sequence
+from datetime import UTC, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from alembic_enterprise.plan.drift import Difference
+from alembic_enterprise.plan.locks import Activity, LockMode
+from alembic_enterprise.plan.model import (
+    FORMAT_VERSION,
+    Circumstances,
+    Plan,
+    PlanFinding,
+    RelationEffect,
+    Step,
+)
+from alembic_enterprise.plan.report.sections import grouped
+
+Member = TypeVar("Member", bound=StrEnum)
+
+
+def document(plan: Plan) -> dict[str, Any]:
+    """What `--format json` prints."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "exit_code": plan.exit_code,
+        "database": vars(plan.database) | {"revisions": [*plan.database.revisions]},
+        "circumstances": _circumstances(plan.circumstances),
+        "shadow": plan.shadow and vars(plan.shadow) | {"gaps": [*plan.shadow.gaps]},
+        "drift": [_difference(item) for item in plan.drift],
+        "model_changes": [*plan.model_changes],
+        "enterprise_changes": [item.plain() for item in plan.enterprise_changes],
+        "pending": [dict(vars(item)) for item in plan.pending],
+        "steps": [_step(step) for step in plan.steps],
+        "findings": [_finding(item) for item in plan.findings],
+        "proof": [vars(item) | {"differences": [*item.differences]} for item in plan.proof],
+        "coverage": [*plan.coverage],
+    }
+
+
+def _circumstances(sampled: Circumstances) -> dict[str, Any]:
+    return {
+        "sampled_at": sampled.sampled_at.astimezone(UTC).isoformat(),
+        "longest_transaction_seconds": _seconds(sampled.longest_transaction),
+        "replication_lag_seconds": _seconds(sampled.replication_lag),
+    }
+
+
+def _seconds(time: timedelta | None) -> float | None:
+    return None if time is None else time.total_seconds()
+
+
+def _difference(item: Difference) -> dict[str, Any]:
+    return vars(item) | {"change": item.change}
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        **vars(step),
+        "effects": [_effect(group) for group in grouped(step.effects)],
+        "tables": [dict(vars(touched)) for touched in step.tables],
+    }
+
+
+def _effect(group: Sequence[RelationEffect]) -> dict[str, Any]:
+    """The effect on relations of one table, of which there may be thousands."""
+    first = group[0]
+    return {
+        "table": first.table,
+        "relations": [effect.relation for effect in group],
+        "modes": _ordered(LockMode, first.modes),
+        "blocks": _ordered(Activity, first.blocks),
+        "rewritten": first.rewritten,
+        "scanned": first.scanned,
+        "held_since": first.held_since,
+    }
+
+
+def _ordered(kind: type[Member], members: frozenset[Member]) -> list[Member]:
+    return [member for member in kind if member in members]
+
+
+def _finding(item: PlanFinding) -> dict[str, Any]:
+    waiver = item.waiver
+    return {
+        **item.finding.plain(),
+        "step": item.step,
+        "path": item.path,
+        "waiver": waiver
+        and {
+            "reason": waiver.reason,
+            "expires": waiver.expires.isoformat(),
+            "path": waiver.path,
+        },
+    }

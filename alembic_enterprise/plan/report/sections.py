@@ -1,0 +1,255 @@
+"""What a person reads of a plan, in the order of a review; text, Markdown and HTML show it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from itertools import groupby
+
+from alembic_enterprise.finding import Finding
+from alembic_enterprise.plan.drift import Change, Difference
+from alembic_enterprise.plan.locks import Activity, LockMode, strongest
+from alembic_enterprise.plan.model import (
+    IN_ORDER,
+    Basis,
+    Outcome,
+    Plan,
+    PlanFinding,
+    Proof,
+    RelationEffect,
+    Revision,
+    Step,
+    Touched,
+)
+from alembic_enterprise.wording import counted, in_bytes
+
+SYMBOLS = {Change.ADDED: "+", Change.MISSING: "-", Change.CHANGED: "~"}
+LETTERS = {Activity.READS: "R", Activity.WRITES: "W", Activity.DDL: "D"}
+MARKS = {Outcome.PASSED: "PASS", Outcome.FAILED: "FAIL", Outcome.SKIPPED: "SKIP"}
+
+DRIFT_LEGEND = "+ added, - missing, ~ changed, outside of the revisions"
+LOCK_LEGEND = "R reads, W writes, D DDL and VACUUM: wait for the end of the transaction"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing to know.
+
+    Attributes:
+        head: what it is about.
+        mark: a severity, what has become of an object, or how a proof ended; empty for the rest.
+        before: sentences.
+        code: what is run, or to be written in a script.
+        after: what is to be known about the code, a line each.
+    """
+
+    head: str
+    mark: str = ""
+    before: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """Things of one kind."""
+
+    title: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def heading(self) -> str:
+        """The title, and how many there are."""
+        return f"{self.title} ({len(self.entries):,})"
+
+
+def sections(plan: Plan) -> list[Section]:
+    """Those that have something to say."""
+    found = [
+        Section("Drift", tuple(map(_difference, plan.drift))),
+        Section("Model changes", tuple(Entry("", code=(line,)) for line in plan.model_changes)),
+        Section("Enterprise changes", tuple(map(_change, plan.enterprise_changes))),
+        Section("Pending revisions", tuple(map(_revision, plan.pending))),
+        Section("Steps", tuple(_steps(plan.steps))),
+        Section("Findings", tuple(map(_finding, plan.findings))),
+        Section("Proof", tuple(map(_proof, plan.proof))),
+        Section("Coverage", tuple(Entry(sentence) for sentence in plan.coverage)),
+    ]
+    return [section for section in found if section.entries]
+
+
+def title(plan: Plan) -> str:
+    """What the plan is of."""
+    return f"Plan for {plan.database.name}"
+
+
+def facts(plan: Plan) -> Iterator[str]:
+    """Where it comes from, a sentence each."""
+    revisions = ", ".join(plan.database.revisions) or "no revision"
+    yield f"Live: PostgreSQL {plan.database.version}, stamped with {revisions}"
+    yield f"Live: {_circumstances(plan)}"
+    if plan.shadow is None:
+        yield "Shadow: none, so nothing was measured"
+    else:
+        yield f"Shadow: {plan.shadow.description}"
+        yield from (f"Shadow: {gap}" for gap in plan.shadow.gaps)
+
+
+def _circumstances(plan: Plan) -> str:
+    sampled = plan.circumstances
+    oldest, lag = sampled.longest_transaction, sampled.replication_lag
+    running = "no transaction was running"
+    if oldest is not None:
+        running = f"the longest transaction had run for {duration(oldest)}"
+    behind = "" if lag is None else f", a standby was {duration(lag)} behind"
+    return f"at {sampled.sampled_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC {running}{behind}"
+
+
+def duration(time: timedelta) -> str:
+    """A duration as a person says it: "3 s", "12 min", "5 h"."""
+    seconds = time.total_seconds()
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def summary(plan: Plan) -> str:
+    """The plan in a line."""
+    if not plan.has_changes and not plan.is_blocked:
+        return IN_ORDER
+    changes = len(plan.model_changes) + len(plan.enterprise_changes)
+    told = [
+        counted(len(plan.drift), "difference"),
+        counted(changes, "change"),
+        f"{counted(len(plan.steps), 'step')} in {counted(plan.transactions, 'transaction')}",
+        counted(len(plan.findings), "finding"),
+    ]
+    return f"{', '.join(told)}. {_verdict(plan)}"
+
+
+def _verdict(plan: Plan) -> str:
+    if not plan.is_blocked:
+        return "Nothing blocks it."
+    blocking = sum(item.is_blocking for item in plan.findings)
+    failed = sum(item.outcome is Outcome.FAILED for item in plan.proof)
+    by = [counted(blocking, "finding")] * bool(blocking) + ["a failed proof"] * bool(failed)
+    return f"Blocked by {' and '.join(by)}."
+
+
+def legend(plan: Plan) -> list[str]:
+    """The meaning of the symbols that the plan uses."""
+    has_locks = any(step.effects for step in plan.steps)
+    return [DRIFT_LEGEND] * bool(plan.drift) + [LOCK_LEGEND] * has_locks
+
+
+def _difference(item: Difference) -> Entry:
+    told = (("was", item.before), ("is", item.after))
+    words = tuple(f"{label}: {text}" for label, text in told if text is not None)
+    return Entry(f"{item.kind} {item.name}", SYMBOLS[item.change], words)
+
+
+def _change(item: Finding) -> Entry:
+    return Entry(f"{item.table}: {item.rule}", item.severity, (item.message,), _calls(item))
+
+
+def _calls(item: Finding) -> tuple[str, ...]:
+    return tuple(f"op.{operation}" for operation in item.operations)
+
+
+def _revision(item: Revision) -> Entry:
+    return Entry(f"{item.revision}: {item.message}", before=(item.path,))
+
+
+def _finding(item: PlanFinding) -> Entry:
+    entry = _change(item.finding)
+    place = "" if item.step is None else f", step {item.step}"
+    waiver = item.waiver
+    waived = () if waiver is None else (f"waived until {waiver.expires}: {waiver.reason}",)
+    before = (*entry.before, *waived)
+    mark = entry.mark if waiver is None else "waived"
+    return Entry(entry.head + place, mark, before, entry.code)
+
+
+def _proof(item: Proof) -> Entry:
+    return Entry(item.name, MARKS[item.outcome], item.differences)
+
+
+def _steps(steps: Sequence[Step]) -> Iterator[Entry]:
+    """Each statement, and where transactions end: what is committed stays, whatever fails later."""
+    for _, group in groupby(steps, key=lambda step: step.transaction):
+        together = [*group]
+        first, last = together[0], together[-1]
+        for step in together[:-1]:
+            yield _step(step, _about(step))
+        numbers = f"steps {first.number} to {last.number}" if first is not last else "this step"
+        yield _step(last, [*_about(last), f"COMMIT: {numbers} will stay, whatever fails later"])
+
+
+def _step(step: Step, after: Iterable[str]) -> Entry:
+    return Entry(f"Step {step.number}", code=(step.statement,), after=tuple(after))
+
+
+def _about(step: Step) -> Iterator[str]:
+    revision = "proposed" if step.revision is None else f"revision {step.revision}"
+    yield f"transaction {step.transaction}, {revision}, reversible: {step.reversibility}"
+    server = "" if step.server is None else f" on PostgreSQL {step.server}"
+    yield f"effects {step.basis}{server}"
+    if not step.effects and step.basis is not Basis.UNKNOWN:
+        yield "locks nothing that stood before"
+    yield from map(_effect, grouped(step.effects))
+    yield from map(size, step.tables)
+
+
+def grouped(effects: Sequence[RelationEffect]) -> list[list[RelationEffect]]:
+    """Relations of one table to which the same happens, together, in the order of the first."""
+    groups: dict[tuple[object, ...], list[RelationEffect]] = {}
+    for one in effects:
+        groups.setdefault(_sameness(one), []).append(one)
+    return [*groups.values()]
+
+
+def _sameness(effect: RelationEffect) -> tuple[object, ...]:
+    return effect.table, effect.modes, effect.rewritten, effect.scanned, effect.held_since
+
+
+def _effect(group: Sequence[RelationEffect]) -> str:
+    first = group[0]
+    marks = [
+        named(group),
+        *(["rewritten"] if first.rewritten else []),
+        *(["scanned"] if first.scanned else []),
+        *([] if first.held_since is None else [f"held since step {first.held_since}"]),
+    ]
+    return f"{letters(first)} {modes(first)}: {', '.join(marks)}"
+
+
+def letters(effect: RelationEffect) -> str:
+    """What it blocks, in three letters: "RWD", "-W-"."""
+    blocked = effect.blocks
+    return "".join(letter if one in blocked else "-" for one, letter in LETTERS.items())
+
+
+def modes(effect: RelationEffect) -> str:
+    """The strongest locks."""
+    found = sorted(strongest(effect.modes), key=list(LockMode).index)
+    return ", ".join(found) or "no lock"
+
+
+def named(group: Sequence[RelationEffect]) -> str:
+    """The relations of a group: one by its name, several by their table."""
+    if len(group) == 1:
+        return group[0].relation
+    table = group[0].table
+    if any(effect.relation == table for effect in group):
+        return f"{table} and {len(group) - 1:,} of its relations"
+    return f"{len(group):,} relations of {table}"
+
+
+def size(touched: Touched) -> str:
+    """A table with its figures."""
+    rows = "" if touched.rows is None else f", about {counted(touched.rows, 'row')}"
+    parts = f", {counted(touched.partitions, 'partition')}" if touched.partitions else ""
+    indexes = f", {touched.indexes} index{'es' * (touched.indexes != 1)}" if touched.indexes else ""
+    writes = touched.writes_per_second
+    rate = "" if writes is None else f", {writes:,.0f} writes/s"
+    return f"{touched.table}: {in_bytes(touched.size)}{rows}{parts}{indexes}{rate}"

@@ -1,0 +1,23 @@
+"""How names and figures are written for people, wherever they are shown."""
+
+
+def printable(text: str) -> str:
+    """A name from the database with its control characters escaped: they would steer a terminal."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def in_bytes(count: int) -> str:
+    """A size as pg_size_pretty prints it, near enough."""
+    number, units = float(count), ["bytes", "kB", "MB", "GB", "TB"]
+    while number >= 10 * 1024 and len(units) > 1:
+        number /= 1024
+        units.pop(0)
+    return f"{number:,.0f} {units[0]}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: "1 row", "1,000 rows"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -1,0 +1,101 @@
+"""What `audit check` finds with trails and audit columns, and the step that each finding names."""
+
+import pytest
+from audited import audited, orders
+from autogenerate import generate, run, run_sql, upgrade
+from sqlalchemy import Column, Connection, MetaData, Table, Text, Uuid
+
+from alembic_enterprise import AuditColumns
+from alembic_enterprise.audit.advise import inspect
+from alembic_enterprise.finding import Finding
+
+
+def inspected(connection: Connection, metadata: MetaData | None = None) -> list[Finding]:
+    """The findings, by the models or without them."""
+    tables: list[Table] | None = None if metadata is None else metadata.sorted_tables
+    found = inspect(connection, tables)
+    connection.rollback()
+    return found
+
+
+def mended(connection: Connection, finding: Finding) -> None:
+    """Do what a finding tells to run."""
+    run(connection, "op." + finding.message.partition("run op.")[2])
+
+
+# --- Trails
+
+
+@pytest.mark.parametrize("by_models", [True, False])
+def test_the_advice_after_a_forgotten_rename(connection: Connection, by_models: bool) -> None:
+    """As it is, it would leave what was kept in a column of its own."""
+    upgrade(connection, audited(Column("note", Text)))
+    run_sql(connection, "INSERT INTO orders (id, note) VALUES (1, 'kept')")
+    run(connection, "op.alter_column('orders', 'note', new_column_name='remark')")
+    changed = audited(Column("remark", Text))
+    [found] = inspected(connection, changed if by_models else None)
+    assert "each change of a row fails, as its body names note" in found.message
+    renamed = 'renamed={"note": "remark"}'
+    assert f"where that was note until now, add {renamed}" in found.message
+    call = found.message.partition("run op.")[2].removesuffix(")")
+    run(connection, f"op.{call}, {renamed})")
+    assert inspected(connection, changed) == []
+    rows = connection.exec_driver_sql("SELECT remark FROM audit.orders_history").all()
+    connection.rollback()
+    assert [tuple(row) for row in rows] == [("kept",)]
+
+
+def test_the_arguments_that_differ_are_told(connection: Connection) -> None:
+    upgrade(connection, audited(trail={"retain": 24}))
+    run_sql(connection, "DROP VIEW audit.audit_trail")
+    changed = audited(trail={"mask": ["iban"]})
+    [found] = inspected(connection, changed)
+    assert found.message.startswith(
+        "the model declares mask=['iban'], and the trail has []; the model declares "
+        "retain=None, and the trail has 24; the view audit.audit_trail is missing: write a "
+    )
+    mended(connection, found)
+    assert inspected(connection, changed) == []
+
+
+def test_a_trail_of_which_a_part_is_left(connection: Connection) -> None:
+    upgrade(connection, audited())
+    run_sql(connection, "DROP FUNCTION audit.orders_history() CASCADE")
+    [found] = inspected(connection, audited())
+    assert found.message.startswith("only a part of its trail is left, and nothing is captured: w")
+
+
+# --- Audit columns
+
+
+@pytest.mark.parametrize("by_models", [True, False])
+@pytest.mark.parametrize(
+    "columns", [AuditColumns(), AuditColumns(actor=Uuid, soft_delete=True, lineage=True)]
+)
+def test_a_trigger_of_audit_columns_that_is_off(
+    connection: Connection, columns: AuditColumns, by_models: bool
+) -> None:
+    metadata = orders(columns)
+    upgrade(connection, metadata)
+    assert inspected(connection, metadata if by_models else None) == []
+    run_sql(connection, "ALTER TABLE orders DISABLE TRIGGER USER")
+    [found] = inspected(connection, metadata if by_models else None)
+    assert (found.rule, found.severity) == ("audit-columns-drifted", "error")
+    assert found.message.startswith("the trigger that fills its audit columns is missing, off or")
+    mended(connection, found)
+    assert inspected(connection, metadata) == []
+    assert generate(connection, metadata).calls == []
+
+
+def test_audit_columns_that_are_not_there(connection: Connection) -> None:
+    upgrade(connection, orders())
+    [found] = inspected(connection, orders(AuditColumns()))
+    assert found.message.startswith("it has no created_at, created_by, updated_at, updated_by: wri")
+    mended(connection, found)
+    assert inspected(connection, orders(AuditColumns())) == []
+
+
+def test_audit_columns_that_the_model_has_not(connection: Connection) -> None:
+    upgrade(connection, orders(AuditColumns()))
+    [found] = inspected(connection, orders())
+    assert found.message.startswith("a trigger fills audit columns that the model has not: write ")

@@ -1,0 +1,5 @@
+-- people: the index came after ANALYZE
+CREATE TABLE people (id bigint PRIMARY KEY, email text) WITH (autovacuum_enabled = false);
+INSERT INTO people SELECT n, 'a' || n FROM generate_series(1, 100) AS n;
+ANALYZE people;
+CREATE INDEX ON people (lower(email));

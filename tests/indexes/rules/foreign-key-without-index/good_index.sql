@@ -1,0 +1,4 @@
+-- orders: it has an index
+CREATE TABLE customers (id bigint PRIMARY KEY);
+CREATE TABLE orders (id bigint PRIMARY KEY, customer_id bigint REFERENCES customers);
+CREATE INDEX ON orders (customer_id, id);

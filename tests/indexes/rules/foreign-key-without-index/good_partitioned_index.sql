@@ -1,0 +1,6 @@
+-- orders: the index of the table serves all partitions
+CREATE TABLE customers (id bigint PRIMARY KEY);
+CREATE TABLE orders (id bigint, customer_id bigint REFERENCES customers) PARTITION BY RANGE (id);
+CREATE TABLE orders_1 PARTITION OF orders FOR VALUES FROM (0) TO (100) PARTITION BY HASH (id);
+CREATE TABLE orders_1_0 PARTITION OF orders_1 FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+CREATE INDEX ON orders (customer_id);

@@ -1,0 +1,5 @@
+-- orders: no partition has a part
+CREATE TABLE orders (id bigint PRIMARY KEY, customer_id bigint) PARTITION BY RANGE (id);
+CREATE TABLE orders_1 PARTITION OF orders FOR VALUES FROM (0) TO (100);
+CREATE TABLE orders_2 PARTITION OF orders FOR VALUES FROM (100) TO (200);
+CREATE INDEX by_customer ON ONLY orders (customer_id);

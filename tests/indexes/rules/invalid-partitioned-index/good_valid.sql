@@ -1,0 +1,4 @@
+-- orders: all parts are there
+CREATE TABLE orders (id bigint PRIMARY KEY, customer_id bigint) PARTITION BY RANGE (id);
+CREATE TABLE orders_1 PARTITION OF orders FOR VALUES FROM (0) TO (100);
+CREATE INDEX ON orders (customer_id);

@@ -1,0 +1,4 @@
+-- orders: nobody uses it where it is
+CREATE TABLE orders (id bigint PRIMARY KEY, customer_id bigint) PARTITION BY RANGE (id);
+CREATE TABLE orders_1 PARTITION OF orders FOR VALUES FROM (0) TO (100);
+CREATE INDEX ON orders_1 (customer_id);

@@ -1,0 +1,6 @@
+-- orders: the table has it, only not attached, which is another matter
+-- now: 1 day later
+CREATE TABLE orders (id bigint PRIMARY KEY, customer_id bigint) PARTITION BY RANGE (id);
+CREATE TABLE orders_1 PARTITION OF orders FOR VALUES FROM (0) TO (100);
+CREATE INDEX ON ONLY orders (customer_id);
+CREATE INDEX ON orders_1 (customer_id);

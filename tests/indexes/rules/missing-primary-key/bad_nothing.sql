@@ -1,0 +1,2 @@
+-- events: no index at all
+CREATE TABLE events (at timestamptz, what text);

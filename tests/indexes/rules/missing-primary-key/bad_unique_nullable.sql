@@ -1,0 +1,2 @@
+-- orders: unique, but null is allowed
+CREATE TABLE orders (number text UNIQUE);

@@ -1,0 +1,2 @@
+-- orders: it has one
+CREATE TABLE orders (id bigint PRIMARY KEY);

@@ -1,0 +1,6 @@
+-- orders: nobody has scanned it, which is another matter
+CREATE TABLE orders (id bigint PRIMARY KEY, deleted_at timestamptz);
+INSERT INTO orders SELECT n, CASE WHEN n % 50 = 0 THEN '2026-01-01Z'::timestamptz + n * interval '1 s' END
+FROM generate_series(1, 10000) AS n;
+CREATE INDEX ON orders (deleted_at);
+ANALYZE orders;

@@ -1,0 +1,5 @@
+-- events: one of two partitions has an index
+CREATE TABLE events (id bigint, at timestamptz NOT NULL) PARTITION BY RANGE (at);
+CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2026-01-01Z') TO ('2027-01-01Z');
+CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM ('2027-01-01Z') TO ('2028-01-01Z');
+CREATE INDEX ON events_1 (at);

@@ -1,0 +1,4 @@
+-- events: each partition has an index of its own
+CREATE TABLE events (id bigint, at timestamptz NOT NULL) PARTITION BY RANGE (at);
+CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2026-01-01Z') TO ('2027-01-01Z');
+CREATE INDEX ON events_1 (at);

@@ -1,0 +1,2 @@
+-- events: no partitions
+CREATE TABLE events (id bigint, at timestamptz NOT NULL);

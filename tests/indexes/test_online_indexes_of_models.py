@@ -1,0 +1,65 @@
+"""Indexes of models as operations, and operations as lines of models."""
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Index, MetaData, Table
+
+from alembic_enterprise.errors import OperationError
+from alembic_enterprise.indexes.operations import CreateIndexOnline, DropIndexOnline, Expression
+
+
+def test_an_index_of_a_model_gives_the_operation_and_the_line() -> None:
+    columns = [sa.Column(name, sa.Text) for name in ("email", "tags", "note")]
+    columns.append(sa.Column("customer", sa.Text, key="buyer"))
+    orders = Table("orders", MetaData(schema="sales"), *columns)
+    index = Index(
+        "ix_orders",
+        orders.c.buyer,
+        sa.text("lower(email) DESC"),
+        orders.c.note.desc(),
+        sa.func.coalesce(orders.c.note, "50 %").label("told"),
+        unique=True,
+        postgresql_include=["tags"],
+        postgresql_where=orders.c.note != "x",
+        postgresql_ops={"buyer": "text_pattern_ops", "told": "text_ops"},
+        postgresql_with={"fillfactor": 70},
+    )
+    operation = CreateIndexOnline.of(index)
+    assert operation == CreateIndexOnline(
+        "ix_orders",
+        "orders",
+        [
+            "customer",
+            Expression("lower(email) DESC"),
+            Expression("note DESC"),
+            Expression("coalesce(note, '50 %') text_ops"),
+        ],
+        schema="sales",
+        unique=True,
+        include=["tags"],
+        where="note != 'x'",
+        with_={"fillfactor": 70},
+        operator_classes={"customer": "text_pattern_ops"},
+    )
+    assert operation.model_line() == (
+        'Index("ix_orders", "customer", text("lower(email) DESC"), text("note DESC"), '
+        'text("coalesce(note, \'50 %\') text_ops"), unique=True, postgresql_include=["tags"], '
+        'postgresql_where=text("note != \'x\'"), postgresql_with={"fillfactor": 70}, '
+        'postgresql_ops={"customer": "text_pattern_ops"})'
+    )
+
+
+def test_a_column_is_no_expression() -> None:
+    assert Expression("a") != "a"
+    assert CreateIndexOnline("ix", "t", ["a"]) != CreateIndexOnline("ix", "t", [sa.text("a")])  # type: ignore[list-item]  # taken as a script gives it
+
+
+def test_arguments_that_cannot_be_used() -> None:
+    with pytest.raises(OperationError, match=r"^create_index_online\('ix'\): give the columns"):
+        CreateIndexOnline("ix", "orders")
+    with pytest.raises(OperationError, match=r"has 64 bytes: choose one of at most 63$"):
+        DropIndexOnline("ö" * 32, "orders")
+    with pytest.raises(OperationError, match="give the columns"):
+        DropIndexOnline("ix", "orders").reverse()
+    with pytest.raises(OperationError, match="has no name or no table"):
+        CreateIndexOnline.of(Index(None, "customer"))

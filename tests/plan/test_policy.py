@@ -1,0 +1,209 @@
+"""What a project accepts in a plan: severities, protected tables and waivers."""
+
+import tomllib
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import pytest
+from planned import EVENTS, FULL, ORDERS, SCRIPT, STEPS, effect
+
+from alembic_enterprise.errors import ConfigurationError
+from alembic_enterprise.finding import Finding
+from alembic_enterprise.plan.locks import LockMode
+from alembic_enterprise.plan.model import Basis, Outcome, PlanFinding, Proof, Step
+from alembic_enterprise.plan.policy import (
+    ReviewPolicy,
+    RuleSetting,
+    applied,
+    declared,
+    protected,
+    waivers,
+)
+
+RULES = ("unused-index", "rewrites-table")
+TODAY = date(2026, 11, 21)
+WAIVER = {
+    "rule": "unused-index",
+    "table": "public.orders",
+    "reason": "used once a year",
+    "expires": date(2027, 1, 31),
+}
+
+
+def read(text: str) -> ReviewPolicy:
+    return declared(tomllib.loads(text), RULES)
+
+
+def found(rule: str = "unused-index", table: str = "public.orders", **more: Any) -> PlanFinding:
+    return PlanFinding(Finding(rule, "warning", table, "drop it", more))
+
+
+def told(findings: list[PlanFinding]) -> list[tuple[str, str]]:
+    return [(item.finding.severity, item.finding.rule) for item in findings]
+
+
+def test_the_policy_of_a_project() -> None:
+    policy = read("""
+        protected-tables = ["public.orders"]
+        waivers = [
+            {rule = "unused-index", table = "orders", reason = "yearly", expires = 2027-01-31},
+        ]
+        [rules]
+        unused-index = "off"
+        rewrites-table = {severity = "error", below = {"1 GB" = "note", "10MB" = "off"}}
+        """)
+    assert policy.protected == ("public.orders",)
+    assert policy.rules["unused-index"] == RuleSetting("off")
+    assert policy.rules["rewrites-table"].below == ((10 * 2**20, "off"), (2**30, "note"))
+    assert [waiver.expires for waiver in policy.waivers] == [date(2027, 1, 31)]
+    assert declared({}, RULES) == ReviewPolicy()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("protected = []", "'protected' is no key: write one of protected-tables, rules, waivers"),
+        ("protected-tables = 'orders'", "protected-tables: 'orders' are no texts"),
+        ("rules = ['unused-index']", "rules is no table"),
+        ("rules.nonsense = 'off'", "'nonsense' is no rule: write one of protected-table, rewrites"),
+        ("rules.unused-index = 'fatal'", "is no severity: write one of error, note, off, warning"),
+        ("rules.unused-index = {severity = ['off']}", r"\['off'\] is no severity"),
+        ("rules.unused-index = {level = 'off'}", "'level' is no key: write one of below, severity"),
+        ("rules.unused-index.below.lots = 'off'", "'lots' is no size: write 500kB"),
+        ("waivers = {}", "waivers is no list"),
+        ("waivers = ['unused-index']", r"waivers\[0\] is no table"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_is_allowed(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"pyproject.toml: .*{message}"):
+        read(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reason": ""}, "has no reason: each waiver says"),
+        ({"reason": " "}, "has no reason: say why"),
+        ({"expires": None}, "has no expires"),
+        ({"rule": None, "table": None}, "has no rule and no table"),
+        ({"rule": "nonsense"}, "'nonsense' is no rule: write one of protected-table, rewrites"),
+        ({"rule": "waiver-unused"}, "'waiver-unused' is no rule"),
+        ({"table": 5}, "are no texts"),
+        ({"expires": "soon"}, "expires = soon is no date: write the last day"),
+        ({"expires": 2027}, "expires = 2027 is no date"),
+        ({"because": "x"}, "'because' is no key: write one of expires, reason, rule, table"),
+    ],
+)
+def test_a_waiver_says_of_what_it_is_and_why_and_until_when(
+    change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{SCRIPT}: .*\[1\].* ?{message}"):
+        waivers([WAIVER, WAIVER | change], RULES, SCRIPT)
+
+
+def test_a_migration_writes_the_date_as_text() -> None:
+    [waiver] = waivers([WAIVER | {"expires": "2027-01-31"}], RULES, SCRIPT)
+    assert (waiver.expires, waiver.path) == (date(2027, 1, 31), SCRIPT)
+
+
+def test_a_rule_can_be_louder_milder_and_off() -> None:
+    findings = [found(), found("rewrites-table")]
+    loud = read("rules = {unused-index = 'error', rewrites-table = 'off'}")
+    assert told(applied(findings, loud, TODAY)) == [("error", "unused-index")]
+    assert told(applied(findings, ReviewPolicy(), TODAY))[0] == ("warning", "unused-index")
+
+
+@pytest.mark.parametrize(
+    ("size", "severity"), [(1, None), (2**20 - 1, None), (2**20, "note"), (2**30, "error")]
+)
+def test_small_tables_are_milder(size: int, severity: str | None) -> None:
+    policy = read(
+        "rules.unused-index = {severity = 'error', below = {'1GB' = 'note', '1MB' = 'off'}}"
+    )
+    kept = applied([found(table_bytes=size)], policy, TODAY)
+    assert [item.finding.severity for item in kept] == ([] if severity is None else [severity])
+
+
+def test_a_table_of_unknown_size_counts_as_a_large_one() -> None:
+    policy = read("rules.unused-index.below.'1TB' = 'off'")
+    assert told(applied([found()], policy, TODAY)) == [("warning", "unused-index")]
+
+
+@pytest.mark.parametrize("table", ["public.orders", "orders"])
+def test_a_waived_error_does_not_block(table: str) -> None:
+    policy = declared({"rules": {"unused-index": "error"}}, RULES)
+    [blocking] = applied([found()], policy, TODAY)
+    assert blocking.is_blocking
+    waived = replace(policy, waivers=waivers([WAIVER | {"table": table}], RULES))
+    [item] = applied([found()], waived, TODAY)
+    assert not item.is_blocking
+    assert item.waiver == waived.waivers[0]
+
+
+def test_a_waiver_holds_on_its_last_day_and_not_after_it() -> None:
+    policy = ReviewPolicy(waivers=waivers([WAIVER], RULES))
+    [waived] = applied([found()], policy, date(2027, 1, 31))
+    assert waived.waiver is not None
+    late = applied([found()], policy, date(2027, 2, 1))
+    assert told(late) == [("warning", "unused-index"), ("warning", "waiver-expired")]
+    assert "expired on 2027-01-31" in late[1].finding.message
+
+
+def test_a_waiver_of_nothing_is_a_finding() -> None:
+    policy = ReviewPolicy(waivers=waivers([WAIVER], RULES))
+    [unused] = applied([found(table="public.other")], policy, TODAY)[1:]
+    assert (unused.finding.rule, unused.finding.table) == ("waiver-unused", "public.orders")
+    silent = replace(policy, rules={"waiver-unused": RuleSetting("off")})
+    assert applied([], silent, TODAY) == []
+
+
+def test_a_waiver_in_a_migration_is_of_its_own_findings_only() -> None:
+    policy = ReviewPolicy(waivers=waivers([WAIVER], RULES, SCRIPT))
+    mine, other = replace(found(), path=SCRIPT), replace(found(), path="other.py")
+    kept = applied([mine, other], policy, TODAY)
+    assert {item.path for item in kept if item.waiver is None} == {"other.py"}
+
+
+def test_the_worst_first_and_what_is_waived_last() -> None:
+    policy = ReviewPolicy(
+        {"rewrites-table": RuleSetting("error")}, waivers=waivers([WAIVER], RULES)
+    )
+    kept = applied([found(), found(table="public.b"), found("rewrites-table")], policy, TODAY)
+    assert [(item.finding.table, item.finding.severity) for item in kept] == [
+        ("public.orders", "error"),
+        ("public.b", "warning"),
+        ("public.orders", "warning"),
+    ]
+
+
+def test_a_step_that_changes_a_protected_table_is_an_error() -> None:
+    policy = ReviewPolicy(protected=("events",))
+    kept = [*protected(STEPS, policy)]
+    assert [(item.step, item.finding.table) for item in kept] == [
+        (2, "public.events"),
+        (5, "public.events"),  # nobody knows what it does
+    ]
+    assert all(item.is_blocking for item in kept)
+
+
+def test_reading_a_protected_table_is_allowed() -> None:
+    reads = effect("public.orders", LockMode.ACCESS_SHARE)
+    step = Step(1, "", 1, basis=Basis.MEASURED, effects=(reads,), tables=(ORDERS, EVENTS))
+    assert not [*protected([step], ReviewPolicy(protected=("orders",)))]
+    writes = replace(step, effects=(effect("public.orders", LockMode.ROW_EXCLUSIVE),))
+    assert [*protected([writes], ReviewPolicy(protected=("orders",)))]
+
+
+def test_locks_that_are_still_held_are_told_once() -> None:
+    assert [item.step for item in protected(STEPS, ReviewPolicy(protected=("orders",)))] == [1, 3]
+
+
+def test_the_exit_code() -> None:
+    passed = replace(FULL, findings=(), proof=())
+    assert (FULL.exit_code, passed.exit_code) == (3, 2)
+    assert replace(passed, proof=(Proof("x", Outcome.FAILED),)).exit_code == 3
+    assert replace(passed, proof=(Proof("x", Outcome.SKIPPED),)).exit_code == 2
+    error = FULL.findings[0]
+    assert replace(passed, findings=(error,)).exit_code == 3
+    assert replace(passed, findings=FULL.findings[1:]).exit_code == 2
