@@ -174,7 +174,9 @@ def visit(config: Config, function: Callable[[Visit], Result]) -> Result:
             raise
         return []
 
-    environment = EnvironmentContext(config, script, fn=work, as_sql=False, dont_mutate=True)
+    environment = EnvironmentContext(
+        config, script, fn=work, as_sql=False, dont_mutate=True, template_args={}
+    )
     _observe(environment, observed)
     with guarded(script, failures), environment:
         script.run_env()
@@ -264,4 +266,5 @@ def _located(env: Path, error: Exception) -> str:
     place = f"{places[-1].filename}, line {places[-1].lineno}" if places else str(env)
     if isinstance(error, SyntaxError):  # what cannot be read is no frame
         place = f"{error.filename}, line {error.lineno}"
-    return f"{place}: {type(error).__name__}: {error}. Mend it, or give --url URL to go without"
+    told = f"{place}: {type(error).__name__}: {error}"
+    return f"{told}. Mend it; commands that take --url go without env.py"

@@ -7,7 +7,7 @@ so it is the whole transaction that is tried again.
 
 import hashlib
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Event, Lock, Thread
@@ -188,3 +188,12 @@ def advisory_holder(connection: Connection, name: str) -> Blocker | None:
     """Who holds the advisory lock of a name, if anybody does."""
     found = sql.rows(connection, _HOLDER.format(key=Literal(advisory_key(name))))
     return Blocker(*found[0]) if found else None
+
+
+def only_run(stack: ExitStack, connection: Connection, name: str) -> Blocker | None:
+    """Hold the advisory lock of a name until the stack ends, or say who has it."""
+    while not stack.enter_context(advisory_lock(connection, name)):
+        other = advisory_holder(connection, name)
+        if other is not None:  # else it has just ended
+            return other
+    return None

@@ -18,6 +18,7 @@ It is not frozen: Alembic's `Rewriter` sets an attribute on every operation it w
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from dataclasses import MISSING, Field, fields
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -97,6 +98,10 @@ class Operation(MigrateOperation):
         return f"{self.operation_name}({', '.join(self.words())})"
 
 
+RUNNING: ContextVar[Operation | None] = ContextVar("alembic_enterprise_operation", default=None)
+"""The operation whose statements are being run, for whoever watches them."""
+
+
 class InOrder(OpContainer):
     """Operations of which the later depend on what the earlier leave, also when all are reversed.
 
@@ -115,7 +120,7 @@ def _default(field: Field[Any]) -> Any:
 def execute(operations: Operations, operation: Operation) -> None:
     """Run an operation: the one implementation that Alembic calls for all of ours."""
     context = operations.get_context()
-    with reported():
+    with reported(), _running(operation):
         refuse_translation(None if context.as_sql else context.connection)
         statements = operation.statements()
         if operation.in_transaction:
@@ -127,6 +132,15 @@ def execute(operations: Operations, operation: Operation) -> None:
             with nullcontext() if online is None else operation.watched(online):
                 for statement in statements:
                     sql.run(context, statement)
+
+
+@contextmanager
+def _running(operation: Operation) -> Generator[None]:
+    token = RUNNING.set(operation)
+    try:
+        yield
+    finally:
+        RUNNING.reset(token)
 
 
 def refuse_translation(connection: Connection | None) -> None:
@@ -209,5 +223,8 @@ def message(error: DBAPIError) -> str:
     """What the server said, in one line."""
     diagnostics = getattr(error.orig, "diag", None)
     told = getattr(diagnostics, "message_primary", None)
+    if told:
+        return str(told)
     # SQLAlchemy 2.0 puts the name of a class before what asyncpg says.
-    return told or str((error.orig and error.orig.__cause__) or error.orig)
+    lines = str((error.orig and error.orig.__cause__) or error.orig).strip().splitlines()
+    return lines[0] if lines else type(error.orig).__name__

@@ -1,9 +1,9 @@
 """A migration script from operations, written as `alembic revision` writes one."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.autogenerate import renderers
@@ -67,8 +67,8 @@ def write(
         [script] = directives
         _fill(script, operations, kept)
 
-    with environment.guarded(directory):
-        written = _revision(config, message, fill)
+    with environment.guarded(directory), writable():
+        written = command.revision(config, message, process_revision_directives=fill)
     if not isinstance(written, Script):
         raise ConfigurationError(
             "process_revision_directives in env.py left no script, or several: let it pass on one "
@@ -77,9 +77,11 @@ def write(
     return Path(written.path)
 
 
-def _revision(config: Config, message: str, fill: Any) -> object:
+@contextmanager
+def writable() -> Generator[None]:
+    """Turn a file that cannot be written into a `ConfigurationError` that names it."""
     try:
-        return command.revision(config, message, process_revision_directives=fill)
+        yield
     except OSError as error:
         raise ConfigurationError(
             f"{error.filename}: {error.strerror}: let it be writable, and run this again"

@@ -4,8 +4,8 @@
     python bench/imports.py --pairs 51
 
 The package itself loads next to nothing before a name is taken from it, so what a models file
-imports is measured as well. Wall time of whole processes, in pairs that take turns. Exits with 1
-when a promise is broken.
+imports is measured as well, and mapped classes with audit columns against the same without. Wall
+time of whole processes, in pairs that take turns. Exits with 1 when a promise is broken.
 """
 
 import argparse
@@ -18,6 +18,22 @@ from pathlib import Path
 from time import perf_counter
 
 COMMAND = Path(sys.executable).with_name("alembic-enterprise")
+
+MODELS = """
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+{imports}
+
+class Base(DeclarativeBase):
+    pass
+
+class Order({bases}):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+"""
+BARE = MODELS.format(imports="", bases="Base")
+AUDITED = MODELS.format(
+    imports="from alembic_enterprise import AuditMixin", bases="AuditMixin, Base"
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,13 @@ PAIRS = (
         (sys.executable, "-c", "from alembic_enterprise import RangePartitions"),
         "import sqlalchemy",
         (sys.executable, "-c", "import sqlalchemy"),
+        1.1,
+    ),
+    Pair(
+        "models with AuditMixin",
+        (sys.executable, "-c", AUDITED),
+        "models without",
+        (sys.executable, "-c", BARE),
         1.1,
     ),
     Pair(

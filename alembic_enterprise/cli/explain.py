@@ -1,7 +1,8 @@
-"""`alembic-enterprise explain`: what a rule of `indexes advise` says, and why."""
+"""`alembic-enterprise explain`: what a rule of `plan` or `indexes advise` says, and why."""
 
 import inspect
 import textwrap
+from collections.abc import Iterator, Mapping
 
 import click
 
@@ -13,7 +14,7 @@ COLUMNS = 80
 @click.command("explain")
 @click.argument("rule", required=False)
 def command(rule: str | None) -> None:
-    """Explain a rule of `indexes advise`.
+    """Explain a rule of `plan` or `indexes advise`.
 
     What it looks for, why that matters, what following it costs, and when not to. Without RULE,
     list them all.
@@ -22,19 +23,14 @@ def command(rule: str | None) -> None:
     Examples:
       alembic-enterprise explain
       alembic-enterprise explain foreign-key-without-index
+      alembic-enterprise explain blocks-while-scanning
     """  # noqa: D301  # click wants the character \b
-    from alembic_enterprise.indexes.rules import RULES  # noqa: PLC0415  # --help stays fast
-
-    if rule is None:
-        write("\n".join(line for name in RULES for line in _summary(name, max(map(len, RULES)))))
-    elif rule in RULES:
+    if rule is not None:
         write(f"{rule}\n\n{explanation(rule)}")
-    else:
-        from alembic_enterprise.errors import ConfigurationError  # noqa: PLC0415  # as above
-
-        raise ConfigurationError(
-            f"no rule is called {rule}: `alembic-enterprise explain` lists them"
-        )
+        return
+    names = [name for told in _explanations() for name in told]
+    width = max(map(len, names))
+    write("\n".join(line for name in names for line in _summary(name, width)))
 
 
 def _summary(rule: str, width: int) -> list[str]:
@@ -44,10 +40,25 @@ def _summary(rule: str, width: int) -> list[str]:
 
 
 def explanation(rule: str) -> str:
-    """The docstring of a rule."""
-    from alembic_enterprise.indexes.rules import RULES  # noqa: PLC0415  # --help stays fast
+    """What a rule says of itself. Raises `ConfigurationError` when there is none."""
+    for told in _explanations():
+        if rule in told:
+            return told[rule]
+    from alembic_enterprise.errors import ConfigurationError  # noqa: PLC0415  # --help stays fast
 
-    return inspect.getdoc(RULES[rule]) or ""
+    raise ConfigurationError(f"no rule is called {rule}: `alembic-enterprise explain` lists them")
+
+
+def _explanations() -> Iterator[Mapping[str, str]]:
+    """What the rules say, by their ids; each kind is loaded when it is asked for."""
+    from alembic_enterprise.indexes.rules import RULES as OF_INDEXES  # noqa: PLC0415  # as above
+
+    yield {name: inspect.getdoc(rule) or "" for name, rule in OF_INDEXES.items()}
+    from alembic_enterprise.plan import policy  # noqa: PLC0415  # as above
+    from alembic_enterprise.plan.rules import RULES as OF_PLANS  # noqa: PLC0415  # as above
+
+    yield {name: inspect.getdoc(rule) or "" for name, rule in OF_PLANS.items()}
+    yield policy.RULES
 
 
 def title(rule: str) -> str:

@@ -102,8 +102,20 @@ _OPTIONS = (
 )
 
 
+def configured(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add those of a project to a command, which gets them as its argument `target`."""
+
+    @wraps(command)
+    def with_target(
+        *values: Any, files: tuple[str, ...], name: str, arguments: tuple[str, ...], **options: Any
+    ) -> Any:
+        return command(*values, target=Target(files, name, arguments, None), **options)
+
+    return _with(with_target, _OPTIONS[:-1])
+
+
 def targeted(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command, which gets them as its argument `target`."""
+    """Add all options to a command, which gets them as its argument `target`."""
 
     @wraps(command)
     def with_target(
@@ -118,6 +130,10 @@ def targeted(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.UsageError("--url goes without env.py: leave out -c and -x, or --url")
         return command(*values, target=Target(files, name, arguments, url), **options)
 
-    for option in reversed(_OPTIONS):
-        with_target = option(with_target)
-    return with_target
+    return _with(with_target, _OPTIONS)
+
+
+def _with(command: Callable[..., Any], options: "Sequence[Any]") -> Callable[..., Any]:
+    for option in reversed(options):
+        command = option(command)
+    return command

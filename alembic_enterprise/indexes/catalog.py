@@ -54,7 +54,8 @@ def read(connection: Connection, *, schemas: Collection[str] = ()) -> Catalog:
 
     Left out are temporary tables, those of extensions, and what alembic-enterprise keeps itself.
     """
-    [(version, now, schema, since, dated)] = sql.rows(connection, queries.SETTINGS.format(now=NOW))
+    settings = queries.SETTINGS.format(now=NOW, since=queries.STATISTICS_SINCE)
+    [(version, now, schema, since, dated)] = sql.rows(connection, settings)
     found, unread = tables.read(connection, tables.Server(version, dated))
     every = {item.oid: item for table in found for item in table.tree}
     chosen = [table for table in found if not schemas or table.name.schema in schemas]

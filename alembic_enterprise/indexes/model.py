@@ -29,7 +29,9 @@ class RecommendedIndexes:
 
     Autogenerate then compares as if each index stood in the models, so that the next script creates
     it, and no later one has anything to do. One that the models have already, by any name, is not
-    made twice. `metadata.create_all()` makes the models' own indexes only.
+    made twice. `metadata.create_all()` makes the models' own indexes only; in a process that ran
+    autogenerate before, also the recommended ones, as those stay on the MetaData. No later
+    comparison is any other for that.
 
     Args:
         metadata: the MetaData, which may get its tables later.

@@ -6,15 +6,16 @@ table and index, which waits for whoever alters one.
 
 from psycopg.sql import SQL
 
-SETTINGS = SQL("""
-SELECT current_setting('server_version_num')::int, {now}, coalesce(current_schema(), 'public'),
-       CASE WHEN current_setting('track_counts')::boolean THEN coalesce(greatest(
+STATISTICS_SINCE = SQL("""CASE WHEN current_setting('track_counts')::boolean THEN coalesce(greatest(
            pg_stat_get_db_stat_reset_time((
                SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())),
-           pg_stat_get_bgwriter_stat_reset_time()), pg_postmaster_start_time()) END,
-       current_setting('track_commit_timestamp')::boolean""")
+           pg_stat_get_bgwriter_stat_reset_time()), pg_postmaster_start_time()) END""")
 """The counters of a database have no date when they were lost in a crash; those of the background
 writer get one then (PostgreSQL docs, "The Cumulative Statistics System")."""
+
+SETTINGS = SQL("""
+SELECT current_setting('server_version_num')::int, {now}, coalesce(current_schema(), 'public'),
+       {since}, current_setting('track_commit_timestamp')::boolean""")
 
 TABLES = SQL("""
 SELECT c.oid, n.nspname, c.relname, c.relkind::text, i.inhparent, p.partstrat::text,

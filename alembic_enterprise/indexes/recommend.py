@@ -26,7 +26,8 @@ class Recommended(NamedTuple):
 def add(metadata: MetaData) -> list[Index]:
     """Give the tables of a MetaData the indexes that its `RecommendedIndexes` asks for.
 
-    Returns those that were not there: none without a declaration, and none when called again.
+    Returns those that were not there: none without a declaration, and none when called again. They
+    stay there: what Alembic found refers to them, long after the comparison.
 
     Raises:
         DeclarationError: `skip` names a column that no table has.

@@ -14,7 +14,7 @@ from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.partitions import coverage
 from alembic_enterprise.partitions.declaration import declarations_on, inner_key
 from alembic_enterprise.partitions.model import TIMES, Policy, declared_on
-from alembic_enterprise.partitions.periods import Range
+from alembic_enterprise.partitions.periods import Range, by_lower
 from alembic_enterprise.partitions.policies import policies_kept
 from alembic_enterprise.sql import Name
 
@@ -331,8 +331,6 @@ _MEASURED = SQL("""
            coalesce(sum(size), 0)::bigint
     FROM leaves""")
 
-_BOUND = re.compile(r"FOR VALUES FROM \((?:'([^']*)'|MINVALUE)\) TO \((?:'([^']*)'|MAXVALUE)\)")
-
 
 def partitions(
     connection: Connection, tables: Iterable[PartitionedTable], *, sizes: bool = False
@@ -357,18 +355,15 @@ def partitions(
 
 def _partition(table: PartitionedTable, schema: str, name: str, bound: str, *row: Any) -> Partition:
     owned, marked, pending, kind, rows, size = row
-    match = _BOUND.fullmatch(bound) if table.timed else None
-    ends = () if match is None else match.groups()
-    held = Range(*(coverage.bound(text, naive=table.naive) for text in ends)) if match else None
+    held = coverage.range_of(bound, naive=table.naive) if table.timed else None
     figures = (KINDS[kind], rows, size)
     return Partition(Name(schema, name), held, bound, owned, pending, *figures, marked)
 
 
-def _by_bound(partition: Partition) -> tuple[bool, bool, str, str]:
-    """Unbounded below first, a default partition last; ISO text sorts like the moment it names."""
-    lower = partition.range.lower if partition.range else None
-    text = "" if lower is None else lower.isoformat()
-    return (partition.is_default, partition.range is None, text, str(partition.name))
+def _by_bound(partition: Partition) -> tuple[bool, bool, tuple[bool, datetime]]:
+    """Unbounded below first, a default partition last; those without a range stay as they are."""
+    held = partition.range or Range(None, None)
+    return (partition.is_default, partition.range is None, by_lower(held))
 
 
 _READABLE = SQL("""

@@ -1,5 +1,6 @@
 """What the partitions of tables by time cover, read from their bounds, or from some of them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -109,7 +110,19 @@ def in_order(policy: Policy, sample: Sequence[Range], count: int, *, naive: bool
     return Range(lower, upper) if (begin, end) == (lower, upper) else None
 
 
+_RANGE = re.compile(r"FOR VALUES FROM \((?:'([^']*)'|MINVALUE)\) TO \((?:'([^']*)'|MAXVALUE)\)")
+
+
 @lru_cache(maxsize=4096)  # tables that are cut alike have the same bounds
+def range_of(text: str, *, naive: bool) -> Range | None:
+    """The range of a partition by time, from its bounds as PostgreSQL prints them in UTC.
+
+    None for a default partition.
+    """
+    match = _RANGE.fullmatch(text)
+    return None if match is None else Range(*(bound(end, naive=naive) for end in match.groups()))
+
+
 def bound(text: str | None, *, naive: bool) -> datetime | None:
     """A bound as PostgreSQL prints it in UTC; None for one that `datetime` cannot hold."""
     if text is None or "infinity" in text or text.endswith("BC") or text.index("-") > len("9999"):

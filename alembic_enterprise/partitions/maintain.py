@@ -16,7 +16,6 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import locks, registry, sql
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
-from alembic_enterprise.locks import Blocker
 from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.partitions import due, status, steps, surroundings
 from alembic_enterprise.partitions.catalog import NOW, Partition, PartitionedTable, counted, told
@@ -55,21 +54,12 @@ def maintain(bind: Engine | Connection, job: Job | None = None) -> Report:
         version = require_server(control, writes=not job.dry_run)
         [(now,)] = sql.rows(control, SQL("SELECT {}").format(NOW))
         now = job.now or now
-        other = _lock(stack, control)
+        other = locks.only_run(stack, control, LOCK)
         if other is not None:
             return Report(now, [], other)
         worker = Worker(bind.engine, control, job)
         stack.callback(worker.close)
         return _Run(job, worker, version, now).run()
-
-
-def _lock(stack: ExitStack, control: Connection) -> Blocker | None:
-    """Hold the advisory lock until the stack ends, or say who has it."""
-    while not stack.enter_context(locks.advisory_lock(control, LOCK)):
-        other = locks.advisory_holder(control, LOCK)
-        if other is not None:  # else it has just ended
-            return other
-    return None
 
 
 class _Run:

@@ -113,7 +113,7 @@ def periods(first: date, last: date, every: Every, zone: ZoneInfo | None) -> Ite
 def merged(ranges: Iterable[Range]) -> list[Range]:
     """The same moments as the fewest ranges, in order."""
     result: list[Range] = []
-    for item in sorted(ranges, key=_by_lower):
+    for item in sorted(ranges, key=by_lower):
         last = result[-1] if result else None
         if last is None or (last.upper is not None and not _reaches(last.upper, item.lower)):
             result.append(item)
@@ -144,7 +144,8 @@ def subtract(wanted: Range, covered: Iterable[Range]) -> list[Range]:
     return missing
 
 
-def _by_lower(item: Range) -> tuple[bool, datetime]:
+def by_lower(item: Range) -> tuple[bool, datetime]:
+    """Sorts ranges by where they begin, those without a beginning first."""
     if item.lower is None:
         return (False, datetime.min)  # noqa: DTZ901  # never compared: the flag decides first
     return (True, item.lower)

@@ -1,73 +1,27 @@
 """How a live database differs from what its own revisions give, by changes outside of them."""
 
 import json
-from dataclasses import dataclass
-from enum import StrEnum
-from zoneinfo import ZoneInfo
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import date
+from typing import Any
 
 from alembic.config import Config
+from alembic.script import Script, ScriptDirectory
 from psycopg.sql import SQL, Literal
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
 from alembic_enterprise import registry, sql
 from alembic_enterprise.environment import connected
-from alembic_enterprise.partitions import catalog
-from alembic_enterprise.partitions.catalog import PartitionedTable
-from alembic_enterprise.partitions.periods import Range, floor, periods, today
-from alembic_enterprise.plan import objects, replay
-from alembic_enterprise.plan.objects import Key, Objects
+from alembic_enterprise.errors import StepError
+from alembic_enterprise.operation import RUNNING
+from alembic_enterprise.partitions.catalog import NOW
+from alembic_enterprise.partitions.operations import CreateRangePartitions
+from alembic_enterprise.plan import maintained, objects, replay
+from alembic_enterprise.plan.objects import Difference, Key, Objects, compare
+from alembic_enterprise.plan.replay import Watch
 from alembic_enterprise.plan.shadow import VERSION_TABLE, Shadow
 from alembic_enterprise.sql import Name
-
-
-class Change(StrEnum):
-    """What has become of an object."""
-
-    ADDED = "added"
-    MISSING = "missing"
-    CHANGED = "changed"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """An object that two schemas do not have in common.
-
-    Attributes:
-        kind: "table", "column", "index" and so on.
-        name: quoted, with its schema.
-        before: its definition in the first schema; None when it is not there.
-        after: in the second.
-    """
-
-    kind: str
-    name: str
-    before: str | None
-    after: str | None
-
-    @property
-    def change(self) -> Change:
-        """From the first schema to the second."""
-        if self.before is None:
-            return Change.ADDED
-        return Change.MISSING if self.after is None else Change.CHANGED
-
-
-RELATIONS = ("table", "foreign table", "view", "materialized view", "sequence")
-"""Kinds of objects that others belong to."""
-
-
-def compare(before: Objects, after: Objects) -> list[Difference]:
-    """The differences of two schemas, in the order of their relations.
-
-    What belongs to a relation that only one of them has is not told besides.
-    """
-    whole = {key.name for key in before.keys() ^ after.keys() if key.kind in RELATIONS}
-    return [
-        Difference(key.kind, key.name, before.get(key), after.get(key))
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
-        and (key.relation not in whole or key.kind in RELATIONS)
-    ]
 
 
 def drift(
@@ -93,13 +47,54 @@ def drift(
     """
     with connected(shadow.url) as connection:
         revisions = stamped(connection, version_table)
+        [(now,)] = sql.rows(connection, SQL("SELECT {}").format(NOW))
         after = read(connection)
+    scripts = replay.ordered(ScriptDirectory.from_config(config), revisions)
+    if not shadow.whole:
+        # A script may need an older partition than there is then: all of them are made below.
+        with suppress(StepError):
+            return _drift(config, shadow, version_table, scripts, after, _newest(now.date()))
+    return _drift(config, shadow, version_table, scripts, after, _as_they_are)
+
+
+def _drift(
+    config: Config,
+    shadow: Shadow,
+    version_table: Name,
+    scripts: Sequence[Script],
+    after: Objects,
+    watch: Watch,
+) -> list[Difference]:
     with shadow.database() as url:
-        replay.upgrade(config, url, revisions)
+        replay.upgrade(config, url, scripts, watch)
         with connected(url) as connection:
             if found := compare(read(connection), after):
                 found = compare(_copied(connection, shadow, version_table), after)
             return found
+
+
+def _as_they_are(_connection: Connection, _script: Script) -> None:
+    """Let scripts make what they say."""
+
+
+def _newest(today: date) -> Watch:
+    """Let scripts make no more than the newest of the partitions that the scheduled job makes."""
+
+    def changed(
+        _connection: Connection, _cursor: Any, statement: str, parameters: Any, *_: Any
+    ) -> tuple[str, Any]:
+        running = RUNNING.get()
+        if isinstance(running, CreateRangePartitions):
+            [usual] = running.statements()
+            if statement == sql.text_of(usual):
+                return sql.text_of(maintained.newest(running, today)), parameters
+        return statement, parameters
+
+    def watch(connection: Connection, _script: Script) -> None:
+        if not event.contains(connection, "before_cursor_execute", changed):
+            event.listen(connection, "before_cursor_execute", changed, retval=True)
+
+    return watch
 
 
 def stamped(connection: Connection, version_table: Name = VERSION_TABLE) -> list[str]:
@@ -123,52 +118,22 @@ def _copied(connection: Connection, shadow: Shadow, version_table: Name) -> Obje
 
 def read(connection: Connection) -> Objects:
     """The objects of a database, but for the partitions that the scheduled job looks after."""
-    passed_over = _maintained(connection)
+    trees = maintained.inside(connection, maintained.read(connection)).values()
+    names = [name.text for tree in trees for name in tree]
+    passed_over = {called for _, called in sql.rows(connection, _CALLED.format(Literal(names)))}
     found = {**objects.read(connection), **_policies(connection)}
     return {key: text for key, text in found.items() if key.relation not in passed_over}
 
 
-def _maintained(connection: Connection) -> set[str]:
-    """Partitions of a whole period of their table's policy, with those inside of them."""
-    tables = catalog.read(connection, strict=False).kept()
-    named = {table.name: table for table in tables}
-    whole = [
-        partition.name.text
-        for name, partitions in catalog.partitions(connection, tables).items()
-        for partition in partitions
-        if partition.range is not None and is_period(partition.range, named[name])
-    ]
-    return {name for (name,) in sql.rows(connection, _INSIDE.format(Literal(whole)))}
-
-
-def is_period(held: Range, table: PartitionedTable) -> bool:
-    """Whether a range is one period of the table's policy."""
-    policy = table.policy
-    if policy is None or held.lower is None:
-        return False
-    zone = ZoneInfo(policy.timezone)
-    day = held.lower.date() if table.naive else today(held.lower, zone)
-    first = floor(day, policy.every)
-    return [held] == list(periods(first, first, policy.every, None if table.naive else zone))
-
-
 def _policies(connection: Connection) -> dict[Key, str]:
     kept = registry.read(connection)
-    names = sql.rows(connection, _NAMED.format(Literal(list(kept))))
+    names = sql.rows(connection, _CALLED.format(Literal(list(kept))))
     return {
         Key(name, "maintenance policy", name): json.dumps(kept[oid], sort_keys=True)
         for oid, name in names
     }
 
 
-_INSIDE = SQL("""
-WITH RECURSIVE tree AS (
-    SELECT name::regclass::oid AS oid FROM unnest({}::text[]) AS given (name)
-    UNION ALL SELECT inhrelid FROM tree JOIN pg_catalog.pg_inherits ON inhparent = tree.oid)
-SELECT format('%I.%I', n.nspname, c.relname) FROM tree
-JOIN pg_catalog.pg_class AS c ON c.oid = tree.oid
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace""")
-
-_NAMED = SQL("""
+_CALLED = SQL("""
 SELECT c.oid, format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class AS c
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = ANY ({}::oid[])""")
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = ANY ({}::regclass[])""")

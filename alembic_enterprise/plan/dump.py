@@ -4,18 +4,22 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
 from alembic_enterprise.binaries import newest_first
 from alembic_enterprise.errors import ServerError
+from alembic_enterprise.sql import Name
 
 OPTIONS = (
     "--schema-only",
@@ -37,12 +41,15 @@ INSTALL = (
 )
 
 
-def dump(live: Connection, folders: Iterable[Path]) -> str:
+def dump(
+    live: Connection, folders: Iterable[Path], without: Iterable[Collection[Name]] = ()
+) -> str:
     """The script that makes the schema of the database anew.
 
     Args:
         live: a connection to it; pg_dump makes one of its own, with the same parameters.
         folders: where to look for pg_dump, besides PATH.
+        without: tables to leave out with what belongs to them; those with names alike together.
 
     Raises:
         ServerError: there is no pg_dump that can read this server, or it fails.
@@ -52,7 +59,7 @@ def dump(live: Connection, folders: Iterable[Path]) -> str:
     parameters, password = _endpoint(live)
     secret = {"PGPASSWORD": password} if password else {}
     finished = subprocess.run(
-        [program, f"--dbname={make_conninfo(**parameters)}", *OPTIONS],
+        [program, f"--dbname={make_conninfo(**parameters)}", *OPTIONS, *exclusions(without)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env=os.environ | secret | {"LC_ALL": "C"},
@@ -61,6 +68,36 @@ def dump(live: Connection, folders: Iterable[Path]) -> str:
     if finished.returncode != 0:
         raise ServerError(_failed(finished.stderr.decode(errors="replace")))
     return finished.stdout.decode(errors="replace")
+
+
+def exclusions(groups: Iterable[Collection[Name]]) -> Iterator[bytes]:
+    """The arguments of pg_dump that leave tables out.
+
+    The server looks for each of them by the index of names, as far as the names begin alike.
+    """
+    for group in groups:
+        names = sorted((table.schema or "", table.name) for table in group)
+        for schema, found in groupby(names, key=itemgetter(0)):
+            pattern = _pattern([name for _, name in found])
+            yield f"--exclude-table={_quoted(schema)}.{pattern}".encode()
+
+
+def _pattern(names: Sequence[str]) -> str:
+    """A pattern that matches these names and no other (PostgreSQL docs, psql, "Patterns").
+
+    What they have in common stands there once: beside one another, a thousand names make a regular
+    expression that takes the server seconds to compile.
+    """
+    common = commonprefix(names)  # noqa: RUF071  # of characters is what is meant
+    start = _quoted(common) if common else ""
+    if len(names) == 1:
+        return start
+    rests = groupby((name.removeprefix(common) for name in names), key=lambda rest: rest[:1])
+    return f"{start}({'|'.join(_pattern(list(some)) for _, some in rests)})"
+
+
+def _quoted(text: str) -> str:
+    return sql.text_of(Identifier(text))
 
 
 def _failed(told: str) -> str:

@@ -35,15 +35,18 @@ class LockMode(StrEnum):
     EXCLUSIVE = "EXCLUSIVE"
     ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 
-    @classmethod
-    def of_catalog(cls, mode: str) -> Self:
+    @staticmethod
+    def of_catalog(mode: str) -> "LockMode":
         """The mode that `pg_locks.mode` calls so: "AccessExclusiveLock"."""
-        return next(one for one in cls if one.title().replace(" ", "") + "Lock" == mode)
+        return _OF_CATALOG[mode]
 
     @property
     def conflicts(self) -> frozenset["LockMode"]:
         """The modes that others cannot have meanwhile."""
         return CONFLICTS[self]
+
+
+_OF_CATALOG = {mode.title().replace(" ", "") + "Lock": mode for mode in LockMode}
 
 
 def _from(weakest: LockMode, *more: LockMode) -> frozenset[LockMode]:

@@ -21,8 +21,8 @@ from alembic_enterprise.plan.traces import (
     Traces,
     difference,
     look,
+    new_files,
     relations,
-    rewritten,
 )
 from alembic_enterprise.sessions import connect
 
@@ -98,7 +98,7 @@ def _inside(connection: Connection, form: Form) -> Effect | None:
     before = look(connection)
     try:
         sql.execute(connection, SQL(form.statement))
-        return _effect(form, before.relations, difference(before, look(connection)))
+        return _effect(form, before.relations, difference(before, look(connection, before)))
     except DBAPIError as error:
         state = sqlstate(error)
         return None if state == IN_TRANSACTION_BLOCK else Effect(refused=state)
@@ -115,7 +115,7 @@ def _outside(engine: Engine, form: Form) -> Effect:
         except DBAPIError as error:
             return Effect(in_transaction=False, refused=sqlstate(error))
         scanned = _scanned(observer)
-        traces = Traces(locks, rewritten(before, relations(observer)), scanned)
+        traces = Traces(locks, new_files(before, relations(observer)), scanned)
     return _effect(form, before, traces, in_transaction=False)
 
 

@@ -11,8 +11,8 @@ from enum import StrEnum
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.partitions.status import Status
-from alembic_enterprise.plan.drift import Difference
 from alembic_enterprise.plan.locks import Activity, LockMode, blocks
+from alembic_enterprise.plan.objects import Difference
 
 FORMAT_VERSION = 1
 """Of the document; it changes when a reader of the old shape would go wrong."""
@@ -186,6 +186,9 @@ class Step:
         effects: on each relation that stood before.
         reversibility: what its reverse brings back.
         tables: those that it is about.
+        operation: the call of Alembic's `op` that runs it, when it is one of this package.
+        transactional: whether it runs in a transaction block.
+        lock_timeout: how long it waits for a lock at most; None when that has no end.
     """
 
     number: int
@@ -197,6 +200,9 @@ class Step:
     effects: tuple[RelationEffect, ...] = ()
     reversibility: Reversibility = Reversibility.NO
     tables: tuple[Touched, ...] = ()
+    operation: str | None = None
+    transactional: bool = True
+    lock_timeout: timedelta | None = None
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,41 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "note", "off")
 PROTECTED = "protected-table"
 EXPIRED = "waiver-expired"
 UNUSED = "waiver-unused"
-RULES = (PROTECTED, EXPIRED, UNUSED)
-"""The rules of the policy itself; no waiver is of the last two."""
+RULES: Mapping[str, str] = {
+    PROTECTED: """A step changes a table that the project protects.
+
+pyproject.toml lists tables that no release changes by the way: protected-tables
+in [tool.alembic-enterprise]. Each step that does more with one of them than
+read it is told, and one of which nobody knows what it does as well.
+
+Asks for a waiver, with a reason and a last day, or for another release.
+
+Costs a word with those who look after the table.
+
+Leave it in no case: what is protected in vain should not be in the list.""",
+    EXPIRED: """The last day of a waiver is over.
+
+What it accepted counts again. A waiver is a promise to come back to something,
+and this is the day.
+
+Asks for mending what it was of; or for another day, and a reason that still
+holds.
+
+Costs what was put off.
+
+Leave it until it is in the way of a release.""",
+    UNUSED: """A waiver is of nothing that is there.
+
+What it accepted is gone, or its rule or table is written wrong. Left there, it
+would accept the next fault of the kind without a question.
+
+Asks for taking it out of pyproject.toml or of the migration.
+
+Costs nothing.
+
+Leave it when the finding comes and goes.""",
+}
+"""The rules of the policy itself, and what `explain` prints; no waiver is of the last two."""
 
 WAIVERS = "alembic_enterprise_waivers"
 """The name of the list in a migration."""

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from typing import Any
+from io import StringIO
+from typing import Any, TypeVar
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
@@ -17,23 +19,120 @@ from alembic_enterprise.environment import connected, guarded
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
 from alembic_enterprise.operation import message
 
+Result = TypeVar("Result")
+Watch = Callable[[Connection, Script], None]
+"""Called with the connection of the migration before each script begins."""
 
-def upgrade(config: Config, url: URL, revisions: Iterable[str]) -> None:
-    """Migrate an empty database to some revisions, through env.py.
+
+def unwatched(_connection: Connection, _script: Script) -> None:
+    """Do nothing of the kind."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Up or down: what Alembic runs of a script, and what is said when that fails."""
+
+    step: Callable[..., Any]
+    done: str
+    advice: str
+
+
+_UP = _Way(
+    MigrationStep.upgrade_from_script,
+    "run on the shadow",
+    "Run `alembic upgrade {}` on an empty database to see more",
+)
+_DOWN = _Way(
+    MigrationStep.downgrade_from_script,
+    "taken back on the shadow",
+    "Mend its downgrade(), or let it raise NotImplementedError when there is no way back",
+)
+_WRITTEN = _Way(
+    MigrationStep.upgrade_from_script,
+    "written as SQL",
+    "Let it do without answers of the database, or go without --sql",
+)
+
+
+def upgrade(config: Config, url: URL, scripts: Iterable[Script], watch: Watch = unwatched) -> None:
+    """Run the upgrades of scripts in order on a database, through env.py.
 
     Whatever database env.py connects to, the migrations run on the given one: env.py gets its URL
     as sqlalchemy.url and a connection as `config.attributes["connection"]`, and should it use
     neither, `context.configure()` gets that connection all the same.
 
     Raises:
-        ConfigurationError: env.py fails, or the project has no such revision.
+        ConfigurationError: env.py fails.
         StepError: a migration fails; the message names its revision.
     """
-    directory = ScriptDirectory.from_config(config)
-    scripts = ordered(directory, revisions)
-    running = list[str]()
+    _migrate(config, url, scripts, watch, _UP)
 
-    def steps(_revision: object, _context: MigrationContext) -> Iterator[Any]:
+
+def downgrade(
+    config: Config, url: URL, scripts: Iterable[Script], watch: Watch = unwatched
+) -> None:
+    """The same with the downgrades, the last of the scripts first."""
+    _migrate(config, url, reversed(list(scripts)), watch, _DOWN)
+
+
+def visit(config: Config, url: URL, function: Callable[[MigrationContext], Result]) -> Result:
+    """Run env.py on a database, and a function where it would run the migrations."""
+    results: list[Result] = []
+
+    def work(_revision: object, context: MigrationContext) -> Iterator[Any]:
+        results.append(function(context))
+        return iter(())
+
+    with connected(url) as connection:
+        _run(config, ScriptDirectory.from_config(config), work, connection)
+    return results[0]
+
+
+def offline(config: Config, scripts: Sequence[Script], stamped: Sequence[str] | None = None) -> str:
+    """What `alembic upgrade --sql` writes for scripts that come after one another.
+
+    Args:
+        config: Alembic's configuration of the project.
+        scripts: in the order in which they come.
+        stamped: the revisions of the database; those that the scripts come after, unless told.
+    """
+    directory = ScriptDirectory.from_config(config)
+    output, before = StringIO(), config.output_buffer
+    running: list[str] = []
+    environment = EnvironmentContext(
+        config,
+        directory,
+        fn=_steps(directory, scripts, _WRITTEN, running),
+        as_sql=True,
+        starting_rev=(_start(scripts) if stamped is None else stamped) or None,
+    )
+    config.output_buffer = output
+    try:
+        with _named(running, _WRITTEN), guarded(directory), environment:
+            directory.run_env()
+    finally:
+        config.output_buffer = before
+    return output.getvalue()
+
+
+def _migrate(config: Config, url: URL, scripts: Iterable[Script], watch: Watch, way: _Way) -> None:
+    directory = ScriptDirectory.from_config(config)
+    running: list[str] = []
+    steps = _steps(directory, scripts, way, running, watch)
+    with connected(url) as connection, _named(running, way):
+        _run(config, directory, steps, connection)
+
+
+def _steps(
+    directory: ScriptDirectory,
+    scripts: Iterable[Script],
+    way: _Way,
+    running: list[str],
+    watch: Watch = unwatched,
+) -> Callable[..., Any]:
+    """What Alembic calls for the steps to run; their revisions are added to `running`."""
+
+    def steps(_revision: object, context: MigrationContext) -> Iterator[Any]:
         if running:
             raise ConfigurationError(
                 "env.py runs the migrations of several databases: give the one you mean with -x, "
@@ -41,15 +140,43 @@ def upgrade(config: Config, url: URL, revisions: Iterable[str]) -> None:
             )
         for script in scripts:
             running.append(script.revision)
-            yield MigrationStep.upgrade_from_script(directory.revision_map, script)
+            if context.connection is not None:
+                watch(context.connection, script)
+            yield way.step(directory.revision_map, script)
 
-    environment = EnvironmentContext(config, directory, fn=steps, as_sql=False)
-    with connected(url) as connection, _pointed(config, connection), _named(running):
+    return steps
+
+
+def _run(
+    config: Config,
+    directory: ScriptDirectory,
+    function: Callable[..., Any],
+    connection: Connection,
+) -> None:
+    """Run env.py with a function in the place of the migrations, on a connection."""
+    environment = EnvironmentContext(config, directory, fn=function, as_sql=False, template_args={})
+    with _pointed(config, connection):
         environment.configure = _redirected(  # type: ignore[method-assign]  # this instance only
             environment.configure, connection
         )
         with guarded(directory), environment:
             directory.run_env()
+
+
+def pending(directory: ScriptDirectory, stamped: Iterable[str]) -> list[Script]:
+    """The scripts that a database lacks, in the order in which they are to be run.
+
+    Raises:
+        ConfigurationError: the project has several heads, or lacks a revision that is stamped.
+    """
+    heads = directory.get_heads()
+    if len(heads) > 1:
+        raise ConfigurationError(
+            f"the project has {len(heads)} heads ({', '.join(heads)}), and it is not known which "
+            "comes next: run `alembic merge heads`, and this again"
+        )
+    there = {script.revision for script in ordered(directory, stamped)}
+    return [script for script in ordered(directory, heads) if script.revision not in there]
 
 
 def ordered(directory: ScriptDirectory, revisions: Iterable[str]) -> list[Script]:
@@ -70,6 +197,13 @@ def ordered(directory: ScriptDirectory, revisions: Iterable[str]) -> list[Script
         graph[script.revision] = {each.revision for each in before}
         waiting += before
     return [scripts[revision] for revision in TopologicalSorter(graph).static_order()]
+
+
+def _start(scripts: Sequence[Script]) -> list[str]:
+    """The revisions that scripts come after."""
+    there = {script.revision for script in scripts}
+    before = [name for script in scripts for name in _before(script)]
+    return [name for name in dict.fromkeys(before) if name not in there]
 
 
 def _before(script: Script) -> list[str]:
@@ -121,19 +255,21 @@ def _redirected(configure: Callable[..., None], here: Connection) -> Callable[..
 
 
 @contextmanager
-def _named(running: Sequence[str]) -> Generator[None]:
+def _named(running: Sequence[str], way: _Way) -> Generator[None]:
     """Let errors say which revision it was."""
     try:
         yield
     except (EnterpriseError, CommandError, SQLAlchemyError) as error:
         if not running:
             raise
+        revision = running[-1]
         raise StepError(
-            f"revision {running[-1]} cannot be run on the shadow: {_said(error)}. Run `alembic "
-            f"upgrade {running[-1]}` on an empty database to see more"
+            f"revision {revision} cannot be {way.done}: {said(error)}. "
+            f"{way.advice.format(revision)}"
         ) from error
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
+    """What went wrong, on a line."""
     told = message(error) if isinstance(error, DBAPIError) else str(error)
     return told.strip().splitlines()[0].rstrip(".")

@@ -20,18 +20,25 @@ from alembic_enterprise import sql
 from alembic_enterprise.binaries import PROGRAMS, binary_folders
 from alembic_enterprise.environment import connected
 from alembic_enterprise.errors import ServerError
+from alembic_enterprise.indexes.catalog import listed
 from alembic_enterprise.operation import message
-from alembic_enterprise.plan import dump, schema_copy, stand_ins
+from alembic_enterprise.plan import dump, maintained, schema_copy, stand_ins
+from alembic_enterprise.plan.maintained import Periods
 from alembic_enterprise.plan.original import Original
 from alembic_enterprise.plan.stand_ins import StandIn
 from alembic_enterprise.server import temporary_server
 from alembic_enterprise.sql import Name
+from alembic_enterprise.wording import counted
 
 VERSION_TABLE = Name(None, "alembic_version")
 """Where Alembic keeps the revisions, unless env.py says otherwise."""
 
 PREFIX = "alembic_enterprise_shadow_"
 """How the names of all databases begin that are made here."""
+
+
+STRATEGIES = 15
+"""The first major version that can copy a database in more than one way."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +80,11 @@ class Shadow:
     Attributes:
         url: of the database, as a role who may do anything there.
         gaps: what is not as in the live database, a sentence each.
-        unknown: tables of the live database that are not here.
+        unknown: tables of the live database that are not here, though nobody left them out.
         original: the live database.
         host: the server.
         folders: where pg_dump may be.
+        whole: whether no partition was left out.
     """
 
     url: URL
@@ -85,6 +93,7 @@ class Shadow:
     original: Original
     host: Host
     folders: tuple[Path, ...]
+    whole: bool = True
 
     @property
     def description(self) -> str:
@@ -103,6 +112,13 @@ class Shadow:
             schema_copy.copy(source, connection, script, version_table, self.host.stand_ins)
             yield url
 
+    def clone(self, source: URL | None = None) -> AbstractContextManager[URL]:
+        """One more database, as the one of a URL is now, or this one.
+
+        Nobody may be connected to that; the copy takes no longer than its files need.
+        """
+        return _database(self.original, self.host, [], self.url if source is None else source)
+
 
 @contextmanager
 def shadow(
@@ -110,6 +126,8 @@ def shadow(
     version_table: Name = VERSION_TABLE,
     given: URL | None = None,
     folders: Iterable[Path] | None = None,
+    *,
+    whole: bool = False,
 ) -> Generator[Shadow]:
     """Make a shadow of the live database, and remove it afterwards, whatever happens inside.
 
@@ -119,6 +137,7 @@ def shadow(
         version_table: where Alembic keeps the revisions.
         given: a server to make it on, by the URL of any of its databases; a private one otherwise.
         folders: where PostgreSQL's programs may be, best first; `binary_folders()` unless told.
+        whole: copy all partitions, however many there are of whole periods of a policy.
 
     Raises:
         ServerError: there is no server, or none of its databases can be had, or the schema cannot
@@ -127,23 +146,33 @@ def shadow(
     known = tuple(binary_folders() if folders is None else folders)
     sql.read_only(live)
     original = Original.read(live, version_table)
+    old = {} if whole else maintained.superfluous(live)
+    left_out = maintained.inside(live, old)
     # First, since it may well fail, and a server takes a second to start.
-    script = dump.dump(live, known)
+    script = dump.dump(live, known, left_out.values())
     host_of = _private(live, original, known) if given is None else _given(live, original, given)
     with host_of as host:
-        gaps = [item.gap for item in host.lacking]
+        gaps = [item.gap for item in host.lacking] + _told(old)
         with _database(original, host, gaps) as url:
             with connected(url) as connection:
                 gaps += schema_copy.copy(live, connection, script, version_table, host.stand_ins)
-                unknown = schema_copy.unknown(live, connection)
-            yield Shadow(url, tuple(gaps), tuple(unknown), original, host, known)
+                lacking = set(schema_copy.unknown(live, connection))
+            unknown = tuple(sorted(lacking.difference(*left_out.values())))
+            yield Shadow(url, tuple(gaps), unknown, original, host, known, not old)
+
+
+def _told(old: Periods) -> list[str]:
+    if not old:
+        return []
+    count = counted(sum(map(len, old.values())), "old partition")
+    return [f"without {count} of whole periods, of {listed(old)}: --whole copies them, too"]
 
 
 @contextmanager
 def _private(live: Connection, original: Original, folders: Sequence[Path]) -> Generator[Host]:
     """A server of our own, with the roles of the live one."""
     with temporary_server(binaries(original.major, folders)) as server:
-        administrator = make_url(server.url())
+        administrator = _writing(make_url(server.url()))
         with connected(administrator) as connection:
             session = connection.execution_options(isolation_level="AUTOCOMMIT")
             there = [name for (name,) in sql.rows(session, SQL("SELECT rolname FROM pg_roles"))]
@@ -198,7 +227,15 @@ def _given(live: Connection, original: Original, given: URL) -> Generator[Host]:
             "--shadow-url leads to the server of the live database, where nothing is to be "
             "written: give another one, or leave --shadow-url out for a private one"
         )
-    yield Host(given, None, "PostgreSQL", version, lacking)
+    yield Host(_writing(given), None, "PostgreSQL", version, lacking)
+
+
+def _writing(url: URL) -> URL:
+    """The URL of sessions that may write, also where PGOPTIONS forbids it."""
+    before = url.query.get("options", ())
+    options = [before] if isinstance(before, str) else list(before)
+    options.append("-c default_transaction_read_only=off")
+    return url.update_query_dict({"options": " ".join(options)})
 
 
 def _version(connection: Connection) -> str:
@@ -207,15 +244,20 @@ def _version(connection: Connection) -> str:
 
 
 @contextmanager
-def _database(original: Original, host: Host, gaps: list[str]) -> Generator[URL]:
-    """A new database like the live one, without its schema; dropped afterwards.
+def _database(
+    original: Original, host: Host, gaps: list[str], template: URL | None = None
+) -> Generator[URL]:
+    """A new database like the live one, empty or a copy of another; dropped afterwards.
 
     What is not like it is added to `gaps`.
     """
     name = PREFIX + secrets.token_hex(6)
     with connected(host.administrator) as connection:
         administrator = connection.execution_options(isolation_level="AUTOCOMMIT")
-        _create(administrator, original, name, host.major, gaps)
+        if template is None:
+            _create(administrator, original, name, host.major, gaps)
+        else:
+            _clone(administrator, name, template, host.major)
         try:
             url = host.administrator.set(database=name, username=host.user)
             gaps += _configure(url, original, host, name)
@@ -246,6 +288,14 @@ def _create(
             f"no shadow database can be created: {message(error)}. Give a role with CREATEDB in "
             "--shadow-url, or leave it out for a private server"
         ) from error
+
+
+def _clone(connection: Connection, name: str, template: URL, major: int) -> None:
+    # The copy of files is the faster one, and the only one up to 14.
+    strategy = SQL("STRATEGY file_copy" if major >= STRATEGIES else "")
+    source, copied = Identifier(str(template.database)), Identifier(name)
+    statement = SQL("CREATE DATABASE {} TEMPLATE {} {}")
+    sql.execute(connection, statement.format(copied, source, strategy))
 
 
 def _configure(url: URL, original: Original, host: Host, name: str) -> list[str]:

@@ -1,7 +1,8 @@
-"""The statements of a script of pg_dump, one by one, each with the object it is about.
+r"""The statements of a script of pg_dump, one by one, each with the object it is about.
 
 What psql would send is what lies between semicolons, but for those in quotes, in parentheses and in
 the body of an SQL function (src/fe_utils/psqlscan.l). pg_dump writes a comment before each object.
+In a script of Alembic a statement may also end in `\gexec`, and then its rows are run as well.
 """
 
 import re
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement, up to its semicolon.
+    r"""A statement, up to its semicolon or `\gexec`.
 
     Attributes:
         about: kind and name of the object, as pg_dump calls them: "TABLE orders"; empty before the
@@ -51,6 +52,9 @@ def statements(script: str) -> Iterator[Statement]:
         if token["comment"]:
             if start is None and (found := _ABOUT.fullmatch(token[0])):
                 about = f"{found[2]} {found[1]}"
+            if start is not None and token[0].rstrip() == r"\gexec":
+                yield Statement(script[start : token.end()].rstrip(), about, tuple(words))
+                start, words, level = None, [], _Level()
             continue
         start = token.start() if start is None else start
         if token["word"] and len(words) < COUNT:

@@ -242,7 +242,7 @@ def test_a_renamed_column_takes_its_history_along(connection: Connection) -> Non
 def test_a_column_that_is_renamed_without_a_word_begins_anew(
     connection: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "alembic")
     upgrade(connection, audited(Column("note", Text)))
     run_sql(connection, "INSERT INTO orders (id, note) VALUES (1, 'kept')")
     run(connection, "op.alter_column('orders', 'note', new_column_name='remark')")
@@ -324,6 +324,7 @@ def test_a_table_that_becomes_partitioned_by_hand_is_found(connection: Connectio
     assert history(connection, "audit_action") == ["insert", "update"]
 
 
+@pytest.mark.slow
 def test_names_that_hurt(connection: Connection) -> None:
     first, second = MetaData(), MetaData()
     for schema, name in NAMES:

@@ -95,6 +95,7 @@ HISTORIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutations", [TRIGGERS, FUNCTIONS, RIGHTS, HISTORIES])
 def test_each_mutation_is_found_and_put_right_by_one_operation(
     connection: Connection, mutations: dict[str, str]

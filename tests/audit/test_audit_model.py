@@ -255,3 +255,18 @@ def test_importing_the_declarations_loads_neither_alembic_nor_click_nor_a_driver
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+def test_a_class_with_audit_columns_does_not_load_the_dialect() -> None:
+    """That is an import of its own, which takes a tenth of the time of all others."""
+    code = (
+        "import sys; from alembic_enterprise import AuditMixin; "
+        "from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column\n"
+        "class Base(DeclarativeBase): ...\n"
+        "class Order(AuditMixin, Base):\n"
+        "    __tablename__ = 'orders'\n"
+        "    id: Mapped[int] = mapped_column(primary_key=True)\n"
+        "print('sqlalchemy.dialects.postgresql' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"

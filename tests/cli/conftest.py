@@ -10,6 +10,7 @@ from pathlib import Path
 import poolers
 import pytest
 from console import PROGRAM, Outcome
+from reviewed import Project, begun
 
 from alembic_enterprise.cli import main
 
@@ -59,3 +60,10 @@ def program(tmp_path: Path) -> Callable[..., Outcome]:
         return Outcome(ended.returncode, ended.stdout, ended.stderr)
 
     return program
+
+
+@pytest.fixture
+def shop(here: Path, database_url: str, binaries: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose database is in order; its shadow is of the same PostgreSQL."""
+    monkeypatch.setenv("PATH", f"{binaries}:{os.environ['PATH']}")
+    return begun(here, database_url)

@@ -70,6 +70,8 @@ def test_help_comes_without_loading_anything_heavy(arguments: str) -> None:
         "audit check",
         "indexes",
         "indexes advise",
+        "apply",
+        "verify",
         "explain",
     ],
 )

@@ -1,4 +1,4 @@
-"""`indexes advise` and `explain`: golden text, JSON with its schema, scripts, errors."""
+"""`indexes advise`: golden text, JSON with its schema, scripts, errors."""
 
 import json
 import re
@@ -19,7 +19,6 @@ from samples import execute
 from sqlalchemy import Engine, NullPool, create_engine
 
 from alembic_enterprise.cli.output import width
-from alembic_enterprise.indexes.rules import RULES
 
 SHOP = r"""
 CREATE SCHEMA "Mixed Case";
@@ -309,26 +308,3 @@ def test_what_the_models_skip_is_no_finding(run: Callable[..., Outcome]) -> None
     assert (waived["table"], waived["reason"]) == (weird, "there are three customers")
     text = " ".join(run(*asked).output.split())
     assert f"Skipped in the models - {weird}: foreign-key-without-index: there are" in text
-
-
-def test_the_rules_can_be_listed(run: Callable[..., Outcome]) -> None:
-    outcome = run("explain")
-    assert (outcome.code, outcome.error) == (0, "")
-    assert max(map(len, outcome.output.splitlines())) <= 80
-    assert [line.split()[0] for line in outcome.output.splitlines() if line[0] != " "] == [*RULES]
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_each_rule_is_explained(run: Callable[..., Outcome], rule: str) -> None:
-    outcome = run("explain", rule)
-    name, empty, first, *more = outcome.output.splitlines()
-    assert (outcome.code, name, empty) == (0, rule, "")
-    assert first[0].isupper()
-    assert len(more) > 3
-    assert max(map(len, outcome.output.splitlines())) <= 80
-
-
-def test_a_rule_that_is_not_there(run: Callable[..., Outcome]) -> None:
-    outcome = run("explain", "nonsense")
-    assert (outcome.code, outcome.output) == (1, "")
-    assert "no rule is called nonsense: `alembic-enterprise explain` lists them" in outcome.error

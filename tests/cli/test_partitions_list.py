@@ -28,14 +28,14 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 @pytest.mark.parametrize("sample", [managed, every_kind])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_the_text_is_golden(
-    program: Callable[..., Outcome],
+    run: Callable[..., Outcome],
     engine: Engine,
     database_url: str,
     sample: Callable[[Engine], None],
     encoding: str,
 ) -> None:
     sample(engine)
-    outcome = program("partitions", "list", "--url", database_url, PYTHONIOENCODING=encoding)
+    outcome = run("partitions", "list", "--url", database_url, encoding=encoding)
     assert (outcome.code, outcome.error) == (0, "")
     if encoding == "utf-8":  # escapes are longer
         assert max(map(width, outcome.output.splitlines())) <= 80

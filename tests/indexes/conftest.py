@@ -1,14 +1,17 @@
-"""What the tests of scripts written with `--sql` share."""
+"""What the tests of scripts written with `--sql` share, and which tests are left out."""
 
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import poolers
 import pytest
 from sqlalchemy import make_url
 
 from alembic_enterprise.binaries import find_binaries
 from alembic_enterprise.errors import ServerError
+
+collect_ignore = ["test_online_pooling.py"] if poolers.LEFT_OUT else []
 
 
 @pytest.fixture(scope="session")

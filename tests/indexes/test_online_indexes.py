@@ -189,6 +189,23 @@ def test_what_was_cut_before_it_was_attached_is_carried_on(table: Connection) ->
     assert indexes(table) == ALL
 
 
+def test_parts_of_partitions_that_were_renamed_since_are_carried_on(table: Connection) -> None:
+    run_sql(
+        table,
+        "CREATE INDEX ix_sales_customer ON ONLY sales (customer)",
+        "CREATE INDEX sales_3_ix_sales_customer ON ONLY sales_3 (customer)",
+        "CREATE INDEX sales_3a_ix_sales_customer ON sales_3a (customer)",
+        "ALTER INDEX sales_3_ix_sales_customer ATTACH PARTITION sales_3a_ix_sales_customer",
+        "CREATE INDEX sales_1_ix_sales_customer ON sales_1 (customer)",
+        "ALTER TABLE sales_1 RENAME TO one",
+        "ALTER TABLE sales_3 RENAME TO three",
+    )
+    apply(table, CREATE)
+    assert indexes(table) == ALL
+    apply(table, CREATE.reverse())
+    assert indexes(table) == {}
+
+
 def test_dropping_takes_what_was_never_attached(table: Connection) -> None:
     run_sql(
         table,

@@ -64,6 +64,31 @@ def test_names_of_parts_that_are_taken_are_named(table: Connection) -> None:
     )
 
 
+def test_what_was_left_in_a_partition_that_was_renamed_since_is_named(table: Connection) -> None:
+    """It is not called like its part any more; somebody else may have left it, too."""
+    run_sql(
+        table,
+        "CREATE INDEX ix_sales_customer ON ONLY sales (customer)",
+        "CREATE INDEX sales_2_ix_sales_customer ON sales_2 (customer)",
+        INVALID.format("sales_2_ix_sales_customer"),
+        "ALTER TABLE sales_2 RENAME TO moved",
+    )
+    drop = "DROP INDEX CONCURRENTLY public.sales_2_ix_sales_customer"
+    refused(
+        table,
+        CREATE,
+        "^sales: public.moved has the invalid index sales_2_ix_sales_customer, which is this one "
+        "but for its name, perhaps of a build that was cut: drop it with "
+        f"{drop}, then run again$",
+    )
+    run_sql(table, drop.replace(" CONCURRENTLY", ""))
+    apply(table, CREATE)
+    assert set(indexes(table)) == ALL.keys() - {"sales_2_ix_sales_customer"} | {
+        "moved_ix_sales_customer"
+    }
+    assert set(indexes(table).values()) == {True}
+
+
 def test_a_part_that_became_invalid_is_named(table: Connection) -> None:
     apply(table, CREATE)
     run_sql(table, *map(INVALID.format, ["ix_sales_customer", "sales_2_ix_sales_customer"]))
@@ -146,3 +171,19 @@ def test_a_view_has_no_index(table: Connection) -> None:
         CreateIndexOnline("ix_seen", "seen", ["id"]),
         "^seen: it is neither a table nor a materialized view, and nothing else has indexes: ",
     )
+
+
+@pytest.mark.parametrize("name", ["orders", "sales"])
+@pytest.mark.parametrize("qualified", ["{}.id", "public.{}.id"])
+def test_columns_are_written_without_their_table(
+    table: Connection, name: str, qualified: str
+) -> None:
+    column = qualified.format(name)
+    told = (
+        f'^{name}: .*FROM-clause entry for table "{name}": write the columns of the index '
+        "without the name of their table, as each partition has another one$"
+    )
+    where = CreateIndexOnline("ix_some", name, ["id"], where=f"{column} > 1")
+    refused(table, where, told)
+    refused(table, CreateIndexOnline("ix_some", name, [Expression(f"abs({column})")]), told)
+    apply(table, replace(where, where="id > 1"))

@@ -102,6 +102,14 @@ def test_each_metadata_of_a_project_has_its_own_declaration(connection: Connecti
     assert generate(connection, both).calls.count("create_index") == 1  # type: ignore[arg-type]  # the same
 
 
+def test_what_stays_on_the_metadata_does_no_harm(connection: Connection) -> None:
+    metadata = shop()
+    assert "create_index" in upgrade(connection, metadata).calls
+    assert [item.name for item in metadata.tables["orders"].indexes] == ["ix_orders_customer_id"]
+    assert generate(connection, metadata).calls == []
+    assert generate(connection, shop()).calls == []
+
+
 @dataclass(frozen=True)
 class Model:
     """A random table: foreign keys as names of columns, indexes with what makes them special."""
@@ -182,6 +190,7 @@ def _build(metadata: MetaData, model: Model) -> None:
     )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=15,
     deadline=None,

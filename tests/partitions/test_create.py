@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from alembic_enterprise import sql
+from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.sql import text_of
 
@@ -90,6 +91,16 @@ def test_unbounded_partitions_are_respected(connection: Connection, first: str, 
         ["FROM (2026-04-01) TO (2026-05-01)", "FROM (2026-05-01) TO (MAXVALUE)"],
     )
     assert len(bounds(connection)) == 4
+
+
+def test_partitions_are_read_in_the_order_of_their_bounds(connection: Connection) -> None:
+    run_sql(connection, PARENT, "CREATE TABLE a PARTITION OF events DEFAULT")
+    by_hand(connection, "b", "'2026-05-01Z'", "MAXVALUE")
+    by_hand(connection, "c", "'2026-03-01Z'", "'2026-04-01Z'")
+    by_hand(connection, "d", "MINVALUE", "'2026-03-01Z'")
+    [table] = catalog.read(connection).tables.values()
+    found = catalog.partitions(connection, [table])[table.name]
+    assert [item.name.name for item in found] == ["d", "c", "b", "a"]
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,8 @@ def test_it_can_be_on_a_given_server(live_url: str, other: Server, folders: Sequ
         shadow(live, given=given, folders=folders) as made,
     ):
         assert databases(other) == 1
-        assert made.url.set(database="postgres") == given
+        assert made.url.set(database="postgres", query={}) == given.set(query={})
+        assert made.url.query["host"] == given.query["host"]
         assert made.description.startswith("PostgreSQL ")
         assert made.unknown == ()
         with connected(made.url) as connection:
@@ -356,7 +357,7 @@ def test_the_live_server_is_only_read(binaries: Path, folders: Sequence[Path]) -
     sent = re.findall(r"LOG:  (?:statement|execute [^:]*): \s*(\w+(?: TABLE)?)(.*(?:\n\t.*)*)", log)
     words = {word.upper() for word, _ in sent}
     # What pg_dump sends, and for the savepoint SQLAlchemy, when it first sees a database.
-    assert words <= {"BEGIN", "SELECT", "SHOW", "SET", "ROLLBACK", "PREPARE", "EXECUTE"} | {
+    assert words <= {"BEGIN", "SELECT", "WITH", "SHOW", "SET", "ROLLBACK", "PREPARE", "EXECUTE"} | {
         "LOCK TABLE",
         "SAVEPOINT",
         "RELEASE",

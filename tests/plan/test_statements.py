@@ -59,3 +59,12 @@ COMMENT ON EXTENSION e IS 'f';
 
 def test_what_follows_the_last_statement_is_none() -> None:
     assert texts("-- done\n\\unrestrict x\n") == []
+
+
+def test_a_statement_whose_rows_are_run_ends_there() -> None:
+    script = "SELECT '\\gexec'\n\\gexec\n\nSELECT $$\n\\gexec\n$$;\n\\gexec\nSELECT 2\n\\gexec \n"
+    assert texts(script) == [
+        "SELECT '\\gexec'\n\\gexec",
+        "SELECT $$\n\\gexec\n$$;",
+        "SELECT 2\n\\gexec",
+    ]

@@ -322,7 +322,7 @@ def test_nothing_is_proposed_while_a_growth_is_under_way(
 ) -> None:
     upgrade(connection, orders(4))
     laws.apply(connection, [SplitHashShard("orders", 4, n) for n in range(done)])
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "alembic"):
         assert generate(connection, orders(declared)).calls == []
     assert (
         f"orders: {4 - done} of its {4 + done} shards are not split yet, and nothing is proposed "

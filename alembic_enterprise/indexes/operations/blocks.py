@@ -6,7 +6,8 @@ what an online upgrade runs, and what is already done is not done again.
 `names` are the table and its partitions, however deep, with the `label` that the index of each
 gets. `parts` are the indexes that are, or can become, the part of the index in each of them; `own`
 are those that are called like a part and equal, and are attached to nothing. Two indexes are equal
-when their shapes are, as for ATTACH: storage does not matter.
+when their shapes are, as for ATTACH: storage does not matter. The constraint of a partitioned table
+has no index of a partition with partitions as its part, but a constraint: `of_constraint`.
 """
 
 from typing import LiteralString
@@ -28,6 +29,30 @@ options of an attribute are those of its operator class.
 KEY: LiteralString = """hashtextextended(format('alembic_enterprise indexes %s',
         coalesce(pg_partition_root({table}), {table}::regclass)::oid), 0)"""
 """The advisory lock of a table and its partitions: two builds at once would wait for each other."""
+
+_HOLDER: LiteralString = (
+    """(SELECT pid FROM pg_catalog.pg_locks AS l
+        JOIN pg_catalog.pg_database AS d ON d.oid = l.database
+        WHERE d.datname = current_database() AND locktype = 'advisory' AND granted
+          AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = """
+    + KEY
+    + ")"
+)
+"""The pid that has this lock."""
+
+_MOVED: LiteralString = (
+    """(SELECT format('%s: this session is served by another process than before, as behind '
+                      'PgBouncer with pool_mode = transaction: connect to PostgreSQL itself, or '
+                      'with pool_mode = session%s, and run again', {table}::regclass,
+                      ', end what is left with SELECT pg_terminate_backend(' || holder || ')')
+        FROM (SELECT """
+    + _HOLDER
+    + """ AS holder) AS claim WHERE holder IS DISTINCT FROM pg_backend_pid())"""
+)
+"""What is wrong when the session that claimed the table is not this one; NULL when it is.
+
+A setting of the session would not tell: each process of a pool may have kept one of another run.
+"""
 
 _INDEX: LiteralString = """pg_catalog.pg_index AS x
     JOIN pg_catalog.pg_class AS c ON c.oid = x.indexrelid"""
@@ -54,7 +79,8 @@ _NAMES: LiteralString = (
     SELECT names.*, c.oid AS found_oid, c.relname AS found_name, c.relkind AS kind,
            c.relispartition, x.indisvalid, """
     + _SHAPE
-    + """ = current_setting('alembic_enterprise.index', true) AS is_equal
+    + """ = current_setting('alembic_enterprise.index', true) AS is_equal,
+           EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conindid = c.oid) AS is_constraint
     FROM names JOIN pg_catalog.pg_index AS x ON x.indrelid = names.oid
     JOIN pg_catalog.pg_class AS c ON c.oid = x.indexrelid
 ), top AS (
@@ -64,16 +90,16 @@ _NAMES: LiteralString = (
     UNION  -- what is attached to an index of a partition comes along with that
     SELECT relid FROM found, pg_partition_tree(found_oid) AS below
     WHERE found.level > 0 AND kind = 'I' AND is_equal AND NOT relispartition
-      AND (indisvalid OR found_name = label) AND relid <> found_oid
+      AND is_constraint = {of_constraint} AND relid <> found_oid
 ), parts AS (
     SELECT DISTINCT ON (found.oid)
            found.oid, found_name AS part, indisvalid, relid IS NOT NULL AS is_attached
     FROM found LEFT JOIN attached ON relid = found_oid
-    WHERE is_equal AND (indisvalid OR kind = 'I' AND found_name = label)
+    WHERE is_equal AND (indisvalid OR kind = 'I')
           AND (level = 0 AND found_name = label OR level > 0 AND NOT relispartition
-               AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conindid = found_oid))
+               AND NOT is_constraint AND (kind = 'i' OR NOT {of_constraint}))
        OR relid IS NOT NULL
-    ORDER BY found.oid, relid IS NULL, found_name <> label, found_oid::bigint
+    ORDER BY found.oid, relid IS NULL, found_name <> label, NOT indisvalid, found_oid::bigint
 ), own AS (
     SELECT oid, kind AS own_kind, indisvalid AS own_valid
     FROM found WHERE is_equal AND found_name = label AND NOT relispartition
@@ -86,17 +112,28 @@ _NAMES: LiteralString = (
 )
 
 
+def remaining(told: LiteralString, rows: LiteralString, order: LiteralString) -> LiteralString:
+    """What is told of rows, in their order; only a refusal if the claim is not this session's."""
+    return (
+        "SELECT CASE WHEN moved IS NULL THEN "
+        + told
+        + """
+            ELSE format('DO %L', format('BEGIN RAISE EXCEPTION USING ERRCODE = %L, MESSAGE = %L; '
+                                        'END', {refused}, moved)) END
+FROM """
+        + rows
+        + " CROSS JOIN (SELECT "
+        + _MOVED
+        + " AS moved) AS session ORDER BY "
+        + order
+    )
+
+
 def told(query: LiteralString) -> LiteralString:
     """The statements of a query; one that says which locks of others it endures, patiently."""
-    return (
-        _NAMES
-        + """
-SELECT CASE WHEN endured IS NULL THEN statement ELSE {patient} END
-FROM ("""
-        + query
-        + """) AS told (statement, name, endured, position)
-ORDER BY position"""
-    )
+    statement: LiteralString = "CASE WHEN endured IS NULL THEN statement ELSE {patient} END"
+    rows: LiteralString = "(" + query + "\n) AS told (statement, name, endured, position)"
+    return _NAMES + remaining(statement, rows, "position")
 
 
 CREATE: LiteralString = told(
@@ -135,9 +172,6 @@ are some, it is made when all parts exist, and takes those (PostgreSQL docs, "CR
 CLAIM: LiteralString = (
     """DECLARE
     relation constant regclass := {table};
-    key constant bigint := """
-    + KEY
-    + """;
     place name;
     wanted text;
     problem text;
@@ -146,11 +180,12 @@ CLAIM: LiteralString = (
 BEGIN
     SELECT nspname INTO place FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
-    IF NOT pg_try_advisory_lock(key) THEN
-        SELECT pid INTO worker FROM pg_catalog.pg_locks AS l
-        JOIN pg_catalog.pg_database AS d ON d.oid = l.database
-        WHERE d.datname = current_database() AND locktype = 'advisory' AND granted
-          AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = key;
+    IF NOT pg_try_advisory_lock("""
+    + KEY
+    + """) THEN
+        worker := """
+    + _HOLDER
+    + """;
         RAISE EXCEPTION '%: pid % is at work on its indexes or constraints: run again when it has '
             'ended, or end it with SELECT pg_terminate_backend(%)', relation, worker, worker
             USING ERRCODE = {refused};
@@ -173,6 +208,9 @@ _TWIN: LiteralString = (
         RAISE EXCEPTION USING ERRCODE = 'AE002';
     EXCEPTION WHEN SQLSTATE 'AE002' THEN
         NULL;
+    WHEN undefined_table THEN
+        RAISE EXCEPTION '%: %: write the columns of the index without the name of their table, as '
+            'each partition has another one', relation, SQLERRM USING ERRCODE = {refused};
     END;
     """
 )
@@ -209,10 +247,14 @@ CLAIM_CREATION: LiteralString = (
         WHEN relkind = 'f' AND {is_unique} THEN
             format('its partition %s is a foreign table, and PostgreSQL makes no unique index '
                    'across those: detach it first', table_name)
-        WHEN relkind <> 'f' THEN
+        WHEN taken.description IS NOT NULL THEN
             format('there is %s already, and it is not this index%s: rename or drop that, or '
                    'choose another name', taken.description,
-                   CASE WHEN level > 0 THEN ' of ' || table_name END) END)
+                   CASE WHEN level > 0 THEN ' of ' || table_name END)
+        ELSE
+            format('%s has the invalid index %I, which is this one but for its name, perhaps of a '
+                   'build that was cut: drop it with DROP INDEX CONCURRENTLY %I.%I, then run again',
+                   table_name, cut_name, nspname, cut_name) END)
     INTO problem
     FROM nodes LEFT JOIN LATERAL (
         SELECT CASE WHEN k.oid IS NOT NULL THEN 'the constraint ' || pg_get_constraintdef(k.oid)
@@ -226,7 +268,12 @@ CLAIM_CREATION: LiteralString = (
              ON level = 0 AND k.conindid = c.oid AND k.contype::text = ANY ({constraints})
         WHERE c.relnamespace = nodes.relnamespace AND c.relname = label
           AND (part IS NULL AND own_kind IS NULL OR k.oid IS NOT NULL)) AS taken ON true
-    WHERE taken.description IS NOT NULL OR relkind = 'f' AND {is_unique};
+    -- Whose it is cannot be known, when a partition was renamed since; nobody is building it.
+    LEFT JOIN (
+        SELECT found.oid AS cut, found_name AS cut_name FROM found
+        WHERE level > 0 AND kind = 'i' AND is_equal AND NOT indisvalid AND found_name <> label
+    ) AS leftovers ON cut = nodes.oid AND part IS NULL AND own_kind IS NULL
+    WHERE taken.description IS NOT NULL OR cut IS NOT NULL OR relkind = 'f' AND {is_unique};
     IF problem IS NOT NULL THEN
         RAISE EXCEPTION '%: %', relation, problem USING ERRCODE = {refused};
     END IF;
@@ -234,15 +281,30 @@ END"""
 )
 """Makes sure that nobody else is at it, and that all names are free or taken by our own."""
 
-END_CREATION: LiteralString = (
-    """DECLARE
-    is_valid boolean;
-    lacking text;
-BEGIN
+_UNCLAIM: LiteralString = (
+    """
+    problem := """
+    + _MOVED
+    + """;
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = {refused}, MESSAGE = problem;
+    END IF;
     PERFORM pg_advisory_unlock("""
     + KEY
     + """);
     """
+)
+
+UNCLAIM: LiteralString = "DECLARE problem text; BEGIN" + _UNCLAIM + "END"
+"""Lets others work on the table, if nobody else could so far."""
+
+END_CREATION: LiteralString = (
+    """DECLARE
+    is_valid boolean;
+    lacking text;
+    problem text;
+BEGIN"""
+    + _UNCLAIM
     + _NAMES
     + """
     SELECT bool_and(indisvalid IS TRUE) FILTER (WHERE level = 0),
@@ -252,9 +314,9 @@ BEGIN
     IF NOT is_valid THEN
         RAISE EXCEPTION '%: its index % is not valid, %', {table}::regclass, {name},
             coalesce('as ' || lacking || ' has no valid part of it: run again; if that does not '
-                     'help, run op.drop_index_online first',
+                     'help, run ' || {undo} || ' first',
                      'although each partition has its part, perhaps as the last one without was '
-                     'dropped: run op.drop_index_online first, then run again')
+                     'dropped: run ' || {undo} || ' first, then run again')
             USING ERRCODE = {refused};
     END IF;
 END"""
@@ -314,3 +376,4 @@ DROP: LiteralString = told(
 """What a cut build did not come to attach; then the index, with all that is attached to it."""
 
 RELEASE: LiteralString = "SELECT pg_advisory_unlock(" + KEY + ")"
+"""Lets others work on the table after an error, whatever that was."""

@@ -149,6 +149,10 @@ class _ForeignKey(Operation):
         """The table that is referred to."""
         return Name(self.referent_schema, self.referent_table)
 
+    def watched(self, connection: Connection) -> AbstractContextManager[object]:
+        """Let go of the advisory lock when a statement fails."""
+        return released(connection, self.table)
+
     def _values(self) -> dict[str, Composable]:
         return {
             "table": self.table.regclass,
@@ -264,12 +268,8 @@ class AddForeignKeyOnline(_ForeignKey):
             brief(_KEYS, _ADD, "SHARE ROW EXCLUSIVE", _BOTH, **values),
             validations(_KEYS, _VALIDATE, DropForeignKeyOnline, **values),
             brief(_KEYS, _TAKE_OVER, "SHARE ROW EXCLUSIVE", _BOTH, **values),
-            SQL(blocks.RELEASE).format(**values),
+            do_block(blocks.UNCLAIM, **values),
         ]
-
-    def watched(self, connection: Connection) -> AbstractContextManager[object]:
-        """Let go of the advisory lock when a statement fails."""
-        return released(connection, self.table)
 
     def reverse(self) -> "DropForeignKeyOnline":
         """Drop it again."""
@@ -325,8 +325,13 @@ class DropForeignKeyOnline(_ForeignKey):
         operations.invoke(cls(*names, *options, source_schema, referent_schema))
 
     def statements(self) -> Sequence[Composable]:
-        """One ALTER TABLE, or one for each partition that a try has come to."""
-        return [brief(_KEYS, _DROP, "ACCESS EXCLUSIVE", _BOTH, **self._values())]
+        """Claim; one ALTER TABLE, or one for each partition that a try has come to."""
+        values = self._values()
+        return [
+            do_block(blocks.CLAIM + "END", **values),
+            brief(_KEYS, _DROP, "ACCESS EXCLUSIVE", _BOTH, **values),
+            do_block(blocks.UNCLAIM, **values),
+        ]
 
     def reverse(self) -> AddForeignKeyOnline:
         """Add it again."""

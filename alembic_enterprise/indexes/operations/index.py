@@ -51,7 +51,9 @@ class _OnlineIndex(IndexArguments):
             "is_unique": Literal(self.unique),
             "any_columns": Literal(bool(self.columns)),
             "constraints": Literal("{p,u,x}"),
+            "of_constraint": Literal(False),
             "definition": Literal(text_of(self.definition)),
+            "undo": Literal(f"op.{DropIndexOnline.operation_name}"),
             "refused": Literal(REFUSED),
             "patient": patient_text(SQL("statement"), SQL("name"), SQL("endured")),
             "share": endured("SHARE"),
@@ -101,7 +103,11 @@ class CreateIndexOnline(_OnlineIndex):
         committed first, as the server refuses this inside a transaction.
 
         Run again after it was stopped, it carries on: what is valid stays, and what a build that
-        was cut left invalid is dropped. Until then an invalid unique index refuses duplicates.
+        was cut left invalid is dropped. Until then an invalid unique index refuses duplicates. What
+        it left in a partition that was renamed since is named, as it may be somebody else's.
+
+        The session must have a server process of its own: behind PgBouncer with
+        `pool_mode = transaction` it is refused as soon as another one answers.
 
         Args:
             name: the index; at most 63 bytes.
@@ -112,7 +118,8 @@ class CreateIndexOnline(_OnlineIndex):
             unique: whether it refuses duplicates.
             using: the access method: "gin"; btree unless told otherwise.
             include: columns that are only stored in it.
-            where: the rows that are in it: "deleted_at IS NULL".
+            where: the rows that are in it: "deleted_at IS NULL"; columns, here and above, without
+                the name of their table, as each partition has another one.
             nulls_not_distinct: whether two nulls are duplicates; PostgreSQL 15 and later.
             with_: its storage parameters: {"fillfactor": 70}.
             tablespace: where it is stored.
@@ -183,6 +190,9 @@ class DropIndexOnline(_OnlineIndex):
         All its parts go with it, those as well that were indexes of their partitions before. What
         the script did before is committed first.
 
+        What a build that was cut did not come to attach is known by its name: in a partition that
+        was renamed since it stays, and `indexes advise` tells of it.
+
         Args:
             name: the index.
             table: the table, which may be partitioned.
@@ -208,7 +218,7 @@ class DropIndexOnline(_OnlineIndex):
         return [
             do_block(blocks.CLAIM_DROP, **values),
             Remaining([SQL(blocks.DROP).format(**values)]),
-            SQL(blocks.RELEASE).format(**values),
+            do_block(blocks.UNCLAIM, **values),
         ]
 
     def reverse(self) -> CreateIndexOnline:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, LiteralString
 
 from alembic.operations import Operations
-from psycopg.sql import SQL, Composable, Literal
+from psycopg.sql import Composable, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise.indexes.operations import blocks
@@ -86,6 +86,10 @@ class _NotNull(Operation):
         """The table."""
         return Name(self.schema, self.table)
 
+    def watched(self, connection: Connection) -> AbstractContextManager[object]:
+        """Let go of the advisory lock when a statement fails."""
+        return released(connection, self.relation)
+
     def _values(self) -> dict[str, Composable]:
         return {
             "table": self.relation.regclass,
@@ -135,12 +139,8 @@ class SetNotNullOnline(_NotNull):
             validations(_COLUMNS, _VALIDATE, DropNotNullOnline, **values),
             brief(_COLUMNS, _SET, "ACCESS EXCLUSIVE", "relation", **values),
             brief(_COLUMNS, _DROP_CHECKS, "ACCESS EXCLUSIVE", "relation", **values),
-            SQL(blocks.RELEASE).format(**values),
+            do_block(blocks.UNCLAIM, **values),
         ]
-
-    def watched(self, connection: Connection) -> AbstractContextManager[object]:
-        """Let go of the advisory lock when a statement fails."""
-        return released(connection, self.relation)
 
     def reverse(self) -> "DropNotNullOnline":
         """Allow nulls again."""
@@ -170,12 +170,14 @@ class DropNotNullOnline(_NotNull):
         operations.invoke(cls(table, column, schema))
 
     def statements(self) -> Sequence[Composable]:
-        """Refuse; allow; drop the checks of a try that was cut."""
+        """Claim; refuse; allow; drop the checks of a try that was cut."""
         values = self._values()
         return [
+            do_block(blocks.CLAIM + "END", **values),
             do_block(_REFUSE, **values),
             brief(_COLUMNS, _UNSET, "ACCESS EXCLUSIVE", "relation", **values),
             brief(_COLUMNS, _DROP_CHECKS, "ACCESS EXCLUSIVE", "relation", **values),
+            do_block(blocks.UNCLAIM, **values),
         ]
 
     def reverse(self) -> SetNotNullOnline:

@@ -158,6 +158,8 @@ class _UniqueConstraint(Operation):
         return {
             **self.index.values(),
             "constraints": Literal("{p,x}"),
+            "of_constraint": Literal(True),
+            "undo": Literal(f"op.{DropUniqueConstraintOnline.operation_name}"),
             "constraint": Literal(text_of(self._definition() + deferral.sql)),
             "deferred": Literal(text_of(deferral.sql)),
             "deferral": deferral.row,
@@ -307,7 +309,7 @@ class DropUniqueConstraintOnline(_UniqueConstraint):
             do_block(blocks.CLAIM_DROP, **values),
             do_block(_REFUSE_OTHERS, **values),
             Remaining([SQL(_DROP).format(**values)]),
-            SQL(blocks.RELEASE).format(**values),
+            do_block(blocks.UNCLAIM, **values),
         ]
 
     def reverse(self) -> CreateUniqueConstraintOnline:

@@ -9,6 +9,7 @@ from typing import LiteralString
 
 from psycopg.sql import SQL, Composable, Composed, Literal
 
+from alembic_enterprise.indexes.operations import blocks
 from alembic_enterprise.indexes.operations.patience import Lock, endured, patient_text
 from alembic_enterprise.operation import REFUSED, Operation
 from alembic_enterprise.sql import Remaining, text_of
@@ -21,10 +22,7 @@ _TREE: LiteralString = """WITH tree AS (
     WHERE c.oid = {table}::regclass OR c.oid IN (SELECT relid FROM pg_partition_tree({table}))
 )"""
 
-_TOLD: LiteralString = """
-SELECT {told} FROM ({query}
-) AS steps
-ORDER BY is_root, oid::bigint"""
+_TOLD: LiteralString = blocks.remaining("{told}", "({query}\n) AS steps", "is_root, oid::bigint")
 
 _VALIDATION: LiteralString = """
 DECLARE
@@ -79,4 +77,4 @@ def _remaining(
     more: LiteralString, query: LiteralString, told: Composable, values: dict[str, Composable]
 ) -> Remaining:
     inner = SQL(query).format(**values)
-    return Remaining([tree(more, **values), SQL(_TOLD).format(told=told, query=inner)])
+    return Remaining([tree(more, **values), SQL(_TOLD).format(told=told, query=inner, **values)])

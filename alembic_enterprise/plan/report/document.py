@@ -5,7 +5,6 @@ from datetime import UTC, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from alembic_enterprise.plan.drift import Difference
 from alembic_enterprise.plan.locks import Activity, LockMode
 from alembic_enterprise.plan.model import (
     FORMAT_VERSION,
@@ -15,6 +14,7 @@ from alembic_enterprise.plan.model import (
     RelationEffect,
     Step,
 )
+from alembic_enterprise.plan.objects import Difference
 from alembic_enterprise.plan.report.sections import grouped
 
 Member = TypeVar("Member", bound=StrEnum)
@@ -58,6 +58,7 @@ def _difference(item: Difference) -> dict[str, Any]:
 def _step(step: Step) -> dict[str, Any]:
     return {
         **vars(step),
+        "lock_timeout": _seconds(step.lock_timeout),
         "effects": [_effect(group) for group in grouped(step.effects)],
         "tables": [dict(vars(touched)) for touched in step.tables],
     }

@@ -6,7 +6,6 @@ from datetime import UTC, timedelta
 from itertools import groupby
 
 from alembic_enterprise.finding import Finding
-from alembic_enterprise.plan.drift import Change, Difference
 from alembic_enterprise.plan.locks import Activity, LockMode, strongest
 from alembic_enterprise.plan.model import (
     IN_ORDER,
@@ -20,6 +19,7 @@ from alembic_enterprise.plan.model import (
     Step,
     Touched,
 )
+from alembic_enterprise.plan.objects import Change, Difference
 from alembic_enterprise.wording import counted, in_bytes
 
 SYMBOLS = {Change.ADDED: "+", Change.MISSING: "-", Change.CHANGED: "~"}
@@ -51,15 +51,21 @@ class Entry:
 
 @dataclass(frozen=True)
 class Section:
-    """Things of one kind."""
+    """Things of one kind.
+
+    Attributes:
+        number: how many there are, when an entry tells of several.
+    """
 
     title: str
     entries: tuple[Entry, ...]
+    number: int | None = None
 
     @property
     def heading(self) -> str:
         """The title, and how many there are."""
-        return f"{self.title} ({len(self.entries):,})"
+        number = len(self.entries) if self.number is None else self.number
+        return f"{self.title} ({number:,})"
 
 
 def sections(plan: Plan) -> list[Section]:
@@ -69,7 +75,7 @@ def sections(plan: Plan) -> list[Section]:
         Section("Model changes", tuple(Entry("", code=(line,)) for line in plan.model_changes)),
         Section("Enterprise changes", tuple(map(_change, plan.enterprise_changes))),
         Section("Pending revisions", tuple(map(_revision, plan.pending))),
-        Section("Steps", tuple(_steps(plan.steps))),
+        Section("Steps", tuple(_steps(plan.steps)), len(plan.steps)),
         Section("Findings", tuple(map(_finding, plan.findings))),
         Section("Proof", tuple(map(_proof, plan.proof))),
         Section("Coverage", tuple(Entry(sentence) for sentence in plan.coverage)),
@@ -175,29 +181,82 @@ def _proof(item: Proof) -> Entry:
 
 
 def _steps(steps: Sequence[Step]) -> Iterator[Entry]:
-    """Each statement, and where transactions end: what is committed stays, whatever fails later."""
-    for _, group in groupby(steps, key=lambda step: step.transaction):
-        together = [*group]
-        first, last = together[0], together[-1]
-        for step in together[:-1]:
-            yield _step(step, _about(step))
-        numbers = f"steps {first.number} to {last.number}" if first is not last else "this step"
-        yield _step(last, [*_about(last), f"COMMIT: {numbers} will stay, whatever fails later"])
+    """Each statement, and where transactions end: what is committed stays, whatever fails later.
+
+    The statements of one call are told together.
+    """
+    for _, transaction in groupby(steps, key=lambda step: step.transaction):
+        together = [*transaction]
+        calls = [[*call] for _, call in groupby(together, key=_call)]
+        for call in calls[:-1]:
+            yield _entry(call, _about(call))
+        numbers = numbered(together) if len(together) > 1 else "this step"
+        end = f"COMMIT: {numbers} will stay, whatever fails later"
+        yield _entry(calls[-1], [*_about(calls[-1]), end])
 
 
-def _step(step: Step, after: Iterable[str]) -> Entry:
-    return Entry(f"Step {step.number}", code=(step.statement,), after=tuple(after))
+def _call(step: Step) -> tuple[object, ...]:
+    """What the statements of one call have in common."""
+    is_block = step.operation is not None and step.transactional
+    return (step.operation, step.revision) if is_block else (step.number,)
 
 
-def _about(step: Step) -> Iterator[str]:
+def _entry(call: Sequence[Step], after: Iterable[str]) -> Entry:
+    return Entry(numbered(call).capitalize(), code=(_code(call),), after=tuple(after))
+
+
+def numbered(steps: Sequence[Step]) -> str:
+    """The numbers of steps that follow each other: "step 3", "steps 3 to 5"."""
+    first, last = steps[0].number, steps[-1].number
+    return f"step {first}" if first == last else f"steps {first} to {last}"
+
+
+def _code(call: Sequence[Step]) -> str:
+    """The statement; the call in the place of several, or of a block, which one does not read."""
+    first = call[0]
+    if first.operation and (len(call) > 1 or first.statement.startswith("DO ")):
+        return f"op.{first.operation}"
+    return first.statement.expandtabs(4)
+
+
+def _about(call: Sequence[Step]) -> Iterator[str]:
+    first, last = call[0], call[-1]
+    if first.operation and not _code(call).startswith("op."):
+        yield f"by op.{first.operation}"
+    yield _terms(first)
+    server = "" if first.server is None else f" on PostgreSQL {first.server}"
+    yield f"effects {first.basis}{server}"
+    is_known = first.basis is not Basis.UNKNOWN
+    mine = [effect for step in call for effect in step.effects if _tells(effect)]
+    if is_known and not mine:
+        yield "blocks nothing new"
+    yield from map(_effect, grouped(mine))
+    held = [x for x in last.effects if x.held_since and x.held_since < first.number and x.blocks]
+    if held:
+        yield f"held from before: {', '.join(map(_held, grouped(held)))}"
+    about = {touched.table: touched for step in call for touched in step.tables}
+    noticed = {effect.table for effect in mine}
+    yield from (size(one) for one in about.values() if one.table in noticed or not is_known)
+
+
+def _terms(step: Step) -> str:
+    """Under which conditions a step runs."""
+    place = "" if step.transactional else ", outside of a transaction block"
+    timeout = step.lock_timeout
+    waits = "no lock_timeout" if timeout is None else f"lock_timeout {timeout.total_seconds():g} s"
     revision = "proposed" if step.revision is None else f"revision {step.revision}"
-    yield f"transaction {step.transaction}, {revision}, reversible: {step.reversibility}"
-    server = "" if step.server is None else f" on PostgreSQL {step.server}"
-    yield f"effects {step.basis}{server}"
-    if not step.effects and step.basis is not Basis.UNKNOWN:
-        yield "locks nothing that stood before"
-    yield from map(_effect, grouped(step.effects))
-    yield from map(size, step.tables)
+    reversible = f"reversible: {step.reversibility}"
+    return f"transaction {step.transaction}{place}, {waits}, {revision}, {reversible}"
+
+
+def _tells(effect: RelationEffect) -> bool:
+    """Whether the step does something that somebody may notice."""
+    is_blocking = effect.held_since is None and bool(effect.blocks)
+    return is_blocking or effect.rewritten or effect.scanned
+
+
+def _held(group: Sequence[RelationEffect]) -> str:
+    return f"{letters(group[0])} {named(group)} since step {group[0].held_since}"
 
 
 def grouped(effects: Sequence[RelationEffect]) -> list[list[RelationEffect]]:
@@ -209,7 +268,8 @@ def grouped(effects: Sequence[RelationEffect]) -> list[list[RelationEffect]]:
 
 
 def _sameness(effect: RelationEffect) -> tuple[object, ...]:
-    return effect.table, effect.modes, effect.rewritten, effect.scanned, effect.held_since
+    modes = strongest(effect.modes)
+    return effect.table, modes, effect.rewritten, effect.scanned, effect.held_since
 
 
 def _effect(group: Sequence[RelationEffect]) -> str:
@@ -218,7 +278,6 @@ def _effect(group: Sequence[RelationEffect]) -> str:
         named(group),
         *(["rewritten"] if first.rewritten else []),
         *(["scanned"] if first.scanned else []),
-        *([] if first.held_since is None else [f"held since step {first.held_since}"]),
     ]
     return f"{letters(first)} {modes(first)}: {', '.join(marks)}"
 

@@ -1,0 +1,144 @@
+"""`apply`: the revisions of a saved plan, while what it was made for still stands."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from alembic_enterprise.cli.maintenance import (
+    attempts_option,
+    format_option,
+    lock_timeout_option,
+)
+from alembic_enterprise.cli.options import Target, configured
+from alembic_enterprise.cli.output import write
+from alembic_enterprise.wording import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alembic_enterprise.plan.apply import Report
+    from alembic_enterprise.plan.objects import Difference
+    from alembic_enterprise.plan.saved import Saved
+
+INTERRUPTED = (
+    "Interrupted: finished revisions are applied, and of the others nothing but what runs outside "
+    "of transactions. `alembic-enterprise plan` shows what is left"
+)
+
+AGAIN = "Make a new plan: alembic-enterprise plan --out FILE"
+
+COLOURS = {"added": "green", "missing": "red", "changed": "yellow"}
+"""Of what has become of an object, on a terminal."""
+
+file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+@click.command("apply")
+@file_argument
+@configured
+@lock_timeout_option
+@attempts_option
+@format_option
+@click.pass_context
+def command(
+    context: click.Context,
+    file: Path,
+    target: Target,
+    lock_timeout: int,
+    attempts: int,
+    form: str,
+) -> None:
+    """Apply a saved plan, if it still holds.
+
+    FILE is of `plan --out FILE`. It does not hold when the revision of the database, a script of
+    the plan, or an object that its steps depend on has changed since. Then nothing is applied, and
+    the differences are told. What else has changed, and what the scheduled job has done, is no
+    matter.
+
+    The revisions run through env.py as with `alembic upgrade`, one run at a time. Each transaction
+    gives up after --lock-timeout, which counts more than what env.py sets, and is tried again as a
+    whole; who is in the way is told. CREATE INDEX CONCURRENTLY and the like wait without a timeout.
+    A revision that has committed a part of itself, in an autocommit_block(), is not tried again:
+    what stays of it is told.
+
+    \b
+    Examples:
+      alembic-enterprise plan --out plan.json
+      alembic-enterprise apply plan.json
+      alembic-enterprise apply plan.json --lock-timeout 2000 --format json
+    \b
+    Exit codes:
+      0  all revisions of the plan are applied
+      1  an error, or another run is at work
+      4  the plan is stale; nothing was applied
+
+    The package has a schema of the JSON in schemas/apply.schema.json. A change that breaks readers
+    changes its format_version.
+    """  # noqa: D301  # click wants the character \b
+    from alembic_enterprise.locks import Patience  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.plan.apply import Job, apply  # noqa: PLC0415  # as above
+
+    job = Job(
+        Patience(lock_timeout, attempts),
+        progress=lambda words: click.echo(printable(words), err=True),
+    )
+    plan = read(file)
+    try:
+        report = apply(target.configuration(), plan, job)
+    except KeyboardInterrupt:
+        click.echo(INTERRUPTED, err=True)
+        raise
+    write(_json(report) if form == "json" else _text(report))
+    context.exit(report.exit_code)
+
+
+def read(file: Path) -> "Saved":
+    """The plan in a file. Raises `ConfigurationError` when there is none."""
+    from alembic_enterprise.errors import ConfigurationError  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.plan.saved import Saved  # noqa: PLC0415  # as above
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigurationError(
+            f"{file} cannot be read ({reason}): give a file of `plan --out`"
+        ) from error
+    return Saved.from_text(text)
+
+
+def _json(report: "Report") -> str:
+    return json.dumps(report.document(), indent=2)
+
+
+def _text(report: "Report") -> str:
+    if report.other is not None:
+        return f"Another run is at work, and nothing was applied: {printable(str(report.other))}"
+    if report.stale:
+        return "\n".join(["Stale, and nothing was applied.", *stale_lines(report)])
+    applied = [f"Applied: {', '.join(report.applied)}"] if report.applied else []
+    waited = [f"  waited for {printable(text)}" for text in sorted(map(str, report.blockers))]
+    retries = [f"  {report.retries} retries for locks"] if report.retries else []
+    left = [f"Not applied: {', '.join(report.left)}"] if report.left else []
+    problem = [] if report.problem is None else [f"Error: {printable(report.problem)}"]
+    return "\n".join([*applied, *retries, *waited, *left, *problem])
+
+
+def stale_lines(report: "Report") -> "Iterator[str]":
+    """Why a plan is stale, and what to do."""
+    for reason in report.stale.reasons:
+        yield f"  {printable(reason)}"
+    for difference in report.stale.differences:
+        yield from _difference(difference)
+    yield AGAIN
+
+
+def _difference(difference: "Difference") -> "Iterator[str]":
+    change = difference.change.value
+    mark = click.style(change, fg=COLOURS[change])
+    yield f"  {mark}: {difference.kind} {printable(difference.name)}"
+    for word, definition in (("was", difference.before), ("is", difference.after)):
+        if definition:
+            yield f"    {word}: {printable(' '.join(definition.split()))}"

@@ -1,0 +1,45 @@
+"""`verify`: whether a saved plan still holds."""
+
+import json
+from pathlib import Path
+
+import click
+
+from alembic_enterprise.cli.apply import file_argument, read, stale_lines
+from alembic_enterprise.cli.maintenance import format_option
+from alembic_enterprise.cli.options import Target, configured
+from alembic_enterprise.cli.output import write
+
+
+@click.command("verify")
+@file_argument
+@configured
+@format_option
+@click.pass_context
+def command(context: click.Context, file: Path, target: Target, form: str) -> None:
+    """Say whether a saved plan still holds. Changes nothing.
+
+    \b
+    Examples:
+      alembic-enterprise verify plan.json
+      alembic-enterprise verify plan.json --format json
+    \b
+    Exit codes:
+      0  the plan holds
+      1  an error
+      4  the plan is stale, and the differences are told
+
+    The package has a schema of the JSON in schemas/apply.schema.json. A change that breaks readers
+    changes its format_version.
+    """  # noqa: D301  # click wants the character \b
+    from alembic_enterprise.plan.apply import verify  # noqa: PLC0415  # --help stays fast
+
+    plan = read(file)
+    report = verify(target.configuration(), plan)
+    if form == "json":
+        write(json.dumps(report.document(), indent=2))
+    elif report.stale:
+        write("\n".join(["Stale.", *stale_lines(report)]))
+    else:
+        write("The plan holds.")
+    context.exit(report.exit_code)

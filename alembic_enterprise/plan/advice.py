@@ -1,0 +1,79 @@
+"""What the capabilities remark on the live database, whatever the release changes."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from sqlalchemy import Connection, MetaData
+
+from alembic_enterprise import registry
+from alembic_enterprise.audit import advise as audit
+from alembic_enterprise.errors import EnterpriseError
+from alembic_enterprise.finding import Finding
+from alembic_enterprise.indexes import catalog as index_catalog
+from alembic_enterprise.indexes import report as index_report
+from alembic_enterprise.indexes.rules import RULES as INDEX_RULES
+from alembic_enterprise.partitions import advise as partitions
+from alembic_enterprise.partitions import inspection as partition_inspection
+from alembic_enterprise.shards import advise as shards
+from alembic_enterprise.shards import inspection as shard_inspection
+
+Remarks = Callable[[Connection, Sequence[MetaData]], Iterable[Finding]]
+
+
+def advised(
+    live: Connection, models: Sequence[MetaData]
+) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """The findings of all capabilities, and a sentence for each that could not look.
+
+    Args:
+        live: its transaction becomes read-only.
+        models: may say which columns have no index on purpose.
+    """
+    found: list[Finding] = []
+    unseen: list[str] = []
+    for name, remarks in CAPABILITIES.items():
+        try:
+            found += remarks(live, models)
+        except EnterpriseError as error:
+            unseen.append(f"{name} were not looked at: {error}")
+    return tuple(found), tuple(unseen)
+
+
+def _partitions(live: Connection, _models: Sequence[MetaData]) -> Iterator[Finding]:
+    for inspected in partition_inspection.inspect(live):
+        yield from partitions.advise(inspected)
+    yield from partitions.registries_closed(registry.unreadable(live))
+
+
+def _shards(live: Connection, _models: Sequence[MetaData]) -> Iterator[Finding]:
+    for inspected in shard_inspection.inspect(live):
+        yield from shards.advise(inspected)
+    yield from map(shards.stray, shard_inspection.strays(live))
+
+
+def _audit(live: Connection, models: Sequence[MetaData]) -> Iterable[Finding]:
+    return audit.inspect(live, [table for part in models for table in part.tables.values()])
+
+
+def _indexes(live: Connection, models: Sequence[MetaData]) -> Iterable[Finding]:
+    skip = index_report.skipped(models)
+    return index_report.Report.of(index_catalog.read(live), skip=skip).findings
+
+
+CAPABILITIES: dict[str, Remarks] = {
+    "partitions": _partitions,
+    "shards": _shards,
+    "audit trails": _audit,
+    "indexes": _indexes,
+}
+"""Who is asked, in the order in which it is told."""
+
+RULES = frozenset(
+    [
+        *(rule.__name__.replace("_", "-") for rule in (*partitions.RULES, *shards.RULES)),
+        *("headroom-short", "registry-closed", "copy-without-table"),
+        *("trail-drifted", "trail-missing", "trail-torn", "trail-undeclared"),
+        "audit-columns-drifted",
+        *INDEX_RULES,
+    ]
+)
+"""The ids of their findings."""

@@ -1,0 +1,201 @@
+"""Rules about rows: who waits while all of them are read or written, and which are lost."""
+
+from collections.abc import Iterable, Iterator
+
+from alembic_enterprise.plan.locks import Activity, blocks
+from alembic_enterprise.plan.model import PlanFinding, RelationEffect, Step
+from alembic_enterprise.plan.rules.alternatives import alternative
+from alembic_enterprise.plan.rules.columns import told_of
+from alembic_enterprise.plan.rules.facts import SMALL, Facts
+from alembic_enterprise.plan.rules.partitions import candidates_scanned, defaults_scanned
+from alembic_enterprise.plan.rules.reading import name, names, shape
+from alembic_enterprise.wording import in_bytes
+
+USE = (Activity.READS, Activity.WRITES)
+
+
+def blocks_while_rewriting(facts: Facts) -> Iterator[PlanFinding]:
+    """A table is written anew while others cannot read or write it.
+
+    Changing a type, moving to another tablespace, CLUSTER, VACUUM FULL and REINDEX
+    give a table or an index a new file. That takes as long as writing all of it,
+    needs room for it once more, and goes to the standbys as a whole.
+
+    Asks for a way that needs no rewrite, which depends on the statement. Not
+    counted: what volatile-default tells.
+
+    Costs further steps, and often a release between them.
+
+    Leave it when the table is small, or when nobody needs it then.
+    """
+    for step in facts.steps:
+        told = told_of(facts, step)
+        rewritten = [item for item in step.effects if item.rewritten]
+        for table, effects in _by_table(facts, rewritten):
+            if table not in told and _stopped(effects):
+                yield _blocking(facts, step, table, effects, "rewriting", "written anew")
+
+
+def blocks_while_scanning(facts: Facts) -> Iterator[PlanFinding]:
+    """All of a table is read while others cannot read or write it.
+
+    CREATE INDEX, SET NOT NULL and constraints that are checked read each row under
+    a lock against writers, some of them against readers too. It counts as well when
+    the step needs no such lock, but one of an earlier step is still there, as for
+    VALIDATE CONSTRAINT in the transaction that added the constraint.
+
+    Asks for the operation that does the same online, or for a transaction of its
+    own. Not counted: what more special rules tell.
+
+    Costs a further look at the rows as a rule, for which nobody waits.
+
+    Leave it when the table is small, or when nobody needs it then.
+    """
+    for step in facts.steps:
+        told = [*defaults_scanned(facts, step), *candidates_scanned(facts, step)]
+        scanned = [item for item in step.effects if item.scanned and item not in told]
+        rewritten = {item.table for item in step.effects if item.rewritten}
+        for table, effects in _by_table(facts, scanned):
+            if table not in rewritten | told_of(facts, step) and _stopped(effects):
+                yield _blocking(facts, step, table, effects, "scanning", "read")
+
+
+def _by_table(
+    facts: Facts, effects: Iterable[RelationEffect]
+) -> list[tuple[str, list[RelationEffect]]]:
+    """Effects by the table that they belong to, without tables that nobody can use yet."""
+    found: dict[str, list[RelationEffect]] = {}
+    for effect in effects:
+        if effect.table not in facts.tables:
+            continue
+        found.setdefault(effect.table, []).append(effect)
+    return [*found.items()]
+
+
+def _stopped(effects: Iterable[RelationEffect]) -> list[Activity]:
+    """Which use of the rows has to wait."""
+    stopped = blocks(mode for effect in effects for mode in effect.modes)
+    return [activity for activity in USE if activity in stopped]
+
+
+def _blocking(
+    facts: Facts, step: Step, table: str, effects: list[RelationEffect], rule: str, done: str
+) -> PlanFinding:
+    instead, operations = alternative(facts, step)
+    size = _size(facts, table, effects)
+    since = min((item.held_since for item in effects if item.held_since), default=None)
+    stopped = " and ".join(_stopped(effects))
+    return facts.remark(
+        f"blocks-while-{rule}",
+        step,
+        table,
+        f"{stopped} wait while {'all of it' if size is None else in_bytes(size)} is {done}"
+        f"{'' if since is None else f', by a lock of step {since}'}: {instead}",
+        operations=operations,
+        table_bytes=size,
+        blocks=_stopped(effects),
+        held_since=since,
+    )
+
+
+def _size(facts: Facts, table: str, effects: list[RelationEffect]) -> int | None:
+    """Bytes of what is read or written: of one partition its own, of several all of the table."""
+    one = {effect.relation for effect in effects if effect.relation in facts.tables}
+    return facts.size(one.pop() if len(one) == 1 else table)
+
+
+def locks_held_while_scanning(facts: Facts) -> Iterator[PlanFinding]:
+    """A large table is read or written while another one stays locked.
+
+    A lock stands until its transaction ends. What took it may have been over in
+    a moment, but whoever wants that table waits until the long step after it is
+    done as well.
+
+    Asks for transactions of their own: a revision each, with
+    transaction_per_migration, or the long step before the others.
+
+    Costs a state between the two that the application has to live with.
+
+    Leave it when nobody needs the locked table meanwhile.
+    """
+    for step in facts.steps:
+        long = [item for item in step.effects if item.scanned or item.rewritten]
+        for table, effects in _by_table(facts, long):
+            size = _size(facts, table, effects)
+            kept = {name: found for name, found in _kept(facts, step).items() if name != table}
+            if kept and (size is None or size >= SMALL):
+                yield _chained(facts, step, table, size, kept)
+
+
+def _kept(facts: Facts, step: Step) -> dict[str, list[RelationEffect]]:
+    """The tables that earlier steps keep others from using."""
+    held = [item for item in step.effects if item.held_since is not None]
+    return {table: effects for table, effects in _by_table(facts, held) if _stopped(effects)}
+
+
+def _chained(
+    facts: Facts, step: Step, table: str, size: int | None, kept: dict[str, list[RelationEffect]]
+) -> PlanFinding:
+    since = min(item.held_since or 0 for effects in kept.values() for item in effects)
+    return facts.remark(
+        "locks-held-while-scanning",
+        step,
+        table,
+        f"locks of step {since} on {', '.join(kept)} stand until all of this table is read: give "
+        "this step a transaction of its own",
+        table_bytes=size,
+        locked={other: _stopped(effects) for other, effects in kept.items()},
+        held_since=since,
+    )
+
+
+_DROP_TABLE = shape(
+    r"DROP (TABLE|MATERIALIZED VIEW)( IF EXISTS)? (?P<names>.*?)( CASCADE| RESTRICT)?\Z"
+)
+_TRUNCATE = shape(
+    r"TRUNCATE( TABLE)?( ONLY)? (?P<names>.*?)"
+    r"( (RESTART|CONTINUE) IDENTITY)?( CASCADE| RESTRICT)?\Z"
+)
+_DROP_COLUMN = shape(
+    r"DROP(?! (CONSTRAINT|EXPRESSION|IDENTITY|DEFAULT|NOT) )( COLUMN)?( IF EXISTS)? {column}"
+)
+
+
+def data_lost(facts: Facts) -> Iterator[PlanFinding]:
+    """A table, a column or all rows of a table are dropped.
+
+    A downgrade makes the table or the column again, and not what was in it. While
+    the release goes out, the old code still reads it.
+
+    Asks for a release between the one that stops using it and the one that drops
+    it, and for a backup that somebody has restored once. A partition is detached
+    with op.detach_partition, and dropped when nobody has missed it.
+
+    Costs the space until then.
+
+    Leave it when nobody has read it for long.
+    """
+    for step in facts.steps:
+        for effect, what in _lost(facts, step):
+            known = facts.tables[effect.relation]
+            if known.size and known.rows != 0:
+                yield facts.remark(
+                    "data-lost",
+                    step,
+                    effect.relation,
+                    f"what is in {what} is gone, and no downgrade brings it back: make sure that "
+                    "nothing reads it any more, and that there is a backup",
+                    rows=known.rows,
+                )
+
+
+def _lost(facts: Facts, step: Step) -> Iterator[tuple[RelationEffect, str]]:
+    """The tables that lose something, and what."""
+    for match in facts.said(step, _DROP_TABLE, _TRUNCATE):
+        for table in names(match["names"]):
+            if effect := facts.live(step, table):
+                yield effect, "the table"
+    for table, action in facts.actions(step):
+        dropped, effect = _DROP_COLUMN.match(action), facts.live(step, table)
+        if dropped is not None and effect is not None:
+            yield effect, f"column {name(dropped['column']).name}"

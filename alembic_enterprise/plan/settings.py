@@ -1,0 +1,62 @@
+"""`[tool.alembic-enterprise]` of a project's pyproject.toml, and the waivers of its migrations."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from alembic.config import Config
+from alembic.script import Script
+
+from alembic_enterprise.errors import ConfigurationError
+from alembic_enterprise.plan import advice, policy, rules
+from alembic_enterprise.plan.policy import ReviewPolicy
+
+RULES = frozenset([*rules.RULES, *advice.RULES])
+"""The ids of all rules but those of the policy itself."""
+
+
+def read(config: Config) -> ReviewPolicy:
+    """What the project accepts: by the pyproject.toml nearest to Alembic's configuration file.
+
+    Raises:
+        ConfigurationError: the file is no TOML, or a key, a rule or a value in it is none.
+    """
+    here = Path(config.config_file_name or "alembic.ini").resolve().parent
+    files = [folder / "pyproject.toml" for folder in (here, *here.parents)]
+    file = next((file for file in files if file.is_file()), None)
+    return policy.declared({} if file is None else _section(file), RULES)
+
+
+def _section(file: Path) -> Mapping[str, Any]:
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}: correct it") from error
+    section: Mapping[str, Any] = content.get("tool", {}).get("alembic-enterprise", {})
+    return section
+
+
+def with_waivers(known: ReviewPolicy, scripts: Iterable[Script], home: Path) -> ReviewPolicy:
+    """The policy with the waivers that migrations have of findings about themselves.
+
+    Args:
+        known: what the project accepts.
+        scripts: those that are pending.
+        home: the folder to which their paths are relative.
+    """
+    more = [
+        waiver
+        for script in scripts
+        for waiver in policy.waivers(
+            getattr(script.module, policy.WAIVERS, []), RULES, path(Path(script.path), home)
+        )
+    ]
+    return replace(known, waivers=(*known.waivers, *more))
+
+
+def path(file: Path, home: Path) -> str:
+    """A file as a reader knows it: relative to the folder, if it is there."""
+    file = file.resolve()
+    return str(file.relative_to(home)) if file.is_relative_to(home) else str(file)

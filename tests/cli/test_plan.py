@@ -1,0 +1,145 @@
+"""`plan`: each fault lands in its section, and what is written says the same."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from console import Outcome
+from psycopg.sql import SQL
+from reviewed import CUSTOMERS, EVENTS, Project
+from sqlalchemy import Connection
+
+from alembic_enterprise import sql
+from alembic_enterprise.plan.model import IN_ORDER
+
+SECTIONS = (
+    "drift",
+    "model_changes",
+    "enterprise_changes",
+    "pending",
+    "steps",
+)
+
+
+def planned(run: Callable[..., Outcome], *options: str) -> dict[str, Any]:
+    """The plan as JSON, with the exit code that it says."""
+    ended = run("plan", "--format", "json", *options)
+    assert ended.error == ""
+    plan: dict[str, Any] = json.loads(ended.output)
+    assert ended.code == plan["exit_code"]
+    return plan
+
+
+def told(plan: dict[str, Any]) -> set[str]:
+    """The sections that have something to say."""
+    return {name for name in SECTIONS if plan[name]}
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_database_in_order(run: Callable[..., Outcome]) -> None:
+    ended = run("plan")
+    assert ended.output.strip().splitlines()[-1] == IN_ORDER
+    assert (ended.code, ended.error) == (0, "")
+
+
+def test_each_fault_lands_in_its_section(
+    run: Callable[..., Outcome], shop: Project, connection: Connection
+) -> None:
+    sql.execute(connection, SQL("GRANT SELECT ON customers TO PUBLIC"))
+    connection.commit()
+    shop.revision("b2", "a1", 'op.create_index("i", "customers", ["email"])', "op.drop_index('i')")
+    customers = CUSTOMERS.replace("=False)", "=False), Column('name', Text), Index('i', 'email')")
+    shop.models(customers, EVENTS.replace("ahead=2", "ahead=4"))
+    plan = planned(run)
+    [drift] = plan["drift"]
+    assert (drift["kind"], drift["change"]) == ("grant", "added")
+    [column] = plan["model_changes"]
+    assert column.startswith("op.add_column('customers', sa.Column('name'")
+    assert {item["rule"] for item in plan["enterprise_changes"]} == {
+        "partitions-missing",
+        "policy-differs",
+    }
+    [pending] = plan["pending"]
+    assert pending["revision"] == "b2"
+    index, added, *more = plan["steps"]
+    assert (index["revision"], index["effects"][0]["blocks"]) == ("b2", ["writes", "DDL"])
+    assert added["statement"] == "ALTER TABLE customers ADD COLUMN name TEXT"
+    assert (added["revision"], added["basis"]) == (None, "measured")
+    assert added["effects"][0]["modes"] == ["ACCESS EXCLUSIVE"]
+    assert {step["operation"].split("(")[0] for step in more} == {
+        "create_range_partitions",
+        "set_partition_policy",
+    }
+    assert [item["outcome"] for item in plan["proof"]] == ["passed"] * 4
+
+
+@pytest.mark.slow
+def test_drift_alone_is_nothing_to_run(
+    run: Callable[..., Outcome], shop: Project, connection: Connection
+) -> None:
+    sql.execute(connection, SQL("GRANT SELECT ON customers TO PUBLIC"))
+    connection.commit()
+    plan = planned(run)
+    assert told(plan) == {"drift"}
+    assert plan["exit_code"] == 2
+    shop.models(CUSTOMERS, EVENTS, CUSTOMERS.replace("customers", "others"))
+    assert told(planned(run, "--no-prove")) == {"drift", "model_changes", "steps"}
+
+
+@pytest.mark.slow
+def test_written_it_is_pending_and_plans_the_same(
+    run: Callable[..., Outcome], shop: Project, here: Path
+) -> None:
+    shop.models(CUSTOMERS, EVENTS, CUSTOMERS.replace("customers", "others"))
+    ended = run("plan", "--write", "-m", "add others", "--sql", "--format", "json")
+    assert re.findall("Written: .*", ended.error)
+    first = json.loads(ended.output)
+    [script] = (here / "versions").glob("*add_others.py")
+    assert "create_table('others'" in script.read_text()
+    assert "CREATE TABLE others" in script.with_suffix(".sql").read_text()
+    second = planned(run)
+    assert [item["message"] for item in second["pending"]] == ["add others"]
+    assert second["model_changes"] == []
+    assert [step["statement"] for step in second["steps"]] == [
+        step["statement"] for step in first["steps"]
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shop")
+def test_one_run_gives_several_forms(run: Callable[..., Outcome], here: Path) -> None:
+    forms = ("json", "markdown", "sarif", "github", "html")
+    files = [word for form in forms for word in ("--format", f"{form}=plan.{form}")]
+    ended = run("plan", "--format", "text", *files)
+    assert ended.output.strip().endswith(IN_ORDER)
+    assert all((here / f"plan.{form}").read_text().strip() for form in forms if form != "github")
+
+
+@pytest.mark.slow
+def test_what_the_policy_blocks_ends_with_3_unless_told_otherwise(
+    run: Callable[..., Outcome], shop: Project, here: Path
+) -> None:
+    (here / "pyproject.toml").write_text(
+        '[tool.alembic-enterprise]\nprotected-tables = ["customers"]', encoding="utf-8"
+    )
+    shop.revision("b2", "a1", 'op.drop_column("customers", "email")')
+    ended = run("plan")
+    assert ended.code == 3
+    assert "protected-table" in ended.output
+    assert run("plan", "--exit-zero").code == 0
+
+
+@pytest.mark.slow
+def test_without_a_shadow_it_says_what_is_not_known(
+    run: Callable[..., Outcome], shop: Project
+) -> None:
+    shop.revision("b2", "a1", 'op.drop_column("customers", "email")', "raise NotImplementedError")
+    plan = planned(run, "--no-shadow")
+    assert plan["shadow"] is None
+    assert plan["proof"] == []
+    [step] = plan["steps"]
+    assert step["basis"] == "unknown"
+    assert any("drift" in sentence for sentence in plan["coverage"])

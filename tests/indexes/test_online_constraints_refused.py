@@ -1,0 +1,140 @@
+"""Constraints that are neither added nor dropped, and what is said instead."""
+
+from dataclasses import replace
+
+import laws
+import pytest
+from autogenerate import run_sql
+from constrained import KEY, MINED, NOT_NULL, UNIQUE, apply, refused, tables, values
+from indexed import INVALID
+from sqlalchemy import Connection
+
+from alembic_enterprise.errors import OperationError
+from alembic_enterprise.indexes.operations import CreateUniqueConstraintOnline, SetNotNullOnline
+
+
+@pytest.fixture
+def table(connection: Connection) -> Connection:
+    """A connection to a database with `lines`, `orders`, and the plain table `mined`."""
+    tables(connection)
+    return connection
+
+
+def test_a_key_of_that_name_that_is_another(table: Connection) -> None:
+    run_sql(table, "ALTER TABLE lines ADD CONSTRAINT fk_lines CHECK (id >= 0)")
+    before = laws.snapshot(table)
+    refused(
+        table,
+        KEY,
+        "lines: lines has a constraint fk_lines already, which is CHECK ((id >= 0)): drop that, or "
+        "give this one another name",
+    )
+    assert laws.snapshot(table) == before
+    run_sql(table, "ALTER TABLE lines DROP CONSTRAINT fk_lines")
+    apply(table, replace(KEY, ondelete="CASCADE"))
+    refused(table, KEY, "lines has a constraint fk_lines already, which is FOREIGN KEY")
+
+
+def test_an_index_of_that_name_that_is_another(table: Connection) -> None:
+    run_sql(table, "CREATE INDEX uq_mined ON mined (id)")
+    refused(table, MINED, "there is the index CREATE INDEX uq_mined ON public.mined")
+
+
+def test_a_constraint_of_that_name_that_is_another(table: Connection) -> None:
+    run_sql(table, "ALTER TABLE mined ADD CONSTRAINT uq_mined PRIMARY KEY (id)")
+    refused(table, MINED, "there is the constraint PRIMARY KEY (id) already")
+    run_sql(table, "ALTER TABLE mined DROP CONSTRAINT uq_mined")
+    apply(table, replace(MINED, deferrable=True))
+    refused(
+        table,
+        MINED,
+        "mined: it has a constraint uq_mined already, which is checked at another time, UNIQUE (id)"
+        " DEFERRABLE: drop that, or give",
+    )
+
+
+def test_a_part_that_became_invalid_is_named(table: Connection) -> None:
+    apply(table, UNIQUE)
+    run_sql(table, *map(INVALID.format, ["uq_lines", "lines_1_uq_lines"]))
+    refused(
+        table,
+        UNIQUE,
+        "public.lines_1 has no valid part of it: run again; if that does not help, run "
+        "op.drop_unique_constraint_online first",
+    )
+    apply(table, UNIQUE.reverse(), UNIQUE)
+
+
+def test_a_column_that_is_not_there(table: Connection) -> None:
+    refused(table, SetNotNullOnline("lines", "Bad"), 'it has no column "Bad": correct the name')
+
+
+def test_foreign_tables_have_no_keys(table: Connection) -> None:
+    run_sql(
+        table,
+        "CREATE FOREIGN DATA WRAPPER nowhere",
+        "CREATE SERVER elsewhere FOREIGN DATA WRAPPER nowhere",
+        "CREATE FOREIGN TABLE far PARTITION OF lines DEFAULT SERVER elsewhere",
+    )
+    refused(table, KEY, "its partition far is a foreign table, which has no foreign keys: detach")
+    refused(table, UNIQUE, "its partition public.far is a foreign table")
+    apply(table, NOT_NULL)
+
+
+def test_a_partitions_own_key_of_that_name_is_not_dropped(table: Connection) -> None:
+    """It refers to another table; only an equal one can be what a try has left."""
+    run_sql(
+        table,
+        "CREATE TABLE others (id int PRIMARY KEY)",
+        "ALTER TABLE lines_1 ADD CONSTRAINT fk_lines FOREIGN KEY (number) REFERENCES others"
+        " NOT VALID",
+    )
+    before = laws.snapshot(table)
+    apply(table, KEY.reverse())
+    assert laws.snapshot(table) == before
+
+
+def test_a_key_to_a_table_that_is_gone_is_gone(table: Connection) -> None:
+    run_sql(table, "DROP TABLE orders")
+    apply(table, KEY.reverse())
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "CREATE INDEX uq_mined ON mined (id)",
+        "CREATE UNIQUE INDEX uq_mined ON mined (id, number)",
+        "CREATE UNIQUE INDEX uq_mined ON mined (id) INCLUDE (number)",
+        "CREATE UNIQUE INDEX uq_mined ON mined (abs(id))",
+        "CREATE UNIQUE INDEX uq_mined ON mined (id) WHERE number > 3",
+        "ALTER TABLE mined ADD CONSTRAINT uq_mined PRIMARY KEY (id)",
+    ],
+)
+def test_what_is_no_such_constraint_is_not_dropped(table: Connection, definition: str) -> None:
+    run_sql(table, definition)
+    before = laws.snapshot(table)
+    refused(table, MINED.reverse(), "mined: uq_mined is no unique constraint of it, nor left by")
+    assert laws.snapshot(table) == before
+    assert values(table, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [0]
+
+
+def test_an_index_that_a_try_has_left_is_dropped(table: Connection) -> None:
+    before = laws.snapshot(table)
+    run_sql(table, "CREATE UNIQUE INDEX uq_mined ON mined (id)")
+    apply(table, MINED.reverse())
+    assert laws.snapshot(table) == before
+
+
+def test_words_that_are_none() -> None:
+    with pytest.raises(OperationError, match="ondelete='cascade' is not known here: write one of"):
+        replace(KEY, ondelete="cascade")
+    with pytest.raises(OperationError, match="match='PARTIAL' is not known"):
+        replace(KEY, match="PARTIAL")
+    for operation in (KEY, UNIQUE):
+        with pytest.raises(OperationError, match="initially='later' is not known: write"):
+            replace(operation, initially="later")
+
+
+def test_a_name_that_would_be_cut() -> None:
+    with pytest.raises(OperationError, match="at most 63"):
+        CreateUniqueConstraintOnline("u" * 64, "lines", ["id"])

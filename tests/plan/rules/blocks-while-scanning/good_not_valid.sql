@@ -1,0 +1,6 @@
+-- orders: no row is looked at
+CREATE TABLE orders (id bigint PRIMARY KEY, total numeric, state text);
+-- rows
+INSERT INTO orders SELECT n, n, 'new' FROM generate_series(1, 10) AS n;
+-- release
+ALTER TABLE orders ADD CONSTRAINT positive CHECK (total > 0) NOT VALID;

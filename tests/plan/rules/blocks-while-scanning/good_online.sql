@@ -1,0 +1,6 @@
+-- orders: nobody waits
+CREATE TABLE orders (id bigint PRIMARY KEY, total numeric, state text);
+-- rows
+INSERT INTO orders SELECT n, n, 'new' FROM generate_series(1, 10) AS n;
+-- release
+op.create_index_online('by_state', 'orders', ['state']);

@@ -1,0 +1,6 @@
+-- orders: all or nothing
+CREATE TABLE orders (id bigint PRIMARY KEY, total numeric, state text);
+-- rows
+INSERT INTO orders SELECT n, n, 'new' FROM generate_series(1, 10) AS n;
+-- release
+ALTER TABLE orders ADD COLUMN note text; CREATE INDEX by_note ON orders (note);

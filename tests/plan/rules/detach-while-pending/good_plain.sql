@@ -1,0 +1,8 @@
+-- events: a plain DETACH does not mind
+CREATE TABLE events (id bigint, at timestamptz NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2026-01-01Z') TO ('2026-02-01Z');
+CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM ('2026-02-01Z') TO ('2026-03-01Z');
+-- rows
+UPDATE pg_inherits SET inhdetachpending = true WHERE inhrelid = 'events_1'::regclass;
+-- release
+ALTER TABLE events DETACH PARTITION events_2;

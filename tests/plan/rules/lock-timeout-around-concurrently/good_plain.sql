@@ -1,0 +1,6 @@
+-- orders: a plain index is taken back
+CREATE TABLE orders (id bigint PRIMARY KEY, total numeric, state text);
+-- rows
+INSERT INTO orders SELECT n, n, 'new' FROM generate_series(1, 10) AS n;
+-- release
+SET lock_timeout = '5s'; CREATE INDEX by_state ON orders (state);

@@ -1,0 +1,248 @@
+"""A release is proved by what happens: each fault fails the line that is about it, and no other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import indent
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from autogenerate import project, run_sql
+from shops import configured
+from sqlalchemy import Engine, MetaData, make_url
+
+from alembic_enterprise.binaries import binary_folders
+from alembic_enterprise.environment import connected
+from alembic_enterprise.plan import replay
+from alembic_enterprise.plan.model import Outcome, Proof
+from alembic_enterprise.plan.original import Original
+from alembic_enterprise.plan.proof import AGAIN, AUTOGENERATE, DOWNGRADE, OFFLINE, Proven, prove
+from alembic_enterprise.plan.shadow import VERSION_TABLE, Host, Shadow
+
+SCRIPT = """
+from datetime import UTC, datetime
+from alembic import context, op
+import sqlalchemy as sa
+
+revision = {revision!r}
+down_revision = {before!r}
+
+def upgrade():
+{upgrade}
+
+def downgrade():
+{downgrade}
+"""
+
+START = """
+CREATE TABLE start (a int, b int, state varchar,
+    CONSTRAINT known CHECK (state::text = ANY (ARRAY['a'::varchar::text, 'b'::varchar::text])))
+"""
+"""What the live database has as `state IN ('a', 'b')` reads so after pg_dump."""
+
+GOOD = [
+    (
+        """
+events = op.create_table("events", sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+                         postgresql_partition_by="RANGE (at)")
+op.create_range_partitions("events", every="month", start="2026-01-01", stop="2026-03-01")
+op.set_partition_policy("events", every="month")
+op.bulk_insert(events, [{"at": datetime(2026, month, 9, tzinfo=UTC)} for month in (1, 2)])
+op.execute("DO $$ BEGIN PERFORM '\\\\gexec'; END $$")
+""",
+        """
+op.drop_partition_policy("events", every="month")
+op.execute("DROP TABLE events")
+""",
+    ),
+    (
+        """
+op.create_index_online("events_at", "events", ["at"])
+op.execute("ALTER TABLE start DROP CONSTRAINT known, ADD COLUMN \\"50%\\" int")
+""",
+        """
+op.execute("ALTER TABLE start DROP COLUMN \\"50%\\","
+           " ADD CONSTRAINT known CHECK (state IN ('a', 'b'))")
+op.drop_index_online("events_at", "events", ["at"])
+""",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A script, and the proofs that it does not pass.
+
+    Attributes:
+        expected: how such a proof ends, and what its differences begin with.
+    """
+
+    name: str
+    upgrade: str
+    downgrade: str
+    expected: dict[str, tuple[Outcome, str]]
+
+
+NO_WAY_BACK = (Outcome.SKIPPED, "the downgrade has not come to its end")
+
+CHANGED = "column public.start.a is bigint, not integer\ncolumn public.start.b is missing"
+
+FAULTS = [
+    Fault(
+        "each part goes wrong by itself",
+        """
+op.execute("CREATE TABLE seen (id int)")
+op.execute("CREATE TABLE kept (id int)")
+if not context.is_offline_mode():
+    op.execute("CREATE VIEW extra AS SELECT 1")
+    op.execute("INSERT INTO start VALUES (1), (2)")
+""",
+        """
+op.execute("DROP VIEW extra")
+op.execute("DROP TABLE seen")
+op.execute("ALTER TABLE start ALTER a TYPE bigint, DROP b")
+""",
+        {
+            AUTOGENERATE: (Outcome.FAILED, "op.drop_table('seen')"),
+            DOWNGRADE: (Outcome.FAILED, "table public.kept is there besides\n" + CHANGED),
+            AGAIN: (
+                Outcome.FAILED,
+                'revision 0001 cannot be run on the shadow: relation "kept" already exists',
+            ),
+            OFFLINE: (
+                Outcome.FAILED,
+                "view public.extra is missing\ntable public.start has 0 rows, not 2",
+            ),
+        },
+    ),
+    Fault(
+        "the downgrade fails, and so does the SQL",
+        "if context.is_offline_mode(): op.execute('SELECT 1 FROM nowhere')",
+        "op.execute('DROP TABLE nowhere')",
+        {
+            DOWNGRADE: (
+                Outcome.FAILED,
+                'revision 0001 cannot be taken back on the shadow: table "nowhere" does not exist',
+            ),
+            AGAIN: NO_WAY_BACK,
+            OFFLINE: (
+                Outcome.FAILED,
+                'statement 3, SELECT FROM NOWHERE ...: relation "nowhere" does not exist',
+            ),
+        },
+    ),
+    Fault(
+        "there is no way back on purpose, and no SQL",
+        "op.get_bind().execute(sa.text('SELECT 1')).scalar()\nop.execute('DROP TABLE start')",
+        "raise NotImplementedError",
+        {
+            DOWNGRADE: (
+                Outcome.SKIPPED,
+                "revision 0001 has none: its downgrade() raises NotImplementedError",
+            ),
+            AGAIN: NO_WAY_BACK,
+            OFFLINE: (
+                Outcome.SKIPPED,
+                "there is none: revision 0001 cannot be written as SQL: ",
+            ),
+        },
+    ),
+    Fault(
+        "the upgrade runs once only",
+        "op.execute('SELECT lo_create(4711)')",
+        "pass",
+        {AGAIN: (Outcome.FAILED, "revision 0001 cannot be run on the shadow: ")},
+    ),
+]
+
+
+@pytest.fixture
+def shadow(server_url: str, engine: Engine) -> Shadow:
+    """One on the server of the tests, so that no other has to be started."""
+    with engine.connect() as connection:
+        original = Original.read(connection, VERSION_TABLE)
+    host = Host(make_url(server_url), None, "PostgreSQL", original.version, ())
+    return Shadow(engine.url, (), (), original, host, tuple(binary_folders()))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "migrations"
+
+
+@pytest.fixture
+def config(folder: Path, engine: Engine) -> Config:
+    """A project with a model of the table `seen` alone, and of nothing else."""
+    return project(folder, engine, MetaData(), include_name=_is_seen)
+
+
+def _is_seen(name: str, kind: str, _parents: object) -> bool:
+    return kind != "table" or name == "seen"
+
+
+def tried(config: Config, shadow: Shadow, scripts: Sequence[tuple[str, str]]) -> Proven:
+    """Write scripts, each an upgrade and a downgrade, and prove them on a small schema."""
+    with connected(shadow.url) as connection:
+        run_sql(connection, START)
+    before = None
+    for number, bodies in enumerate(scripts, 1):
+        revision = f"{number:04}"
+        upgrade, downgrade = (indent(body.strip(), "    ") for body in bodies)
+        text = SCRIPT.format(revision=revision, before=before, upgrade=upgrade, downgrade=downgrade)
+        versions = Path(ScriptDirectory.from_config(config).versions)
+        (versions / f"{revision}.py").write_text(text)
+        before = revision
+    with shadow.clone() as start:
+        return prove(config, shadow, start, replay.pending(ScriptDirectory.from_config(config), []))
+
+
+def not_passed(proven: Proven) -> list[Proof]:
+    assert [item.name for item in proven.proofs] == [AUTOGENERATE, DOWNGRADE, AGAIN, OFFLINE]
+    return [item for item in proven.proofs if item.outcome is not Outcome.PASSED]
+
+
+def test_a_release_in_order_passes(config: Config, shadow: Shadow) -> None:
+    """Also what pg_dump words differently, what runs outside of a block, and odd characters."""
+    proven = tried(config, shadow, GOOD)
+    assert not_passed(proven) == []
+    assert proven.reversible == {"0001": True, "0002": True}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_is_told_by_the_line_that_is_about_it(
+    config: Config, shadow: Shadow, fault: Fault
+) -> None:
+    proven = tried(config, shadow, [(fault.upgrade, fault.downgrade)])
+    found = {item.name: item for item in not_passed(proven)}
+    assert found.keys() == fault.expected.keys()
+    for name, (outcome, beginning) in fault.expected.items():
+        assert found[name].outcome is outcome
+        told = "\n".join(found[name].differences)
+        assert told[: len(beginning)] == beginning
+    assert proven.reversible == {"0001": NO_WAY_BACK not in fault.expected.values()}
+
+
+def test_a_script_without_a_downgrade_is_no_way_back_for_those_before_it(
+    config: Config, shadow: Shadow, folder: Path
+) -> None:
+    (folder / "versions" / "0004.py").write_text(
+        "revision, down_revision = '0004', '0003'\ndef upgrade(): pass\n"
+    )
+    (folder / "versions" / "0005.py").write_text(
+        "revision, down_revision = '0005', '0004'\ndef upgrade(): pass\ndef downgrade(): pass\n"
+    )
+    proven = tried(config, shadow, [("pass", "pass")] * 3)
+    assert proven.proofs[1] == Proof(
+        DOWNGRADE, Outcome.SKIPPED, ("revision 0004 has none: there is no downgrade() in it",)
+    )
+    assert [revision for revision, there in proven.reversible.items() if there] == ["0005"]
+
+
+def test_the_sample_project_is_proved(shadow: Shadow, database_url: str) -> None:
+    config = configured(database_url)
+    scripts = replay.pending(ScriptDirectory.from_config(config), [])
+    with shadow.clone() as start:
+        proven = prove(config, shadow, start, scripts)
+    assert not_passed(proven) == []
+    assert set(proven.reversible.values()) == {True}

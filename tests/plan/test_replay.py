@@ -1,0 +1,63 @@
+"""Migrations are run, and written as SQL, from wherever the database stands."""
+
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from autogenerate import project, write_revision
+from sqlalchemy import Engine, MetaData
+
+from alembic_enterprise.errors import StepError
+from alembic_enterprise.plan import replay
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "migrations"
+
+
+@pytest.fixture
+def config(folder: Path, engine: Engine) -> Config:
+    """A project with two branches that are merged, of which one depends on the other."""
+    made = project(folder, engine, MetaData())
+    write_revision(folder, "a1", None, "op.execute('SELECT 1')")
+    write_revision(folder, "a2", "a1", "op.execute('SELECT 2')")
+    write_revision(folder, "b1", "a1", "op.execute('SELECT 3')")
+    write_revision(folder, "c1", "b1", "op.execute('SELECT 4')")
+    script = folder / "versions" / "c1.py"
+    script.write_text(script.read_text().replace("= 'b1'", "= ('a2', 'b1')"))
+    write_revision(folder, "d1", None, "op.execute('SELECT 5')")
+    other = folder / "versions" / "d1.py"
+    other.write_text(other.read_text().replace("def upgrade", "depends_on = 'c1'\ndef upgrade"))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("stamped", "written"),
+    [([], "12345"), (["a1"], "2345"), (["a2"], "345"), (["a2", "b1"], "45"), (["c1"], "5")],
+)
+def test_the_sql_begins_where_the_database_stands(
+    config: Config, stamped: list[str], written: str
+) -> None:
+    directory = ScriptDirectory.from_config(config)
+    there = {script.revision for script in replay.ordered(directory, stamped)}
+    scripts = [x for x in replay.ordered(directory, ["d1"]) if x.revision not in there]
+    text = replay.offline(config, scripts, stamped)
+    assert sorted(line[7] for line in text.splitlines() if line.startswith("SELECT")) == [*written]
+    assert text.rstrip().endswith("COMMIT;")
+    assert ("CREATE TABLE alembic_version" in text) == (not stamped)
+
+
+def test_the_sql_of_one_script_begins_at_those_it_comes_after(config: Config) -> None:
+    merge = ScriptDirectory.from_config(config).get_revision("c1")
+    text = replay.offline(config, [merge])
+    assert "DELETE FROM alembic_version WHERE alembic_version.version_num = 'a2'" in text
+    assert "UPDATE alembic_version SET version_num='c1' WHERE" in text
+
+
+def test_a_script_that_asks_the_database_has_no_sql(config: Config, folder: Path) -> None:
+    write_revision(folder, "e1", "d1", "op.get_bind().exec_driver_sql('SELECT 1')")
+    script = ScriptDirectory.from_config(config).get_revision("e1")
+    with pytest.raises(StepError, match=r"^revision e1 cannot be written as SQL: .* AttributeErr"):
+        replay.offline(config, [script])

@@ -1,0 +1,103 @@
+"""A project with a revision to come, and the plan of it as `plan --out` saves it.
+
+plan = saved_plan(config, engine)
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import planned
+from alembic import command
+from alembic.config import Config
+from alembic.script import Script, ScriptDirectory
+from autogenerate import project, write_revision
+from sqlalchemy import Engine, MetaData, NullPool, create_engine
+
+import alembic_enterprise
+from alembic_enterprise.plan import drift, replay, saved
+from alembic_enterprise.plan.locks import LockMode
+from alembic_enterprise.plan.model import Database, Plan, Revision, Step
+from alembic_enterprise.plan.objects import Key, Objects
+from alembic_enterprise.plan.saved import Saved
+
+SCHEMAS = Path(alembic_enterprise.__file__).parent / "schemas"
+"""Of the documents that programs read."""
+
+SCHEMA = '''
+op.execute("""
+CREATE DOMAIN mood AS text;
+CREATE SEQUENCE numbers;
+CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL);
+CREATE TABLE orders (id int PRIMARY KEY, customer int REFERENCES customers, total int DEFAULT 0,
+                     number bigint DEFAULT nextval('numbers'), mood mood);
+CREATE TABLE items (id int PRIMARY KEY, "order" int REFERENCES orders);
+CREATE TABLE unrelated (id int PRIMARY KEY);
+CREATE INDEX orders_total ON orders (total);
+CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER stamp BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION stamp();
+CREATE VIEW totals AS SELECT total FROM orders;
+CREATE TABLE events (id int, at timestamptz NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+""")
+op.create_range_partitions("events", every="month", start="2026-01-01", ahead=1)
+op.set_partition_policy("events", every="month", ahead=1)
+'''
+
+RELEASE = """
+op.execute("ALTER TABLE orders ADD COLUMN state text")
+op.execute("CREATE TABLE notes (id int PRIMARY KEY, body text)")
+op.execute("COMMENT ON TABLE events IS 'what happened'")
+"""
+
+
+LOCKED = ("public.orders", "public.events")
+"""What `RELEASE` locks."""
+
+
+def shop(folder: Path, engine: Engine, release: str = RELEASE, **options: object) -> Config:
+    """A project whose database lacks its second revision."""
+    config = project(folder, engine, MetaData(), **options)
+    write_revision(folder, "0001", None, SCHEMA)
+    command.upgrade(config, "head")
+    write_revision(folder, "0002", "0001", release)
+    return config
+
+
+def saved_plan(
+    config: Config, engine: Engine, copy: str | None = None, *, locked: Sequence[str] = LOCKED
+) -> Saved:
+    """The plan of what is pending, whose steps lock some relations.
+
+    On a copy of the database it is tried what else they change.
+    """
+    directory = ScriptDirectory.from_config(config)
+    with engine.connect() as connection:
+        objects = drift.read(connection)
+        stamped = drift.stamped(connection)
+        version = connection.exec_driver_sql("SHOW server_version").scalar_one().split()[0]
+    scripts = replay.pending(directory, stamped)
+    plan = Plan(
+        Database(str(engine.url.database), version, tuple(stamped)),
+        planned.IN_ORDER.circumstances,
+        planned.IN_ORDER.shadow,
+        pending=tuple(Revision(script.revision, "", script.path) for script in scripts),
+        steps=steps(*locked),
+    )
+    changed = frozenset[Key]() if copy is None else changes(config, copy, scripts, objects)
+    return saved.saved(plan, objects, changed, saved.digests(config, scripts))
+
+
+def changes(
+    config: Config, copy: str, scripts: Sequence[Script], before: Objects
+) -> frozenset[Key]:
+    """The objects that scripts make, change or drop."""
+    engine = create_engine(copy, poolclass=NullPool)
+    replay.upgrade(config, engine.url, scripts)
+    with engine.connect() as connection:
+        return saved.changes(before, drift.read(connection))
+
+
+def steps(*relations: str) -> tuple[Step, ...]:
+    """A step that locks some relations."""
+    effects = tuple(planned.effect(name, LockMode.ACCESS_EXCLUSIVE) for name in relations)
+    return (replace(planned.STEPS[0], revision="0002", effects=effects),)
