@@ -19,9 +19,9 @@ from pathlib import Path
 from time import perf_counter
 
 from alembic_enterprise.errors import ServerError
-from alembic_enterprise.plan.forms import FORMS, Form
-from alembic_enterprise.plan.locks import FILE, Table
-from alembic_enterprise.plan.measurement import measure
+from alembic_enterprise.plan.locks.forms import FORMS, Form
+from alembic_enterprise.plan.locks.measurement import measure
+from alembic_enterprise.plan.locks.table import FILE, Table
 from alembic_enterprise.server import temporary_server
 
 

@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--share",
         metavar="N/M",
-        help="run the laws, and the N-th of M shares of all other tests",
+        help="run the laws, what is marked every_server, and the N-th of M shares of the rest",
     )
 
 

@@ -11,7 +11,7 @@ from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.partitions.periods import periods
 from alembic_enterprise.partitions.status import Status, status
-from alembic_enterprise.plan.locks import LockMode
+from alembic_enterprise.plan.locks.table import LockMode
 from alembic_enterprise.plan.model import (
     Basis,
     Circumstances,
@@ -28,7 +28,7 @@ from alembic_enterprise.plan.model import (
     Touched,
     Waiver,
 )
-from alembic_enterprise.plan.objects import Difference
+from alembic_enterprise.plan.schema.objects import Difference
 from alembic_enterprise.sql import Name
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

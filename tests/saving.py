@@ -15,11 +15,13 @@ from autogenerate import project, write_revision
 from sqlalchemy import Engine, MetaData, NullPool, create_engine
 
 import alembic_enterprise
-from alembic_enterprise.plan import drift, replay, saved
-from alembic_enterprise.plan.locks import LockMode
+from alembic_enterprise.plan.locks.table import LockMode
 from alembic_enterprise.plan.model import Database, Plan, Revision, Step
-from alembic_enterprise.plan.objects import Key, Objects
-from alembic_enterprise.plan.saved import Saved
+from alembic_enterprise.plan.saved import document
+from alembic_enterprise.plan.saved.document import Saved
+from alembic_enterprise.plan.schema import drift
+from alembic_enterprise.plan.schema.objects import Key, Objects
+from alembic_enterprise.plan.shadow import replay
 
 SCHEMAS = Path(alembic_enterprise.__file__).parent / "schemas"
 """Of the documents that programs read."""
@@ -84,7 +86,7 @@ def saved_plan(
         steps=steps(*locked),
     )
     changed = frozenset[Key]() if copy is None else changes(config, copy, scripts, objects)
-    return saved.saved(plan, objects, changed, saved.digests(config, scripts))
+    return document.saved(plan, objects, changed, document.digests(config, scripts))
 
 
 def changes(
@@ -94,7 +96,7 @@ def changes(
     engine = create_engine(copy, poolclass=NullPool)
     replay.upgrade(config, engine.url, scripts)
     with engine.connect() as connection:
-        return saved.changes(before, drift.read(connection))
+        return document.changes(before, drift.read(connection))
 
 
 def steps(*relations: str) -> tuple[Step, ...]:

@@ -18,9 +18,9 @@ from alembic_enterprise.wording import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from alembic_enterprise.plan.apply import Report
-    from alembic_enterprise.plan.objects import Difference
-    from alembic_enterprise.plan.saved import Saved
+    from alembic_enterprise.plan.saved.apply import Report
+    from alembic_enterprise.plan.saved.document import Saved
+    from alembic_enterprise.plan.schema.objects import Difference
 
 INTERRUPTED = (
     "Interrupted: finished revisions are applied, and of the others nothing but what runs outside "
@@ -78,7 +78,7 @@ def command(
     changes its format_version.
     """  # noqa: D301  # click wants the character \b
     from alembic_enterprise.locks import Patience  # noqa: PLC0415  # --help stays fast
-    from alembic_enterprise.plan.apply import Job, apply  # noqa: PLC0415  # as above
+    from alembic_enterprise.plan.saved.apply import Job, apply  # noqa: PLC0415  # as above
 
     job = Job(
         Patience(lock_timeout, attempts),
@@ -97,7 +97,7 @@ def command(
 def read(file: Path) -> "Saved":
     """The plan in a file. Raises `ConfigurationError` when there is none."""
     from alembic_enterprise.errors import ConfigurationError  # noqa: PLC0415  # --help stays fast
-    from alembic_enterprise.plan.saved import Saved  # noqa: PLC0415  # as above
+    from alembic_enterprise.plan.saved.document import Saved  # noqa: PLC0415  # as above
 
     try:
         text = file.read_text(encoding="utf-8")

@@ -121,6 +121,7 @@ def command(
         has_shadow=not no_shadow,
         proves=proves,
         whole=whole,
+        saves=out is not None,
     )
     with _only_reading(), _progress() as progress:
         found = review.review(config, request, progress)
@@ -189,9 +190,9 @@ def _progress() -> "Generator[Callable[[str], None]]":
 
 def _saved(found: "Review", file: Path) -> "Review":
     """Save the plan; where it is blocked, or nothing is to be done, say that it is not."""
-    from alembic_enterprise.plan import saved  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.plan.saved import document  # noqa: PLC0415  # --help stays fast
 
-    refused = saved.refusal(found.plan)
+    refused = document.refusal(found.plan)
     if refused is None or found.plan.exit_code == CHANGES:
         return found.save(file)
     click.echo(f"Not saved: {refused}", err=True)

@@ -32,7 +32,7 @@ def command(context: click.Context, file: Path, target: Target, form: str) -> No
     The package has a schema of the JSON in schemas/apply.schema.json. A change that breaks readers
     changes its format_version.
     """  # noqa: D301  # click wants the character \b
-    from alembic_enterprise.plan.apply import verify  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.plan.saved.apply import verify  # noqa: PLC0415  # --help stays fast
 
     plan = read(file)
     report = verify(target.configuration(), plan)

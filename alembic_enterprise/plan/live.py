@@ -17,8 +17,8 @@ from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.catalog import Partition
 from alembic_enterprise.partitions.live import chosen
 from alembic_enterprise.partitions.status import Status, status
-from alembic_enterprise.plan.drift import stamped
 from alembic_enterprise.plan.model import Circumstances, Database, Touched
+from alembic_enterprise.plan.schema.drift import stamped
 from alembic_enterprise.sql import Name
 from alembic_enterprise.wording import counted
 

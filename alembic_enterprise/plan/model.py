@@ -11,8 +11,8 @@ from enum import StrEnum
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.partitions.status import Status
-from alembic_enterprise.plan.locks import Activity, LockMode, blocks
-from alembic_enterprise.plan.objects import Difference
+from alembic_enterprise.plan.locks.table import Activity, LockMode, blocks
+from alembic_enterprise.plan.schema.objects import Difference
 
 FORMAT_VERSION = 1
 """Of the document; it changes when a reader of the old shape would go wrong."""

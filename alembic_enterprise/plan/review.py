@@ -27,19 +27,7 @@ from alembic_enterprise.errors import ConfigurationError, StepError
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.indexes.rules import RULES as INDEX_RULES
 from alembic_enterprise.operation import sqlstate
-from alembic_enterprise.plan import (
-    advice,
-    drift,
-    live,
-    policy,
-    proposal,
-    replay,
-    rules,
-    saved,
-    settings,
-    surroundings,
-    unmeasured,
-)
+from alembic_enterprise.plan import advice, live, policy, rules, settings, surroundings
 from alembic_enterprise.plan.live import Live
 from alembic_enterprise.plan.model import (
     Plan,
@@ -49,14 +37,19 @@ from alembic_enterprise.plan.model import (
     ShadowServer,
     Step,
 )
-from alembic_enterprise.plan.objects import Difference, Key, Objects
 from alembic_enterprise.plan.policy import ReviewPolicy
-from alembic_enterprise.plan.proof import Proven, prove
-from alembic_enterprise.plan.proposal import Changes
-from alembic_enterprise.plan.rehearsal import Performed, refused, rehearse
+from alembic_enterprise.plan.proposal import autogenerate
+from alembic_enterprise.plan.proposal.autogenerate import Changes
+from alembic_enterprise.plan.proposal.proof import Proven, prove
+from alembic_enterprise.plan.rehearsal import unmeasured
+from alembic_enterprise.plan.rehearsal.rehearse import Performed, refused, rehearse
+from alembic_enterprise.plan.rehearsal.steps import steps
 from alembic_enterprise.plan.report.sections import facts, summary
-from alembic_enterprise.plan.shadow import Shadow, shadow
-from alembic_enterprise.plan.steps import steps
+from alembic_enterprise.plan.saved import document
+from alembic_enterprise.plan.schema import drift
+from alembic_enterprise.plan.schema.objects import Difference, Key, Objects
+from alembic_enterprise.plan.shadow import replay
+from alembic_enterprise.plan.shadow.database import Shadow, shadow
 from alembic_enterprise.plan.surroundings import Surroundings
 from alembic_enterprise.revision import writable
 from alembic_enterprise.sql import Name
@@ -80,6 +73,7 @@ class Request:
         has_shadow: whether anything is measured.
         proves: whether the downgrade and the rest are tried.
         whole: whether the shadow gets all partitions.
+        saves: whether the plan is to be saved.
     """
 
     now: datetime
@@ -89,6 +83,7 @@ class Request:
     has_shadow: bool = True
     proves: bool = True
     whole: bool = False
+    saves: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ class Seen:
         large: tables whose indexes are to be built online.
         plugins: `autogenerate_plugins` of env.py.
         advised: what the capabilities remark.
-        objects: all that is there.
+        objects: all that is there; empty unless the plan is to be saved.
     """
 
     live: Live
@@ -162,7 +157,7 @@ class Review:
         if not self.tried.changes:
             return self
         told = "\n".join([summary(self.plan), *facts(self.plan)])
-        files = proposal.write(self.config, self.tried.changes, told, sql=with_sql)
+        files = autogenerate.write(self.config, self.tried.changes, told, sql=with_sql)
         plan = _plan(self.request, self.seen, self.tried, files)
         return replace(self, plan=plan, files=(*self.files, *files))
 
@@ -174,8 +169,8 @@ class Review:
         """
         directory = ScriptDirectory.from_config(self.config)
         scripts = replay.pending(directory, self.plan.database.revisions)
-        digests = saved.digests(self.config, scripts)
-        text = saved.saved(self.plan, self.seen.objects, self.tried.changed, digests).text()
+        digests = document.digests(self.config, scripts)
+        text = document.saved(self.plan, self.seen.objects, self.tried.changed, digests).text()
         with writable():
             file.write_text(text, encoding="utf-8")
         return replace(self, files=(*self.files, file))
@@ -215,7 +210,7 @@ def _look(visit: Visit, config: Config, request: Request, stack: ExitStack) -> S
     sql.rows(connection, _PATIENT)  # a large schema takes minutes to be copied
     stamped = drift.stamped(connection, version_table)
     pending = replay.pending(ScriptDirectory.from_config(config), stamped)
-    changes = None if pending else proposal.compared(context, request.message)
+    changes = None if pending else autogenerate.compared(context, request.message)
     copied = None
     if request.has_shadow:
         copied = stack.enter_context(
@@ -228,12 +223,12 @@ def _look(visit: Visit, config: Config, request: Request, stack: ExitStack) -> S
         version_table,
         pending,
         changes,
-        proposal.large_tables(context),
+        autogenerate.large_tables(context),
         tuple(visit.opts.get("autogenerate_plugins") or ()),
         surroundings.read(connection),
         advised,
         unseen,
-        drift.read(connection),  # the last, since it ends the transaction
+        drift.read(connection) if request.saves else {},  # the last: it ends the transaction
         copied,
     )
 
@@ -254,7 +249,9 @@ def _try(config: Config, request: Request, seen: Seen, folder: Path, progress: P
             changes = replay.visit(
                 config, copied.url, lambda context: _compared(context, request, seen)
             )
-        extended, proposed = proposal.trial(config, changes, folder) if changes else (config, [])
+        extended, proposed = (
+            autogenerate.trial(config, changes, folder) if changes else (config, [])
+        )
         performed += _rehearsed(extended, seen, copied, proposed, progress)
         proven = Proven()
         if request.proves and performed:
@@ -263,7 +260,7 @@ def _try(config: Config, request: Request, seen: Seen, folder: Path, progress: P
             proven = prove(extended, copied, start, scripts, seen.version_table)
     with connected(copied.url) as connection:
         after = surroundings.read(connection)
-        changed = saved.changes(before, drift.read(connection))
+        changed = document.changes(before, drift.read(connection))
     return Tried(changes, proposed, performed, after, changed, differences, proven)
 
 
@@ -277,22 +274,36 @@ def _rehearsed(
         )
     except StepError as error:
         refusal = refused(error)
-        more = refusal and rules.explained(refusal.statement or "", sqlstate(refusal))
+        state = None if refusal is None else sqlstate(refusal)
+        more = refusal and rules.explained(refusal.statement or "", state)
+        if state == UNDEFINED_TABLE and not copied.whole:
+            more = PERHAPS_LEFT_OUT
         if more is None:
             raise
         raise StepError(f"{error}. {more}") from error
 
 
+UNDEFINED_TABLE = "42P01"
+PERHAPS_LEFT_OUT = "If that is an old partition, the shadow is without it: give --whole"
+
+
+def _proposed(
+    config: Config, changes: Changes | None, folder: Path
+) -> tuple[Config, Sequence[Script]]:
+    """The scripts that bring changes about, in a folder, and a configuration that knows them."""
+    return autogenerate.trial(config, changes, folder) if changes else (config, [])
+
+
 def _compared(context: MigrationContext, request: Request, seen: Seen) -> Changes:
     """What the shadow lacks of the models, by the sizes of the live tables."""
     unknown = () if seen.shadow is None else seen.shadow.unknown
-    return proposal.compared(context, request.message, unknown=unknown, large=seen.large)
+    return autogenerate.compared(context, request.message, unknown=unknown, large=seen.large)
 
 
 def _untried(config: Config, seen: Seen, folder: Path) -> Tried:
     """What is known without a shadow."""
     changes = seen.changes
-    extended, proposed = proposal.trial(config, changes, folder) if changes else (config, [])
+    extended, proposed = _proposed(config, changes, folder)
     scripts = [*seen.pending, *proposed]
     coverage = [UNMEASURED, *([] if changes is not None else [UNCOMPARED])]
     try:

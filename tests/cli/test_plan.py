@@ -45,6 +45,7 @@ def test_a_database_in_order(run: Callable[..., Outcome]) -> None:
     assert (ended.code, ended.error) == (0, "")
 
 
+@pytest.mark.every_server
 def test_each_fault_lands_in_its_section(
     run: Callable[..., Outcome], shop: Project, connection: Connection
 ) -> None:

@@ -124,7 +124,7 @@ def test_a_role_that_may_not_make_a_shadow(
 def test_a_machine_without_a_server(
     run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alembic_enterprise.plan.shadow.binary_folders", list)
+    monkeypatch.setattr("alembic_enterprise.plan.shadow.database.binary_folders", list)
     ended = run("plan")
     assert "pip install" in ended.error
     assert "alembic-enterprise[embedded]" in ended.error

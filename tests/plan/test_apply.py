@@ -15,9 +15,9 @@ from sqlalchemy import Connection, Engine
 
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.locks import Patience
-from alembic_enterprise.plan import apply as applying
-from alembic_enterprise.plan.apply import Job, Report, apply, verify
-from alembic_enterprise.plan.saved import Saved
+from alembic_enterprise.plan.saved import apply as applying
+from alembic_enterprise.plan.saved.apply import Job, Report, apply, verify
+from alembic_enterprise.plan.saved.document import Saved
 
 Plan = Callable[..., tuple[Config, Saved]]
 

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from alembic_enterprise.plan.docstring import extended
+from alembic_enterprise.plan.proposal.docstring import extended
 
 SCRIPTS = [
     '"""add é\n\nRevises: \n\n"""\nfrom alembic import op\n',

@@ -11,9 +11,9 @@ from sqlalchemy import Engine, MetaData, NullPool, create_engine
 
 from alembic_enterprise.binaries import binary_folders
 from alembic_enterprise.errors import ConfigurationError, StepError
-from alembic_enterprise.plan.drift import drift
-from alembic_enterprise.plan.objects import Change, Difference, Key, compare
-from alembic_enterprise.plan.shadow import shadow
+from alembic_enterprise.plan.schema.drift import drift
+from alembic_enterprise.plan.schema.objects import Change, Difference, Key, compare
+from alembic_enterprise.plan.shadow.database import shadow
 
 FIRST = '''
 op.execute("""

@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 from alembic_enterprise.binaries import binary_folders
 from alembic_enterprise.environment import connected, parse
 from alembic_enterprise.errors import ServerError
-from alembic_enterprise.plan import dump
-from alembic_enterprise.plan.shadow import binaries
+from alembic_enterprise.plan.shadow import dump
+from alembic_enterprise.plan.shadow.database import binaries
 
 
 def program(folder: Path, name: str, version: str, body: str = "") -> Path:

@@ -6,10 +6,10 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
-from alembic_enterprise.plan.forms import FORMS, Form
-from alembic_enterprise.plan.forms.layouts import COMMON, INDEX_OF, LAYOUTS
-from alembic_enterprise.plan.locks import Role, load
-from alembic_enterprise.plan.traces import Look, Relation, Traces, difference, look, relations
+from alembic_enterprise.plan.locks.forms import FORMS, Form
+from alembic_enterprise.plan.locks.forms.layouts import COMMON, INDEX_OF, LAYOUTS
+from alembic_enterprise.plan.locks.table import Role, load
+from alembic_enterprise.plan.locks.traces import Look, Relation, Traces, difference, look, relations
 
 OTHERWISE = {
     # Rows have no value for the column, and the server refuses it.

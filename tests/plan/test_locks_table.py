@@ -12,9 +12,10 @@ from psycopg.sql import SQL
 from sqlalchemy import NullPool, create_engine
 
 from alembic_enterprise import sql
-from alembic_enterprise.plan.forms import FORMS, Form
-from alembic_enterprise.plan.forms.layouts import KEYLESS, LAYOUTS
-from alembic_enterprise.plan.locks import (
+from alembic_enterprise.plan.locks.forms import FORMS, Form
+from alembic_enterprise.plan.locks.forms.layouts import KEYLESS, LAYOUTS
+from alembic_enterprise.plan.locks.measurement import measure
+from alembic_enterprise.plan.locks.table import (
     FILE,
     Activity,
     Effect,
@@ -24,7 +25,6 @@ from alembic_enterprise.plan.locks import (
     blocks,
     load,
 )
-from alembic_enterprise.plan.measurement import measure
 
 ROOT = Path(__file__).parents[2]
 MAJORS = (14, 15, 16, 17, 18)
@@ -64,6 +64,7 @@ def superuser_url(server_url: str) -> str:
     return server_url
 
 
+@pytest.mark.every_server
 def test_the_server_does_what_the_table_tells(superuser_url: str) -> None:
     """If not: bench/locks.py --write, and look at what it changed."""
     assert load().disagreements(measure(superuser_url)) == []

@@ -9,9 +9,9 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
 from alembic_enterprise.operation import sqlstate
-from alembic_enterprise.plan.freezing import frozen
-from alembic_enterprise.plan.locks import LockMode
-from alembic_enterprise.plan.traces import Look, Traces, difference, look, relations
+from alembic_enterprise.plan.locks.freezing import frozen
+from alembic_enterprise.plan.locks.table import LockMode
+from alembic_enterprise.plan.locks.traces import Look, Traces, difference, look, relations
 from alembic_enterprise.sessions import connect
 from alembic_enterprise.sql import Name
 

@@ -14,8 +14,9 @@ from alembic_enterprise import sql
 from alembic_enterprise.binaries import binary_folders
 from alembic_enterprise.environment import connected
 from alembic_enterprise.partitions.operations import CreateRangePartitions, SetPartitionPolicy
-from alembic_enterprise.plan import drift, maintained
-from alembic_enterprise.plan.shadow import shadow
+from alembic_enterprise.plan.schema import drift
+from alembic_enterprise.plan.shadow import maintained
+from alembic_enterprise.plan.shadow.database import shadow
 from alembic_enterprise.sql import Name
 
 SCHEMA = """

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alembic_enterprise.plan.phrases import (
+from alembic_enterprise.plan.rehearsal.phrases import (
     begins_transaction,
     ends_transaction,
     goes_back,

@@ -15,13 +15,14 @@ from alembic.script import ScriptDirectory
 from autogenerate import project, run_sql, write_revision
 from sqlalchemy import Connection, MetaData, NullPool, create_engine
 
-from alembic_enterprise.plan import live, replay, surroundings
+from alembic_enterprise.plan import live, surroundings
 from alembic_enterprise.plan.model import PlanFinding
-from alembic_enterprise.plan.rehearsal import rehearse
+from alembic_enterprise.plan.rehearsal.rehearse import rehearse
+from alembic_enterprise.plan.rehearsal.steps import steps
 from alembic_enterprise.plan.rules import RULES, Facts
-from alembic_enterprise.plan.shadow import VERSION_TABLE
-from alembic_enterprise.plan.statements import statements
-from alembic_enterprise.plan.steps import steps
+from alembic_enterprise.plan.shadow import replay
+from alembic_enterprise.plan.shadow.database import VERSION_TABLE
+from alembic_enterprise.plan.shadow.statements import statements
 
 FOLDER = Path(__file__).parent / "rules"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

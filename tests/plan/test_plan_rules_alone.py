@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from planned import EVENTS, ORDERS, SCRIPT, STEPS, effect, months
 
-from alembic_enterprise.plan.locks import LockMode
+from alembic_enterprise.plan.locks.table import LockMode
 from alembic_enterprise.plan.model import Basis, Step, Touched
 from alembic_enterprise.plan.rules import Facts, found
 from alembic_enterprise.plan.rules.locks import every_partition_locked, lock_table_budget

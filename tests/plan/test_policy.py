@@ -10,7 +10,7 @@ from planned import EVENTS, FULL, ORDERS, SCRIPT, STEPS, effect
 
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.finding import Finding
-from alembic_enterprise.plan.locks import LockMode
+from alembic_enterprise.plan.locks.table import LockMode
 from alembic_enterprise.plan.model import Basis, Outcome, PlanFinding, Proof, Step
 from alembic_enterprise.plan.policy import (
     ReviewPolicy,

@@ -14,11 +14,18 @@ from sqlalchemy import Engine, MetaData, make_url
 
 from alembic_enterprise.binaries import binary_folders
 from alembic_enterprise.environment import connected
-from alembic_enterprise.plan import replay
 from alembic_enterprise.plan.model import Outcome, Proof
-from alembic_enterprise.plan.original import Original
-from alembic_enterprise.plan.proof import AGAIN, AUTOGENERATE, DOWNGRADE, OFFLINE, Proven, prove
-from alembic_enterprise.plan.shadow import VERSION_TABLE, Host, Shadow
+from alembic_enterprise.plan.proposal.proof import (
+    AGAIN,
+    AUTOGENERATE,
+    DOWNGRADE,
+    OFFLINE,
+    Proven,
+    prove,
+)
+from alembic_enterprise.plan.shadow import replay
+from alembic_enterprise.plan.shadow.database import VERSION_TABLE, Host, Shadow
+from alembic_enterprise.plan.shadow.original import Original
 
 SCRIPT = """
 from datetime import UTC, datetime

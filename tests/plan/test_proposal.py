@@ -21,8 +21,9 @@ from alembic_enterprise import AuditTrail
 from alembic_enterprise.environment import visit
 from alembic_enterprise.errors import ConfigurationError, StepError
 from alembic_enterprise.indexes.operations import AnalyzeTable
-from alembic_enterprise.plan import proposal, replay
-from alembic_enterprise.plan.proposal import Changes
+from alembic_enterprise.plan.proposal import autogenerate
+from alembic_enterprise.plan.proposal.autogenerate import Changes
+from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.sql import Name
 
 Options = dict[str, Any]
@@ -48,13 +49,13 @@ def make(tmp_path: Path, engine: Engine, models: MetaData) -> Make:
 
 def compared(config: Config, **options: Any) -> Changes:
     """As the command does while env.py has a connection to the live database."""
-    return visit(config, lambda there: proposal.compared(there.context, "add it", **options))
+    return visit(config, lambda there: autogenerate.compared(there.context, "add it", **options))
 
 
 def migrate(config: Config, changes: Changes, engine: Engine, folder: Path) -> Config:
     """Try a proposal on the database."""
     folder.mkdir()
-    extra, scripts = proposal.trial(config, changes, folder)
+    extra, scripts = autogenerate.trial(config, changes, folder)
     replay.upgrade(extra, engine.url, scripts)
     return extra
 
@@ -113,8 +114,8 @@ def test_a_written_script_is_the_tried_one_with_the_summary(make: Make, tmp_path
     config = make()
     changes = compared(config)
     (tmp_path / "proposed").mkdir()
-    _, [tried] = proposal.trial(config, changes, tmp_path / "proposed")
-    [path] = proposal.write(config, changes, SUMMARY)
+    _, [tried] = autogenerate.trial(config, changes, tmp_path / "proposed")
+    [path] = autogenerate.write(config, changes, SUMMARY)
     assert path.parent == tmp_path / "migrations" / "versions"
     assert path.name == Path(tried.path).name
     directory = ScriptDirectory.from_config(config)
@@ -131,7 +132,7 @@ def test_a_written_script_is_the_tried_one_with_the_summary(make: Make, tmp_path
 
 def test_the_sql_of_a_written_script_stands_beside_it(make: Make) -> None:
     config = make()
-    path, beside = proposal.write(config, compared(config), "summary", sql=True)
+    path, beside = autogenerate.write(config, compared(config), "summary", sql=True)
     assert beside == path.with_suffix(".sql")
     assert "CREATE TABLE orders (" in beside.read_text()
     assert len(ScriptDirectory.from_config(config).get_heads()) == 1
@@ -143,7 +144,7 @@ def test_nothing_is_written_when_the_sql_cannot_be_told(make: Make, tmp_path: Pa
     asking = "upgrades}\n    op.get_bind().exec_driver_sql('SELECT 1')\n"
     template.write_text(re.sub("upgrades if .*}", asking, template.read_text(), count=1))
     with pytest.raises(StepError, match="cannot be written as SQL"):
-        proposal.write(config, compared(config), "summary", sql=True)
+        autogenerate.write(config, compared(config), "summary", sql=True)
     assert list((tmp_path / "migrations" / "versions").glob("*.*")) == []
 
 
@@ -164,9 +165,9 @@ def test_formatters_see_the_summary_and_run_on_written_scripts_only(
         config.set_section_option("post_write_hooks", name, value)
     changes = compared(config)
     (tmp_path / "proposed").mkdir()
-    proposal.trial(config, changes, tmp_path / "proposed")
+    autogenerate.trial(config, changes, tmp_path / "proposed")
     assert not seen.exists()
-    [path] = proposal.write(config, changes, "summary")
+    [path] = autogenerate.write(config, changes, "summary")
     assert seen.read_text() == path.read_text()
     assert "summary" in seen.read_text()
 
@@ -189,7 +190,7 @@ def test_a_hook_that_leaves_out_empty_scripts_leaves_nothing(
     assert changes
     again = compared(migrate(config, changes, engine, tmp_path / "proposed"))
     assert not again
-    assert proposal.write(config, again, "summary") == []
+    assert autogenerate.write(config, again, "summary") == []
     assert vars(config.cmd_opts) == {"x": ["a=b"]}
 
 
@@ -206,14 +207,14 @@ def test_what_a_hook_adds_or_splits_is_proposed(make: Make, engine: Engine, tmp_
     assert "op.execute('SELECT 1')" in changes.model_changes
     assert ("analyze-table", "note") in [(item.rule, item.severity) for item in changes.enterprise]
     (tmp_path / "proposed").mkdir()
-    extra, scripts = proposal.trial(config, changes, tmp_path / "proposed")
+    extra, scripts = autogenerate.trial(config, changes, tmp_path / "proposed")
     assert [script.doc for script in scripts] == ["first", "empty message"]
     replay.upgrade(extra, engine.url, scripts)
     with engine.connect() as connection:
         known = replay.ordered(ScriptDirectory.from_config(extra), ["second"])
         assert [script.path for script in known] == [script.path for script in scripts]
         assert connection.exec_driver_sql("SELECT * FROM alembic_version").all() == [("second",)]
-    assert [path.name for path in proposal.write(config, changes, "summary")] == [
+    assert [path.name for path in autogenerate.write(config, changes, "summary")] == [
         Path(script.path).name for script in scripts
     ]
 
@@ -222,7 +223,7 @@ def test_arguments_of_env_py_reach_the_template(make: Make, tmp_path: Path) -> N
     config = make(template_args={"ticket": "SHOP-7"})
     template = tmp_path / "migrations" / "script.py.mako"
     template.write_text(template.read_text() + "\nticket = ${repr(ticket)}\n")
-    [path] = proposal.write(config, compared(config), "summary")
+    [path] = autogenerate.write(config, compared(config), "summary")
     assert "ticket = 'SHOP-7'" in path.read_text()
 
 
@@ -244,14 +245,14 @@ def test_indexes_of_tables_that_are_large_on_the_live_server_are_built_online(
     Index("ix_state", models.tables["orders"].c.state)
     config = make(online_indexes=0)
     run_sql(connection, "INSERT INTO orders VALUES (1)")
-    large = visit(config, lambda there: proposal.large_tables(there.context))
+    large = visit(config, lambda there: autogenerate.large_tables(there.context))
     assert large == {Name(None, "orders")}
     run_sql(connection, "TRUNCATE orders")
-    assert visit(config, lambda there: proposal.large_tables(there.context)) == set()
+    assert visit(config, lambda there: autogenerate.large_tables(there.context)) == set()
     assert indexed(compared(config)) == []
     found = compared(config, large=large)
     assert indexed(found) == ["index-missing"]
-    [path] = proposal.write(config, found, "summary")
+    [path] = autogenerate.write(config, found, "summary")
     up, down = path.read_text().split("def downgrade")
     assert "op.create_index_online('ix_state'" in up
     assert "op.drop_index_online('ix_state'" in down
@@ -271,4 +272,4 @@ def test_a_folder_that_cannot_be_written_is_told(make: Make, tmp_path: Path) -> 
     versions.rmdir()
     versions.write_text("")
     with pytest.raises(ConfigurationError, match="let it be writable, and run this again"):
-        proposal.write(config, changes, "summary")
+        autogenerate.write(config, changes, "summary")

@@ -7,7 +7,7 @@ from sqlalchemy import Column, Integer
 from alembic_enterprise.audit.operations import CreateAuditTrail
 from alembic_enterprise.indexes.operations import AnalyzeTable
 from alembic_enterprise.partitions.operations import CreateRangePartitions, SetPartitionPolicy
-from alembic_enterprise.plan.reasons import findings, table_of
+from alembic_enterprise.plan.proposal.reasons import findings, table_of
 from alembic_enterprise.sql import Name
 
 SPRING = CreateRangePartitions("events", "month", "2026-03-01", "2026-06-01")

@@ -12,10 +12,10 @@ from sqlalchemy import Engine, MetaData
 
 from alembic_enterprise.errors import StepError
 from alembic_enterprise.operation import message
-from alembic_enterprise.plan import replay
-from alembic_enterprise.plan.locks import LockMode, strongest
+from alembic_enterprise.plan.locks.table import LockMode, strongest
 from alembic_enterprise.plan.model import Basis
-from alembic_enterprise.plan.rehearsal import Performed, refused, rehearse
+from alembic_enterprise.plan.rehearsal.rehearse import Performed, refused, rehearse
+from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.sql import Name
 
 SHOP = (

@@ -9,7 +9,7 @@ from autogenerate import project, write_revision
 from sqlalchemy import Engine, MetaData
 
 from alembic_enterprise.errors import StepError
-from alembic_enterprise.plan import replay
+from alembic_enterprise.plan.shadow import replay
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from planned import FULL, IN_ORDER, effect
 
 from alembic_enterprise.cli.planning import text
 from alembic_enterprise.errors import ConfigurationError
-from alembic_enterprise.plan.locks import LockMode
+from alembic_enterprise.plan.locks.table import LockMode
 from alembic_enterprise.plan.model import FORMAT_VERSION, Database, Plan, Step
 from alembic_enterprise.plan.report.document import document
 from alembic_enterprise.plan.report.github import annotations

@@ -19,11 +19,12 @@ from saving import SCHEMAS, saved_plan, shop, steps
 from sqlalchemy import Engine, MetaData, NullPool, create_engine
 
 from alembic_enterprise.errors import ConfigurationError
-from alembic_enterprise.plan import drift, saved
 from alembic_enterprise.plan.model import Outcome, Plan, Proof, Revision
-from alembic_enterprise.plan.objects import Difference, Key
-from alembic_enterprise.plan.saved import Saved, Stale, State, stale
-from alembic_enterprise.plan.slices import extent, plain, slice_of, touched
+from alembic_enterprise.plan.saved import document
+from alembic_enterprise.plan.saved.document import Saved, Stale, State, stale
+from alembic_enterprise.plan.saved.slices import extent, plain, slice_of, touched
+from alembic_enterprise.plan.schema import drift
+from alembic_enterprise.plan.schema.objects import Difference, Key
 
 PLAN = Saved(
     "shop",
@@ -291,8 +292,8 @@ RELEASED = replace(planned.IN_ORDER, pending=(Revision("0002", "", ""),), steps=
 )
 def test_what_cannot_be_applied_is_not_saved(plan: Plan, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
-        saved.saved(plan, {}, (), {})
-    assert saved.refusal(RELEASED) is None
+        document.saved(plan, {}, (), {})
+    assert document.refusal(RELEASED) is None
 
 
 @pytest.mark.parametrize(
@@ -309,9 +310,9 @@ def test_a_digest_is_of_the_sql_or_else_of_the_script(
     config = project(tmp_path / "migrations", engine, MetaData())
     write_revision(tmp_path / "migrations", "0001", None, body)
     scripts = list(ScriptDirectory.from_config(config).walk_revisions())
-    digests = saved.digests(config, scripts)
+    digests = document.digests(config, scripts)
     assert digests["0001"].startswith(kind)
-    assert saved.digests_again(config, scripts, digests) == digests
+    assert document.digests_again(config, scripts, digests) == digests
     write_revision(tmp_path / "migrations", "0001", None, body + "; op.execute('SELECT 2')")
     scripts = list(ScriptDirectory.from_config(config).walk_revisions())
-    assert saved.digests_again(config, scripts, digests) != digests
+    assert document.digests_again(config, scripts, digests) != digests

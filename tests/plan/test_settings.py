@@ -17,7 +17,7 @@ from alembic_enterprise.plan.advice import RULES
 from alembic_enterprise.plan.policy import ReviewPolicy
 from alembic_enterprise.shards import advise as shards
 
-WAIVED = '''
+WAIVED = """
 revision = "a1"
 down_revision = None
 alembic_enterprise_waivers = [
@@ -27,7 +27,7 @@ alembic_enterprise_waivers = [
 
 def upgrade():
     pass
-'''
+"""
 
 
 def project(folder: Path, section: str | None) -> Config:
@@ -55,9 +55,7 @@ def test_the_nearest_file_counts(tmp_path: Path) -> None:
         ('[tool.alembic-enterprise.rules]\nunused = "off"', "'unused' is no rule: write one of"),
     ],
 )
-def test_what_cannot_be_read_is_said_with_its_file(
-    tmp_path: Path, section: str, said: str
-) -> None:
+def test_what_cannot_be_read_is_said_with_its_file(tmp_path: Path, section: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(said)) as raised:
         settings.read(project(tmp_path, section))
     assert "pyproject.toml" in str(raised.value)

@@ -15,9 +15,9 @@ from alembic_enterprise import registry, sql
 from alembic_enterprise.binaries import binary_folders
 from alembic_enterprise.environment import connected, parse
 from alembic_enterprise.errors import ServerError
-from alembic_enterprise.plan import objects
-from alembic_enterprise.plan.original import Original
-from alembic_enterprise.plan.shadow import PREFIX, Shadow, shadow
+from alembic_enterprise.plan.schema import objects
+from alembic_enterprise.plan.shadow.database import PREFIX, Shadow, shadow
+from alembic_enterprise.plan.shadow.original import Original
 from alembic_enterprise.server import Server, temporary_server
 from alembic_enterprise.sql import Name
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alembic_enterprise.plan.statements import statements
+from alembic_enterprise.plan.shadow.statements import statements
 
 
 def texts(script: str) -> list[str]:

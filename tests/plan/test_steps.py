@@ -5,11 +5,11 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from alembic_enterprise.plan.locks import LockMode
+from alembic_enterprise.plan.locks.table import LockMode
+from alembic_enterprise.plan.locks.traces import Relation, Traces
 from alembic_enterprise.plan.model import Basis, RelationEffect, Reversibility, Step, Touched
-from alembic_enterprise.plan.rehearsal import Performed
-from alembic_enterprise.plan.steps import steps
-from alembic_enterprise.plan.traces import Relation, Traces
+from alembic_enterprise.plan.rehearsal.rehearse import Performed
+from alembic_enterprise.plan.rehearsal.steps import steps
 from alembic_enterprise.sql import Name
 
 EXCLUSIVE, SHARE, READING = (

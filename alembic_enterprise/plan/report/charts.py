@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 from alembic_enterprise.partitions.status import Cell, Status, step, timeline
-from alembic_enterprise.plan.locks import Activity, LockMode, blocks
+from alembic_enterprise.plan.locks.table import Activity, LockMode, blocks
 from alembic_enterprise.plan.model import Plan, Step
 from alembic_enterprise.plan.report.sections import size
 from alembic_enterprise.wording import printable

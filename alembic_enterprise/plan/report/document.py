@@ -5,7 +5,7 @@ from datetime import UTC, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from alembic_enterprise.plan.locks import Activity, LockMode
+from alembic_enterprise.plan.locks.table import Activity, LockMode
 from alembic_enterprise.plan.model import (
     FORMAT_VERSION,
     Circumstances,
@@ -14,8 +14,8 @@ from alembic_enterprise.plan.model import (
     RelationEffect,
     Step,
 )
-from alembic_enterprise.plan.objects import Difference
 from alembic_enterprise.plan.report.sections import grouped
+from alembic_enterprise.plan.schema.objects import Difference
 
 Member = TypeVar("Member", bound=StrEnum)
 

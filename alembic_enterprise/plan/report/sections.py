@@ -6,7 +6,7 @@ from datetime import UTC, timedelta
 from itertools import groupby
 
 from alembic_enterprise.finding import Finding
-from alembic_enterprise.plan.locks import Activity, LockMode, strongest
+from alembic_enterprise.plan.locks.table import Activity, LockMode, strongest
 from alembic_enterprise.plan.model import (
     IN_ORDER,
     Basis,
@@ -19,7 +19,7 @@ from alembic_enterprise.plan.model import (
     Step,
     Touched,
 )
-from alembic_enterprise.plan.objects import Change, Difference
+from alembic_enterprise.plan.schema.objects import Change, Difference
 from alembic_enterprise.wording import counted, in_bytes
 
 SYMBOLS = {Change.ADDED: "+", Change.MISSING: "-", Change.CHANGED: "~"}

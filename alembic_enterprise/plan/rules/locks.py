@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from alembic_enterprise.plan.locks import Activity
+from alembic_enterprise.plan.locks.table import Activity
 from alembic_enterprise.plan.model import PlanFinding, RelationEffect, Step
 from alembic_enterprise.plan.rules.alternatives import alternative
 from alembic_enterprise.plan.rules.facts import Facts

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import LiteralString
 
-from alembic_enterprise.plan.statements import statements
+from alembic_enterprise.plan.shadow.statements import statements
 from alembic_enterprise.sql import Name
 
 _IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from alembic_enterprise.plan.locks import Activity, blocks
+from alembic_enterprise.plan.locks.table import Activity, blocks
 from alembic_enterprise.plan.model import PlanFinding, RelationEffect, Step
 from alembic_enterprise.plan.rules.alternatives import alternative
 from alembic_enterprise.plan.rules.columns import told_of

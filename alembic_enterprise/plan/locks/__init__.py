@@ -1,0 +1,1 @@
+"""What statements lock, rewrite and read: a table that was measured."""

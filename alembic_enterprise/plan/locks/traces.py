@@ -1,0 +1,229 @@
+"""What a statement did, as the session that ran it can tell before its transaction ends.
+
+A session looks at its database and at its own locks, runs the statement, and looks again.
+
+    before = look(connection)
+    sql.execute(connection, statement)
+    traces = difference(before, look(connection, before))
+
+It sees the same whether the tables hold rows or not, but for what the server looks up row by row:
+up to 15, a foreign key to a partitioned table is such.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from psycopg.sql import SQL, Composable, Literal
+from sqlalchemy import Connection
+
+from alembic_enterprise import sql
+from alembic_enterprise.plan.locks.table import LockMode
+from alembic_enterprise.sql import Name
+
+Locks = frozenset[tuple[int, LockMode]]
+"""Locks on relations, by the oid of each."""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A relation at a moment.
+
+    Attributes:
+        kind: `pg_class.relkind`.
+        table: the oid of an index's table; None unless it is an index.
+        parent: the oid of what it is a partition of; None unless it is one.
+        file: the number of its file; None when it has none, as a view or a partitioned table.
+        size: bytes of the rows it holds, an index in its table.
+    """
+
+    oid: int
+    name: Name
+    kind: str
+    table: int | None
+    parent: int | None
+    file: int | None
+    size: int
+
+
+Relations = Mapping[int, Relation]
+"""Relations by oid."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a session sees of its database and of itself at a moment.
+
+    Attributes:
+        scans: how often tables and indexes were read as a whole, by oid. Earlier transactions of
+            the session may count as well, so that only the difference within one tells something.
+        lock_timeout: None when there is none.
+        began: when this transaction did, on the server's clock.
+        horizon: the first transaction whose changes may come after this.
+    """
+
+    relations: Relations
+    locks: Locks
+    scans: Mapping[int, int]
+    lock_timeout: timedelta | None
+    began: datetime
+    horizon: str
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What a statement did to relations that stood before it, by oid.
+
+    Attributes:
+        locks: those it took in addition.
+        rewritten: tables and indexes that were written anew, row by row.
+        scanned: tables that were read from beginning to end.
+        emptied: tables that have lost their rows to TRUNCATE.
+    """
+
+    locks: Locks = frozenset()
+    rewritten: frozenset[int] = frozenset()
+    scanned: frozenset[int] = frozenset()
+    emptied: frozenset[int] = frozenset()
+
+
+# Those of the catalog have smaller oids: FirstNormalObjectId in src/include/access/transam.h.
+_OURS = SQL(
+    "c.oid >= 16384 AND c.relnamespace NOT IN"
+    " (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname ~ '^pg_')"
+)
+
+_RELATIONS = SQL("""
+SELECT c.oid, n.nspname, c.relname, c.relkind::text, i.indrelid, h.inhparent,
+       pg_catalog.pg_relation_filenode(c.oid),
+       coalesce(pg_catalog.pg_relation_size(coalesce(i.indrelid, c.oid)), 0)
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
+LEFT JOIN pg_catalog.pg_inherits AS h ON h.inhrelid = c.oid AND c.relispartition
+WHERE {} AND {}""")
+
+_ALL = SQL("true")
+
+# A row that was not touched since keeps the transaction that made it. Should that be so long ago
+# that its number looks like a new one, the row is read again, and is as it was.
+_SINCE = SQL("least(pg_catalog.age(c.xmin), pg_catalog.age(n.xmin)) <= pg_catalog.age({}::xid)")
+
+_STATE = SQL("""
+SELECT pg_catalog.transaction_timestamp(),
+       coalesce(pg_catalog.pg_current_xact_id_if_assigned(),
+                pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))::xid::text,
+       pg_catalog.current_setting('lock_timeout')::interval,
+       (SELECT count(*) FROM pg_catalog.pg_class AS c WHERE {})""").format(_OURS)
+
+_LOCKS = SQL("""
+SELECT relation, mode FROM pg_catalog.pg_locks
+WHERE pid = {pid} AND locktype = 'relation' AND relation >= 16384
+  AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())""")
+
+# What pg_stat_xact_all_tables shows as seq_scan, and for indexes as idx_scan. It counts scans of
+# tables without rows as well.
+_SCANS = SQL("""
+SELECT oid, count FROM unnest({}::oid[]) AS given (oid)
+CROSS JOIN LATERAL (SELECT pg_catalog.pg_stat_get_xact_numscans(oid) OFFSET 0) AS scans (count)
+WHERE count > 0""")
+_ALL_SCANS = _SCANS.format(
+    SQL("ARRAY(SELECT oid FROM pg_catalog.pg_class WHERE oid >= 16384 AND relkind ~ '[rmi]')")
+)
+
+
+def look(connection: Connection, before: Look | None = None) -> Look:
+    """All relations but the server's own, and the locks of the connection's transaction.
+
+    Args:
+        connection: the session that looks.
+        before: an earlier look of the same session, after which nobody else has changed relations;
+            then only what has changed is read.
+    """
+    [(began, horizon, timeout, count)] = sql.rows(connection, _STATE)
+    found = relations(connection) if before is None else _since(connection, before)
+    if len(found) != count:  # some are gone
+        found = relations(connection)
+    held = locks(connection, SQL("pg_catalog.pg_backend_pid()"))
+    query = _ALL_SCANS
+    if before is not None and before.began == began:  # what is read meanwhile is locked
+        read = {oid for oid, _ in held}.union(before.scans)
+        query = _SCANS.format(Literal([*read]))
+    return Look(found, held, dict(sql.rows(connection, query)), timeout or None, began, horizon)
+
+
+def relations(connection: Connection, which: Composable = _ALL) -> dict[int, Relation]:
+    """All relations of the database but the server's own, or some of them, by oid."""
+    found = sql.rows(connection, _RELATIONS.format(_OURS, which))
+    return {row[0]: Relation(row[0], Name(row[1], row[2]), *row[3:]) for row in found}
+
+
+def _since(connection: Connection, before: Look) -> Relations:
+    changed = relations(connection, _SINCE.format(Literal(before.horizon)))
+    known = before.relations
+    if all(known.get(oid) == relation for oid, relation in changed.items()):
+        return known
+    return {**known, **changed}
+
+
+def locks(connection: Connection, pid: Composable) -> Locks:
+    """The locks that a session holds on relations, and the one it may be waiting for."""
+    found = sql.rows(connection, _LOCKS.format(pid=pid))
+    return frozenset((oid, LockMode.of_catalog(mode)) for oid, mode in found)
+
+
+def difference(before: Look, after: Look) -> Traces:
+    """What happened between two looks of one transaction."""
+    known = before.relations
+    scans = {oid: count - before.scans.get(oid, 0) for oid, count in after.scans.items()}
+    scanned = {oid for oid, count in scans.items() if count > 0 and _is_table(known.get(oid))}
+    files = new_files(known, after.relations)
+    gone = _emptied(known, after.relations, files, scans)
+    return Traces(
+        frozenset((oid, mode) for oid, mode in after.locks - before.locks if oid in known),
+        frozenset(oid for oid in files if oid not in gone and known[oid].table not in gone),
+        frozenset(scanned - gone),
+        gone,
+    )
+
+
+def new_files(before: Relations, after: Relations) -> frozenset[int]:
+    """The tables and indexes of before that have another file by now.
+
+    An index may have been built anew under another oid and the same name.
+    """
+    if before is after:
+        return frozenset()
+    changed = [old for oid, old in before.items() if after.get(oid) is not old]
+    built = {one.name: one for one in after.values() if one.kind == "i" and one.oid not in before}
+    pairs = ((old, after.get(old.oid) or built.get(old.name)) for old in changed)
+    return frozenset(
+        old.oid
+        for old, new in pairs
+        if new is not None and new.kind in "rmi" and new.file != old.file and new.table == old.table
+    )
+
+
+def _emptied(
+    before: Relations, after: Relations, files: Iterable[int], scans: Mapping[int, int]
+) -> frozenset[int]:
+    """The tables among those with new files that have been truncated.
+
+    TRUNCATE builds each index anew, for which it reads the empty table, and nothing else; what
+    writes a table anew reads that once more, or an index.
+    """
+    built, read = Counter[int | None](), Counter[int | None]()
+    for oid in files:
+        built[before[oid].table] += 1
+    for oid, count in scans.items():
+        read[oid] += count
+        read[before[oid].table if oid in before else None] += count
+    return frozenset(
+        oid
+        for oid in files
+        if before[oid].kind == "r" and not after[oid].size and read[oid] <= built[oid]
+    )
+
+
+def _is_table(relation: Relation | None) -> bool:
+    return relation is not None and relation.kind in "rm"

@@ -1,0 +1,1 @@
+"""What autogenerate would write, and the proof that it does what it should."""

@@ -1,0 +1,287 @@
+"""What one expects of every release, tried on databases like the live one: the proof of a plan."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from alembic.config import Config
+from alembic.script import Script
+from alembic.util import CommandError
+from psycopg.sql import SQL, Literal
+from sqlalchemy import URL, Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from alembic_enterprise import registry, sql
+from alembic_enterprise.audit.capture import HISTORY_COMMENT
+from alembic_enterprise.environment import connected
+from alembic_enterprise.errors import EnterpriseError
+from alembic_enterprise.operation import message
+from alembic_enterprise.plan.model import Outcome, Proof
+from alembic_enterprise.plan.proposal import autogenerate
+from alembic_enterprise.plan.schema import drift
+from alembic_enterprise.plan.schema.objects import Change, Difference, Key, Objects, compare
+from alembic_enterprise.plan.shadow import replay
+from alembic_enterprise.plan.shadow.database import VERSION_TABLE, Shadow
+from alembic_enterprise.plan.shadow.statements import statements
+from alembic_enterprise.sql import Name, Remaining
+from alembic_enterprise.wording import counted
+
+AUTOGENERATE = "after the upgrade autogenerate finds nothing"
+DOWNGRADE = "the downgrade gives the schema of the start"
+AGAIN = "after the downgrade the upgrade runs again"
+OFFLINE = "the SQL that --sql writes gives the same schema, and as many rows"
+
+FAILURES = (EnterpriseError, CommandError, SQLAlchemyError)
+"""What Alembic, env.py and the server may answer; a failed proof says it."""
+
+
+@dataclass(frozen=True)
+class Proven:
+    """What was tried, and how it went.
+
+    Attributes:
+        proofs: in the order in which they were tried.
+        reversible: whether the downgrade of a revision runs, and those of all that come after it.
+    """
+
+    proofs: tuple[Proof, ...] = ()
+    reversible: Mapping[str, bool] = field(default_factory=dict[str, bool])
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What is tried.
+
+    Attributes:
+        start: the schema before all scripts.
+        after: the schema after them.
+    """
+
+    config: Config
+    shadow: Shadow
+    scripts: Sequence[Script]
+    version_table: Name
+    start: Objects
+    after: Objects
+
+
+def prove(
+    config: Config,
+    shadow: Shadow,
+    start: URL,
+    scripts: Sequence[Script],
+    version_table: Name = VERSION_TABLE,
+) -> Proven:
+    """Try scripts that are known to run: there, back, there again, and as the SQL of `--sql`.
+
+    All of it happens on tables without rows.
+
+    Args:
+        config: Alembic's configuration of the project, which knows the scripts.
+        shadow: on whose server there may be more databases.
+        start: a database as it is before the scripts, to which nobody is connected; they run there.
+        scripts: in the order in which they come; the last one is the head of the project.
+        version_table: where Alembic keeps the revisions.
+
+    Raises:
+        ConfigurationError: env.py fails.
+        StepError: the upgrade fails.
+        ServerError: no further database can be had.
+    """
+    before = _objects(start, version_table)
+    with shadow.clone(start) as url:
+        replay.upgrade(config, url, scripts)
+        trial = _Trial(config, shadow, scripts, version_table, before, _objects(url, version_table))
+        rows = _rows(url)
+        autogenerate = _autogenerate(trial, url)
+        downgrade, reversible = _downgrade(trial, url)
+        again = _again(trial, url, is_back=all(reversible.values()))
+    return Proven((autogenerate, downgrade, again, _offline(trial, start, rows)), reversible)
+
+
+def _autogenerate(trial: _Trial, url: URL) -> Proof:
+    try:
+        changes = replay.visit(
+            trial.config,
+            url,
+            lambda context: autogenerate.compared(context, unknown=trial.shadow.unknown),
+        )
+    except FAILURES as error:
+        return _failed(AUTOGENERATE, [replay.said(error)])
+    ours = [
+        f"{item.table}: op.{operation}"
+        for item in changes.enterprise
+        for operation in item.operations
+    ]
+    return _failed(AUTOGENERATE, [*changes.model_changes, *ours])
+
+
+def _downgrade(trial: _Trial, url: URL) -> tuple[Proof, dict[str, bool]]:
+    """Take the scripts back, and tell which of them can be."""
+    begun: list[Script] = []
+    try:
+        replay.downgrade(
+            trial.config, url, trial.scripts, lambda _connection, script: begun.append(script)
+        )
+    except FAILURES as error:
+        reversible = {script.revision: script in begun[:-1] for script in trial.scripts}
+        return _no_way_back(begun, error), reversible
+    proof = _failed(DOWNGRADE, map(_line, _left(trial, url)))
+    return proof, {script.revision: True for script in trial.scripts}
+
+
+def _no_way_back(begun: Sequence[Script], error: Exception) -> Proof:
+    """Whether it is by mistake, or the script says so."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, NotImplementedError):
+        cause = cause.__cause__
+    reason = "its downgrade() raises NotImplementedError"
+    if begun and not hasattr(begun[-1].module, "downgrade"):
+        reason = "there is no downgrade() in it"
+    elif cause is None:
+        return _failed(DOWNGRADE, [replay.said(error)])
+    return Proof(DOWNGRADE, Outcome.SKIPPED, (f"revision {begun[-1].revision} has none: {reason}",))
+
+
+def _left(trial: _Trial, url: URL) -> list[Difference]:
+    """How the schema differs from that of the start.
+
+    That one has gone through pg_dump, after which not every definition reads as it was written.
+    """
+    found = _but_history(trial.start, _objects(url, trial.version_table))
+    if not found:
+        return []
+    with connected(url) as source, trial.shadow.copy(source, trial.version_table) as copied:
+        return _but_history(trial.start, _objects(copied, trial.version_table))
+
+
+def _but_history(start: Objects, after: Objects) -> list[Difference]:
+    """The differences, without the columns that a history keeps once their table has lost them."""
+    histories = {
+        key.relation
+        for key, text in start.items()
+        if key.kind == "comment" and text.startswith(HISTORY_COMMENT)
+    }
+    return [
+        item
+        for item in compare(start, after)
+        if (item.kind, item.change) != ("column", Change.ADDED)
+        or not any(item.name.startswith(f"{history}.") for history in histories)
+    ]
+
+
+def _again(trial: _Trial, url: URL, *, is_back: bool) -> Proof:
+    if not is_back:
+        return Proof(AGAIN, Outcome.SKIPPED, ("the downgrade has not come to its end",))
+    try:
+        replay.upgrade(trial.config, url, trial.scripts)
+    except FAILURES as error:
+        return _failed(AGAIN, [replay.said(error)])
+    return Proof(AGAIN, Outcome.PASSED)
+
+
+def _offline(trial: _Trial, start: URL, rows: Mapping[str, int]) -> Proof:
+    """Run the SQL as psql would on the database of the start."""
+    with connected(start) as connection:
+        stamped = drift.stamped(connection, trial.version_table)
+    try:
+        script = replay.offline(trial.config, trial.scripts, stamped)
+    except FAILURES as error:
+        reason = f"there is none: {replay.said(error)}"
+        return Proof(OFFLINE, Outcome.SKIPPED, (reason,))
+    if not script:
+        return Proof(OFFLINE, Outcome.SKIPPED, ("env.py gives it to an output_buffer of its own",))
+    if refusal := _run(script, start):
+        return _failed(OFFLINE, [refusal])
+    found = compare(trial.after, _objects(start, trial.version_table))
+    return _failed(OFFLINE, [*map(_line, found), *_uneven(rows, _rows(start))])
+
+
+def _run(script: str, url: URL) -> str | None:
+    r"""Send statements one by one, and with `\gexec` what they tell. Returns what failed."""
+    with connected(url) as connection:
+        session = connection.execution_options(isolation_level="AUTOCOMMIT")
+        for number, statement in enumerate(statements(script), 1):
+            try:
+                _send(session, statement.text)
+            except DBAPIError as error:
+                words = " ".join(statement.words)
+                return f"statement {number}, {words} ...: {message(error)}"
+    return None
+
+
+def _send(session: Connection, text: str) -> None:
+    query = text.removesuffix(r"\gexec")
+    statement = SQL(query)  # pyright: ignore[reportArgumentType]  # Alembic's
+    if query == text:
+        sql.execute(session, statement)
+    else:
+        sql.run_remaining(session, Remaining([statement]))
+
+
+def _objects(url: URL, version_table: Name) -> Objects:
+    """The objects of a database but for what is made when it is needed, and never dropped.
+
+    That is Alembic's own table and ours, of which the content counts, and empty schemas: the first
+    audit trail makes one.
+    """
+    with connected(url) as connection:
+        query = _OWN.format(version_table.regclass, Literal(registry.TABLE))
+        own = {name for (name,) in sql.rows(connection, query)}
+        found = {
+            key: text for key, text in drift.read(connection).items() if key.relation not in own
+        }
+    used = {part[1] for key in found if (part := _SCHEMA.match(key.relation or key.name))}
+    schemas = {key.name for key in found if key.kind == "schema"}
+    empty = {f"schema {name}" for name in schemas - used - {"public"}}
+    return {key: text for key, text in found.items() if not _is_of_schema(key, empty)}
+
+
+def _is_of_schema(key: Key, schemas: Collection[str]) -> bool:
+    called = f"schema {key.name}" if key.kind == "schema" else key.name
+    return called in schemas or called.startswith(tuple(f"{schema} to " for schema in schemas))
+
+
+def _rows(url: URL) -> dict[str, int]:
+    """How many rows there are in each table that has some."""
+    with connected(url) as connection:
+        tables = [Name(*row) for row in sql.rows(connection, _FILLED)]
+        count = SQL("SELECT count(*) FROM ONLY {}")
+        return {str(table): sql.rows(connection, count.format(table.sql))[0][0] for table in tables}
+
+
+def _uneven(expected: Mapping[str, int], found: Mapping[str, int]) -> Iterator[str]:
+    for table in sorted({*expected, *found}):
+        online, offline = expected.get(table, 0), found.get(table, 0)
+        if online != offline:
+            yield f"table {table} has {counted(offline, 'row')}, not {online:,}"
+
+
+def _line(item: Difference) -> str:
+    """What is wrong with an object; `before` is how it should be."""
+    if item.change is Change.ADDED:
+        return f"{item.kind} {item.name} is there besides"
+    if item.change is Change.MISSING:
+        return f"{item.kind} {item.name} is missing"
+    return f"{item.kind} {item.name} is {item.after}, not {item.before}"
+
+
+def _failed(name: str, differences: Sequence[str] | Iterator[str]) -> Proof:
+    """A proof that has passed when there are no differences."""
+    told = tuple(differences)
+    return Proof(name, Outcome.FAILED if told else Outcome.PASSED, told)
+
+
+_SCHEMA = re.compile(r'("(?:[^"]|"")+"|[^".]+)\.')
+"""At the beginning of a quoted name."""
+
+_OWN = SQL("""
+SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.oid = to_regclass({}) OR c.relname = {}""")
+
+_FILLED = SQL("""
+SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND pg_relation_size(c.oid) > 0
+  AND n.nspname !~ '^(pg_|information_schema$)'""")

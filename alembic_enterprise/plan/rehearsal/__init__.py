@@ -1,0 +1,1 @@
+"""Migrations run on a shadow, statement by statement."""

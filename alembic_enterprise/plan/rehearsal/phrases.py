@@ -1,0 +1,153 @@
+"""What a statement says, as far as its words tell: who may read it, and what it does to rows.
+
+A reviewer reads statements, and never a row's value or a password.
+"""
+
+import re
+from dataclasses import replace
+from functools import lru_cache
+
+from alembic_enterprise.plan.shadow.statements import Statement, statements
+
+REDACTED = "..."
+"""Stands in the place of a literal."""
+
+_SILENT = {"SET", "RESET", "SHOW", "SAVEPOINT", "RELEASE", "LISTEN", "UNLISTEN", "NOTIFY"}
+_BEGINS = {"BEGIN", "START"}
+_ENDS = {"COMMIT", "END", "ROLLBACK", "ABORT"}
+_QUERIES = {("SELECT",), ("VALUES",), ("TABLE",), ("EXPLAIN",), ("WITH",)}
+_WRITES = {"INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "TRUNCATE"}
+_TAKES = {"UPDATE", "DELETE", "MERGE", "TRUNCATE"}
+_DEFINES = {
+    *("CREATE", "ALTER", "DROP", "COMMENT", "GRANT", "REVOKE", "REASSIGN", "SECURITY", "LOCK"),
+    *("REFRESH", "REINDEX", "VACUUM", "ANALYZE", "CLUSTER", "TRUNCATE"),
+}
+_SECRET = {"ROLE", "USER", "GROUP", "SERVER", "SUBSCRIPTION", "SYSTEM", "FOREIGN"}
+
+_PIECE = re.compile(
+    r"""
+      (?P<kept> --[^\n]* | /\*.*?\*/ | "(?:[^"]|"")*" | \$\d+ | (?![eE]')[^\W\d][\w$]* )
+    | (?P<literal> [eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*'
+                 | \$(?P<tag>(?:[^\W\d]\w*)?)\$(?P<body>.*?)\$(?P=tag)\$ | \d[\w.]* )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_ROWS = re.compile(r"\bTABLE\b.*\bAS\s*\(*\s*(SELECT|VALUES|WITH|TABLE|EXECUTE)\b", re.DOTALL)
+_DROPS = re.compile(
+    r"\bALTER\s+TABLE\b.*?(\bDROP\s+(?!CONSTRAINT|DEFAULT|NOT\b|EXPRESSION|IDENTITY)|\bTYPE\b)",
+    re.DOTALL,
+)
+_MORE_ROWS = re.compile(
+    r"(\bVALUES\s*{row})(?:\s*,\s*{row})+".format(row=r"\((?:[^()]|\([^()]*\))*\)"), re.IGNORECASE
+)
+_WORD = re.compile(r"[^\W\d]\w*")
+
+
+def is_silent(statement: str) -> bool:
+    """Whether it does nothing to relations, whatever it says."""
+    return all(first in _SILENT | _BEGINS | _ENDS for first in _firsts(statement))
+
+
+def begins_transaction(statement: str) -> bool:
+    """Whether it begins a transaction."""
+    return not _BEGINS.isdisjoint(_firsts(statement))
+
+
+def ends_transaction(statement: str) -> bool:
+    """Whether it ends a transaction, or goes back in it."""
+    return not _ENDS.isdisjoint(_firsts(statement))
+
+
+def goes_back(statement: str) -> bool:
+    """Whether it goes back to a savepoint."""
+    return any("ROLLBACK" in item.words and "TO" in item.words for item in _each(statement))
+
+
+def is_query(statement: str) -> bool:
+    """Whether it asks for rows, and writes none but by functions it calls."""
+    return all(
+        item.words[:1] in _QUERIES and not _WRITES & set(_words(_bare(item.text)))
+        for item in _each(statement)
+    )
+
+
+def takes_rows(statement: str) -> bool:
+    """Whether values are gone that were in rows: by UPDATE, DELETE, a dropped or another column.
+
+    Tables that are dropped or truncated are seen without it.
+    """
+    return any(map(_takes_rows, _each(statement)))
+
+
+def readable(statement: str) -> str:
+    """The statement as a reviewer may read it: without values of rows, and without passwords.
+
+    Literals stay where they define something: a default, a constraint, the bounds of a partition.
+    """
+    return "\n".join(map(_readable, _each(statement)))
+
+
+# A statement is asked about several times in a row.
+@lru_cache(maxsize=4)
+def _each(text: str) -> tuple[Statement, ...]:
+    """The statements of a text, which may be several, without semicolons."""
+    found = (
+        replace(item, text=item.text.rstrip(";\n ")) for item in statements(f"{text.strip()}\n;")
+    )
+    return tuple(item for item in found if item.words)
+
+
+def _firsts(text: str) -> list[str]:
+    return [item.words[0] for item in _each(text)]
+
+
+def _readable(statement: Statement) -> str:
+    first, *rest = statement.words
+    if first == "DO":
+        return _PIECE.sub(_block, statement.text)
+    if (
+        first in _DEFINES
+        and not _SECRET & set(rest[:3])
+        and not _ROWS.search(_bare(statement.text))
+    ):
+        return statement.text
+    return _MORE_ROWS.sub(rf"\1, {REDACTED}", _redacted(statement.text))
+
+
+def _block(piece: re.Match[str]) -> str:
+    """A piece of a DO block: of a body that writes rows, the literals are left out."""
+    if piece["literal"] is None:
+        return piece[0]
+    tag, body = piece["tag"], piece["body"]
+    if body is None:
+        return REDACTED if _says_rows(piece[0]) else piece[0]
+    return f"${tag}${_redacted(body)}${tag}$" if _says_rows(body) else piece[0]
+
+
+def _says_rows(text: str) -> bool:
+    return bool((_WRITES | _SECRET) & set(_words(text)))
+
+
+def _redacted(text: str) -> str:
+    return _PIECE.sub(lambda piece: piece["kept"] or REDACTED, text)
+
+
+def _takes_rows(statement: Statement) -> bool:
+    first, bare = statement.words[0], _bare(statement.text)
+    if first == "WITH":
+        return bool(_TAKES & set(_words(bare)))
+    return first in _TAKES or (first == "ALTER" and bool(_DROPS.search(bare)))
+
+
+def _bare(statement: str) -> str:
+    """The statement in capitals, without literals, comments and quoted names."""
+    kept = _PIECE.sub(lambda piece: _plain(piece["kept"] or ""), statement)
+    return kept.upper()
+
+
+def _plain(kept: str) -> str:
+    return "x" if kept.startswith(('"', "--", "/*")) else kept
+
+
+def _words(text: str) -> list[str]:
+    return [word.upper() for word in _WORD.findall(text)]

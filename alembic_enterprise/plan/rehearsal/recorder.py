@@ -1,0 +1,185 @@
+"""Who looks at a connection before and after each statement that somebody else sends over it."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.sql import SQL
+from sqlalchemy import Connection, UpdateBase, event
+from sqlalchemy.engine.interfaces import ExecutionContext
+from sqlalchemy.exc import DBAPIError
+
+from alembic_enterprise import sql
+from alembic_enterprise.operation import RUNNING
+from alembic_enterprise.plan.locks.traces import Look, look
+from alembic_enterprise.plan.rehearsal.phrases import (
+    begins_transaction,
+    ends_transaction,
+    goes_back,
+    is_silent,
+)
+from alembic_enterprise.sql import Name
+
+_EVENTS = ("before_cursor_execute", "after_cursor_execute", "begin", "commit", "rollback")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A statement that was run, with the looks around it.
+
+    Attributes:
+        statement: its text, with placeholders as the driver takes them.
+        operation: the call that ran it, when it is an operation of this package.
+        transaction: its number, 1 is the first; a statement outside of a block has one of its own.
+        transactional: whether it ran in a transaction block; if not, the looks see its locks no
+            more.
+        before: relations and locks before it.
+        after: the same after it.
+        tried: the looks around the statement in a transaction block, when it ran outside of one
+            and may run inside.
+    """
+
+    statement: str
+    operation: str | None
+    transaction: int
+    transactional: bool
+    before: Look
+    after: Look
+    tried: tuple[Look, Look] | None
+
+
+class Recorder:
+    """Tells of each statement on a connection, but for settings and Alembic's own bookkeeping."""
+
+    def __init__(
+        self, connection: Connection, version_table: Name, tell: Callable[[Seen], None]
+    ) -> None:
+        """Begin to listen."""
+        self._connection = connection
+        self._version_table = version_table
+        self._tell = tell
+        self._transactions = 0
+        self._is_numbered = False
+        # Nobody else changes relations meanwhile; locks and scans count in their transaction only.
+        self._last: Look | None = None
+        self._is_fresh = False
+        # By a BEGIN of its own, of which the driver does not know.
+        self._is_open = False
+        self._tried: tuple[Look, Look] | None = None
+        self._is_looking = False
+        for name in _EVENTS:
+            event.listen(connection, name, getattr(self, name))
+
+    def begin(self, _connection: Connection) -> None:
+        """A transaction begins, or has ended."""
+        self._is_fresh = self._is_numbered = False
+
+    commit = begin
+
+    def rollback(self, connection: Connection) -> None:
+        """What it had made is gone, what it had dropped is there again."""
+        self.begin(connection)
+        self._last, self._is_open = None, False
+
+    def before_cursor_execute(
+        self,
+        _connection: Connection,
+        _cursor: Any,
+        statement: str,
+        parameters: Any,
+        context: ExecutionContext,
+        _executemany: bool,
+    ) -> None:
+        """Look, unless the last look still counts."""
+        if self._is_looking or self._passes_over(statement, context):
+            return
+        self._tried = None
+        with self._unrecorded():
+            if not self._is_fresh:
+                self._last = look(self._connection, self._last)
+            if self._in_autocommit:
+                self._tried = self._try(statement, parameters, context)
+
+    def after_cursor_execute(
+        self,
+        connection: Connection,
+        _cursor: Any,
+        statement: str,
+        _parameters: Any,
+        context: ExecutionContext,
+        _executemany: bool,
+    ) -> None:
+        """Look again, and tell."""
+        if self._is_looking:
+            return
+        if not self._passes_over(statement, context):
+            with self._unrecorded():
+                self._record(statement)
+        else:
+            self._follow(connection, statement)
+
+    def _follow(self, connection: Connection, statement: str) -> None:
+        """Notice what SQL does to the transaction."""
+        if goes_back(statement):
+            self._last, self._is_fresh = None, False
+        elif ends_transaction(statement):
+            self.rollback(connection)
+        elif begins_transaction(statement):
+            self._is_open = True
+
+    def _passes_over(self, statement: str, context: ExecutionContext) -> bool:
+        compiled = getattr(context.compiled, "statement", None)
+        if isinstance(compiled, UpdateBase):
+            table: Any = compiled.table
+            return Name(table.schema, table.name) == self._version_table
+        return is_silent(statement)
+
+    @property
+    def _in_autocommit(self) -> bool:
+        driver = self._connection.connection.dbapi_connection
+        return bool(getattr(driver, "autocommit", False)) and not self._is_open
+
+    def _try(
+        self, statement: str, parameters: Any, context: ExecutionContext
+    ) -> tuple[Look, Look] | None:
+        """Run a statement in a transaction block that is rolled back, if it may run in one."""
+        options = {"no_parameters": context.execution_options.get("no_parameters", False)}
+        sql.execute(self._connection, SQL("BEGIN"))
+        try:
+            before = look(self._connection, self._last)
+            self._connection.exec_driver_sql(statement, parameters, execution_options=options)
+            return before, look(self._connection, before)
+        except DBAPIError:
+            return None  # what is wrong with it is said when it runs
+        finally:
+            sql.execute(self._connection, SQL("ROLLBACK"))
+
+    def _record(self, statement: str) -> None:
+        before, operation = self._last, RUNNING.get()
+        if before is None:
+            return
+        after = look(self._connection, before)
+        is_inside = not self._in_autocommit
+        if not (is_inside and self._is_numbered):
+            self._transactions += 1
+        self._last, self._is_fresh, self._is_numbered = after, is_inside, is_inside
+        self._tell(
+            Seen(
+                statement,
+                None if operation is None else str(operation),
+                self._transactions,
+                is_inside,
+                before,
+                after,
+                self._tried,
+            )
+        )
+
+    @contextmanager
+    def _unrecorded(self) -> Generator[None]:
+        self._is_looking = True
+        try:
+            yield
+        finally:
+            self._is_looking = False

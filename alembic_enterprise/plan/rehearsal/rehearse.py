@@ -1,0 +1,244 @@
+"""A migration rehearsed: each statement that it sends to a shadow, with what that did there.
+
+    performed = rehearse(config, shadow.url, replay.pending(directory, stamped), print)
+    performed[0].traces.locks
+
+The session that migrates is asked itself, between its statements and in its transaction, so it sees
+what others would only see as a lock they wait for. A statement outside of a transaction block is
+first tried inside of one, which is rolled back; what the server refuses there is predicted.
+"""
+
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from alembic.config import Config
+from alembic.script import Script
+from psycopg.sql import SQL, Literal
+from sqlalchemy import URL, Connection
+from sqlalchemy.exc import DBAPIError
+
+from alembic_enterprise import sql
+from alembic_enterprise.plan.locks.prediction import predicted
+from alembic_enterprise.plan.locks.traces import Locks, Relation, Relations, Traces, difference
+from alembic_enterprise.plan.model import Basis
+from alembic_enterprise.plan.rehearsal.phrases import is_query, readable, takes_rows
+from alembic_enterprise.plan.rehearsal.recorder import Recorder, Seen
+from alembic_enterprise.plan.shadow import replay
+from alembic_enterprise.plan.shadow.database import VERSION_TABLE
+from alembic_enterprise.sql import Name
+
+
+@dataclass(frozen=True)
+class Performed:
+    """One statement of a rehearsal.
+
+    Attributes:
+        statement: as a reviewer reads it, without the values of rows.
+        revision: whose script ran it.
+        transaction: 1 is the first with a statement; one outside of a block has one of its own.
+        operation: the call of Alembic's `op` that ran it, when it is one of this package.
+        transactional: whether it ran in a transaction block.
+        lock_timeout: how long it waits for a lock at most; None when that has no end.
+        before: the relations that it is about, as they were, with their tables and parents.
+        held: what its transaction had locked before it.
+        traces: what it did; of new locks only.
+        basis: where that is known from.
+        predicted_for: the version of PostgreSQL that a prediction is of.
+        created: relations that it has made.
+        dropped: those that stood before, and do not any more.
+        loses_data: whether it took rows, or what was in them.
+    """
+
+    statement: str
+    revision: str
+    transaction: int
+    operation: str | None = None
+    transactional: bool = True
+    lock_timeout: timedelta | None = None
+    before: Relations = field(default_factory=dict[int, Relation])
+    held: Locks = frozenset()
+    traces: Traces = field(default_factory=Traces)
+    basis: Basis = Basis.UNKNOWN
+    predicted_for: str | None = None
+    created: tuple[Name, ...] = ()
+    dropped: tuple[Name, ...] = ()
+    loses_data: bool = False
+
+
+def rehearse(
+    config: Config,
+    url: URL,
+    scripts: Sequence[Script],
+    progress: Callable[[str], None],
+    *,
+    major: int | None = None,
+    version_table: Name = VERSION_TABLE,
+) -> list[Performed]:
+    """Run the upgrades of scripts in order on a shadow, and tell what each statement did.
+
+    Left out are statements that do nothing to relations: settings, savepoints, queries of the
+    catalog, and Alembic's own of its version table.
+
+    Args:
+        config: Alembic's configuration of the project.
+        url: of the shadow.
+        scripts: in the order in which they run.
+        progress: told of each script before it begins.
+        major: version that is predicted for, where nothing can be measured: of the live server;
+            the shadow's unless told.
+        version_table: where Alembic keeps the revisions.
+
+    Raises:
+        ConfigurationError: env.py fails.
+        StepError: a migration fails; `refused` tells the statement.
+    """
+    found = _Rehearsal(version_table, major)
+
+    def watch(connection: Connection, script: Script) -> None:
+        progress(f"revision {script.revision}")
+        found.watch(connection, script.revision)
+
+    replay.upgrade(config, url, scripts, watch)
+    return found.performed
+
+
+def refused(error: BaseException) -> DBAPIError | None:
+    """The server's refusal behind an error of `rehearse`; its `statement` is what was refused."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, DBAPIError):
+        cause = cause.__cause__
+    return cause
+
+
+Evidence = tuple[Traces, Basis, str | None]
+"""What a statement did, where that is known from, and the version that it is predicted for."""
+
+
+class _Rehearsal:
+    """What has been seen so far."""
+
+    def __init__(self, version_table: Name, major: int | None) -> None:
+        self.performed: list[Performed] = []
+        self._version_table = version_table
+        self._major = major
+        self._revision = ""
+        self._watched: set[Connection] = set()
+        self._transaction = 0
+        self._start: Relations = {}
+        """The relations when the transaction began; others still see those that it has dropped."""
+        self._hidden: set[int] = set()
+        """The version table, and what the transaction has made, which nobody else sees."""
+
+    def watch(self, connection: Connection, revision: str) -> None:
+        """Take down what a revision does on a connection."""
+        self._revision = revision
+        if connection not in self._watched:
+            self._watched.add(connection)
+            Recorder(connection, self._version_table, lambda seen: self._take(connection, seen))
+
+    def _take(self, connection: Connection, seen: Seen) -> None:
+        if seen.transaction != self._transaction:
+            self._transaction, self._start = seen.transaction, seen.before.relations
+            self._hidden = _named(connection, self._version_table, seen.before.relations)
+        found = self._evidence(connection, seen)
+        if not _only_asks(seen, found[0]):
+            self.performed.append(self._performed(seen, found))
+        if seen.transactional:
+            self._hidden |= seen.after.relations.keys() - seen.before.relations.keys()
+
+    def _evidence(self, connection: Connection, seen: Seen) -> Evidence:
+        """What a statement did, and where that is known from."""
+        looks = (seen.before, seen.after) if seen.transactional else seen.tried
+        if looks is not None:
+            return _without(difference(*looks), self._hidden), Basis.MEASURED, None
+        major = self._major or _major(connection)
+        before, after = seen.before.relations, seen.after.relations
+        told = predicted(connection, seen.statement, before, after, major)
+        if told is None:
+            return Traces(), Basis.UNKNOWN, None
+        return told.traces, Basis.PREDICTED, told.server
+
+    def _performed(self, seen: Seen, found: Evidence) -> Performed:
+        traces, basis, server = found
+        before, after = seen.before.relations, seen.after.relations
+        known = before if before is self._start else {**self._start, **before}
+        held = _visible(seen.before.locks, known.keys() - self._hidden)
+        dropped = [oid for oid in before.keys() - after.keys() if oid not in self._hidden]
+        loses = any(before[oid].kind in "rp" for oid in dropped) or bool(traces.emptied)
+        is_ours = seen.operation is not None
+        return Performed(
+            seen.statement.strip() if is_ours else readable(seen.statement),
+            self._revision,
+            seen.transaction,
+            seen.operation,
+            seen.transactional,
+            seen.after.lock_timeout,
+            _about(known, _oids(traces, held)),
+            held,
+            traces,
+            basis,
+            server,
+            _names(after, before),
+            _names(before, after),
+            loses or (takes_rows(seen.statement) and not is_ours),
+        )
+
+
+def _major(connection: Connection) -> int:
+    [(version,)] = sql.rows(connection, SQL("SELECT current_setting('server_version_num')::int"))
+    return int(version) // 10000
+
+
+def _only_asks(seen: Seen, traces: Traces) -> bool:
+    """Whether it is a query that looks at nothing but the catalog."""
+    if not is_query(seen.statement) or seen.before.relations is not seen.after.relations:
+        return False
+    return not (traces.locks or traces.scanned)
+
+
+def _named(connection: Connection, table: Name, relations: Relations) -> set[int]:
+    """A table, if it is there, and its indexes."""
+    query = SQL("SELECT to_regclass({})::oid").format(Literal(table.text))
+    [(oid,)] = sql.rows(connection, query)
+    return {
+        one.oid for one in relations.values() if oid is not None and oid in (one.oid, one.table)
+    }
+
+
+def _visible(locks: Locks, visible: Container[int]) -> Locks:
+    return frozenset((oid, mode) for oid, mode in locks if oid in visible)
+
+
+def _without(traces: Traces, hidden: set[int]) -> Traces:
+    locks = frozenset((oid, mode) for oid, mode in traces.locks if oid not in hidden)
+    others = (traces.rewritten, traces.scanned, traces.emptied)
+    return Traces(locks, *(oids - hidden for oids in others))
+
+
+def _oids(traces: Traces, held: Locks) -> set[int]:
+    return {oid for oid, _ in traces.locks | held} | traces.rewritten | traces.scanned
+
+
+def _about(relations: Relations, oids: Iterable[int]) -> dict[int, Relation]:
+    """Some relations, with their tables and what these are partitions of."""
+    found: dict[int, Relation] = {}
+    waiting: list[int | None] = [*oids]
+    while waiting:
+        oid = waiting.pop()
+        if oid is not None and oid not in found and oid in relations:
+            found[oid] = relations[oid]
+            waiting += [relations[oid].table, relations[oid].parent]
+    return found
+
+
+def _names(those: Relations, others: Relations) -> tuple[Name, ...]:
+    """The names that are in one and not in the other; a rebuilt index is in both."""
+    if those is others:
+        return ()
+    there = {one.name for one in others.values()}
+    return tuple(
+        sorted(
+            one.name for oid, one in those.items() if oid not in others and one.name not in there
+        )
+    )

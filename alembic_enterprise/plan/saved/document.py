@@ -1,0 +1,301 @@
+"""A plan as a file, to be applied later: what it was made for, and whether that still stands.
+
+    file = saved(plan, live_objects, changed, digests(config, scripts))
+    path.write_text(file.text())
+    stale(Saved.from_text(path.read_text()), state)     # empty while it holds
+
+It holds definitions of objects, and never a row's values, a password or a server's address.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+from alembic.config import Config
+from alembic.script import Script
+from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
+
+from alembic_enterprise.errors import ConfigurationError, EnterpriseError
+from alembic_enterprise.plan.model import Plan
+from alembic_enterprise.plan.saved.slices import extent, plain, slice_of, touched
+from alembic_enterprise.plan.schema.objects import Difference, Key, Objects, compare
+from alembic_enterprise.plan.shadow import replay
+
+FORMAT_VERSION = 1
+"""Of the file; it changes when a reader of the old shape would go wrong."""
+
+PACKAGES = ("alembic-enterprise", "alembic", "sqlalchemy")
+"""Whose versions are kept: what they make of a script may differ."""
+
+UNMEASURED = "it is not known what the steps depend on without a shadow: leave out --no-shadow"
+PROPOSING = (
+    "only revisions can be applied, and the plan proposes more: give --write -m MESSAGE, too"
+)
+
+OF_SQL, OF_SCRIPT = "sql:", "script:"
+"""How digests begin."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A plan that was saved.
+
+    Attributes:
+        database: name of the live database.
+        server: version of its server, such as "17.6".
+        sampled_at: when it was read (aware).
+        shadow: where the plan was measured.
+        versions: of `PACKAGES`, by name.
+        start: the revisions that the database was stamped with.
+        digests: of each revision to apply, in their order, as `digests` makes them.
+        touched: quoted names of what the steps touch.
+        objects: what they depend on.
+    """
+
+    database: str
+    server: str
+    sampled_at: datetime
+    shadow: str
+    versions: Mapping[str, str]
+    start: tuple[str, ...]
+    digests: Mapping[str, str]
+    touched: tuple[str, ...]
+    objects: Objects
+
+    def text(self) -> str:
+        """The file."""
+        return json.dumps(self.document(), indent=2) + "\n"
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read a file. Raises `ConfigurationError` when it is none, or of another format."""
+        try:
+            document = json.loads(text)
+            made = document["format_version"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigurationError(_unreadable("it is no JSON of `plan --out`")) from error
+        if made != FORMAT_VERSION:
+            raise ConfigurationError(
+                f"the plan was saved in format {made}, and this version reads {FORMAT_VERSION}: "
+                "make it again with the version that applies it"
+            )
+        try:
+            return cls.from_document(document)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ConfigurationError(_unreadable(f"{type(error).__name__} {error}")) from error
+
+    def document(self) -> dict[str, Any]:
+        """The file's content; schemas/saved-plan.schema.json tells its shape."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "database": self.database,
+            "server": self.server,
+            "sampled_at": self.sampled_at.isoformat(),
+            "shadow": self.shadow,
+            "versions": dict(self.versions),
+            "start": list(self.start),
+            "revisions": [
+                {"revision": revision, "digest": digest}
+                for revision, digest in self.digests.items()
+            ],
+            "touched": list(self.touched),
+            "objects": [
+                {
+                    "relation": key.relation,
+                    "kind": key.kind,
+                    "name": key.name,
+                    "definition": self.objects[key],
+                }
+                for key in sorted(self.objects)
+            ],
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """The reverse of `document`."""
+        return cls(
+            document["database"],
+            document["server"],
+            datetime.fromisoformat(document["sampled_at"]),
+            document["shadow"],
+            document["versions"],
+            tuple(document["start"]),
+            {item["revision"]: item["digest"] for item in document["revisions"]},
+            tuple(document["touched"]),
+            {
+                Key(item["relation"], item["kind"], item["name"]): item["definition"]
+                for item in document["objects"]
+            },
+        )
+
+
+@dataclass(frozen=True)
+class State:
+    """What a saved plan is compared with.
+
+    Attributes:
+        database: name of the live database.
+        server: version of its server.
+        revisions: that it is stamped with.
+        digests: of the plan's revisions; one that the project has not got any more is not there.
+        objects: all of the live database.
+    """
+
+    database: str
+    server: str
+    revisions: tuple[str, ...]
+    digests: Mapping[str, str]
+    objects: Objects
+
+
+@dataclass(frozen=True)
+class Stale:
+    """Why a saved plan cannot be applied; false when it can.
+
+    Attributes:
+        reasons: a sentence each.
+        differences: of the objects it depends on, from then to now.
+    """
+
+    reasons: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.reasons or self.differences)
+
+
+def saved(
+    plan: Plan, objects: Objects, changed: Collection[Key], digests: Mapping[str, str]
+) -> Saved:
+    """What is kept of a plan.
+
+    Args:
+        plan: all of whose steps belong to revisions.
+        objects: of the live database, as `drift.read` gives them.
+        changed: what the steps make, change or drop, as `changes` gives it.
+        digests: of the pending revisions, in their order.
+
+    Raises:
+        ConfigurationError: the plan cannot be applied as it is; the message says what to do.
+    """
+    refused = refusal(plan)
+    if refused is not None or plan.shadow is None:
+        raise ConfigurationError(refused or UNMEASURED)
+    names, kept = touched(plan.steps, changed, objects), plain(objects)
+    return Saved(
+        plan.database.name,
+        plan.database.version,
+        plan.circumstances.sampled_at,
+        plan.shadow.description,
+        {package: version(package) for package in PACKAGES},
+        plan.database.revisions,
+        digests,
+        tuple(sorted(names)),
+        slice_of(kept, extent(names, kept)),
+    )
+
+
+def refusal(plan: Plan) -> str | None:
+    """Why a plan is not saved, with the next step; None when it is."""
+    if plan.is_blocked:
+        return "the plan is blocked: mend what it says, or waive it, and run this again"
+    if plan.shadow is None:
+        return UNMEASURED
+    if any(step.revision is None for step in plan.steps):
+        return PROPOSING
+    return None if plan.pending else "no revision is pending, so there is nothing to apply"
+
+
+def changes(before: Objects, after: Objects) -> frozenset[Key]:
+    """The objects that two schemas do not have in common."""
+    keys = before.keys() | after.keys()
+    return frozenset(key for key in keys if before.get(key) != after.get(key))
+
+
+def stale(plan: Saved, state: State) -> Stale:
+    """Why a saved plan cannot be applied to what is there now.
+
+    Where that is another database or another revision, its objects are not told one by one.
+    """
+    if reasons := [*_elsewhere(plan, state), *_moved(plan, state)]:
+        return Stale(tuple(reasons))
+    now = slice_of(plain(state.objects), extent(plan.touched, plan.objects))
+    return Stale(tuple(_rewritten(plan, state)), tuple(compare(plan.objects, now)))
+
+
+def _elsewhere(plan: Saved, state: State) -> Iterator[str]:
+    if plan.database != state.database:
+        yield f"it is of the database {plan.database}, and this is {state.database}"
+    then, now = (server.partition(".")[0] for server in (plan.server, state.server))
+    if then != now:
+        yield f"the server was PostgreSQL {then}, and is {now}"
+
+
+def _moved(plan: Saved, state: State) -> Iterator[str]:
+    if set(plan.start) == set(state.revisions):
+        return
+    done = list(plan.digests)
+    now = ", ".join(state.revisions) or "no revision"
+    if state.revisions == tuple(done[-1:]):
+        yield f"it is applied already: the database is at {now}"
+    elif set(state.revisions) & set(done):
+        yield f"a part of it is applied already: the database is at {now}, and {done[-1]} is due"
+    else:
+        start = ", ".join(plan.start) or "no revision"
+        yield f"it begins at {start}, and the database is at {now}"
+
+
+def _rewritten(plan: Saved, state: State) -> Iterator[str]:
+    for revision, digest in plan.digests.items():
+        if revision not in state.digests:
+            yield f"the project has no revision {revision} any more"
+        elif digest != state.digests[revision]:
+            yield f"revision {revision} does something else than when the plan was made"
+
+
+def digests(config: Config, scripts: Iterable[Script]) -> dict[str, str]:
+    """A digest for each revision, in their order: of its SQL, or else of its script.
+
+    A script that needs a connection has no SQL beforehand, and that of one which asks a clock or
+    chance is another each time.
+    """
+    return {script.revision: _digest(config, script) for script in scripts}
+
+
+def digests_again(
+    config: Config, scripts: Iterable[Script], before: Mapping[str, str]
+) -> dict[str, str]:
+    """The same for revisions that have digests already: of what those are, so that they compare."""
+    return {
+        script.revision: _of_script(script)
+        if before[script.revision].startswith(OF_SCRIPT)
+        else _of_sql(config, script) or ""
+        for script in scripts
+    }
+
+
+def _digest(config: Config, script: Script) -> str:
+    first, second = (_of_sql(config, script) for _ in range(2))
+    return first if first is not None and first == second else _of_script(script)
+
+
+def _of_sql(config: Config, script: Script) -> str | None:
+    try:
+        text = replay.offline(config, [script])
+    except (EnterpriseError, CommandError, SQLAlchemyError):
+        return None
+    return OF_SQL + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _of_script(script: Script) -> str:
+    return OF_SCRIPT + hashlib.sha256(Path(script.path).read_bytes()).hexdigest()
+
+
+def _unreadable(reason: str) -> str:
+    return f"the plan cannot be read ({reason}): make it with `alembic-enterprise plan --out FILE`"

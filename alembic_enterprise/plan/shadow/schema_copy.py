@@ -1,0 +1,206 @@
+"""The schema of a live database, made anew in an empty one: what cannot be is told, not raised."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from psycopg.sql import SQL, Composable, Literal
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from alembic_enterprise import registry, sql
+from alembic_enterprise.operation import message
+from alembic_enterprise.plan.shadow.statements import Statement, statements
+from alembic_enterprise.sql import Name
+
+LEFT_OUT = (
+    ("CREATE", "EVENT", "TRIGGER"),
+    ("ALTER", "EVENT", "TRIGGER"),
+    ("CREATE", "USER", "MAPPING"),
+    ("COMMENT", "ON", "EXTENSION"),
+    ("COMMENT", "ON", "EVENT", "TRIGGER"),
+    ("SET", "TRANSACTION_TIMEOUT"),  # servers up to 16 do not know it
+)
+"""How the statements begin that are never run on a shadow.
+
+Event triggers would fire at what is tried there, and user mappings hold passwords.
+"""
+
+BATCH = 20
+"""How many statements are sent at a time: with more of them each ATTACH PARTITION takes longer."""
+
+NAMED = 3
+"""How many objects a sentence names."""
+
+
+def copy(
+    live: Connection,
+    shadow: Connection,
+    script: str,
+    version_table: Name,
+    extensions: Sequence[Composable] = (),
+) -> list[str]:
+    """Make the schema in an empty database. Returns what is not as in the live one, as sentences.
+
+    Args:
+        live: gives the revisions and the policies; nothing else is read of its rows.
+        shadow: a connection to the empty database; its session is spoilt afterwards.
+        script: what pg_dump has written of the live database.
+        version_table: where Alembic keeps the revisions.
+        extensions: statements that stand in for the extensions that cannot be created.
+    """
+    session = shadow.execution_options(isolation_level="AUTOCOMMIT")
+    wanted = [item for item in statements(script) if not _is_left_out(item)]
+    position = 1 + max((n for n, item in enumerate(wanted) if _creates_extension(item)), default=-1)
+    failed = _failed(session, wanted[:position])
+    run_all(session, extensions)
+    failed += _failed(session, wanted[position:])
+    failed += _failed(session, _invalid_indexes(live))
+    run_all(session, _rows(live, version_table))
+    return [*_grouped(failed), *told(live)]
+
+
+def _is_left_out(statement: Statement) -> bool:
+    return any(statement.words[: len(words)] == words for words in LEFT_OUT)
+
+
+def _creates_extension(statement: Statement) -> bool:
+    return statement.words[:2] == ("CREATE", "EXTENSION")
+
+
+def _failed(connection: Connection, wanted: Sequence[Statement]) -> list[tuple[str, str]]:
+    """Run statements. Returns what the server said of those that failed, and what each is about."""
+    texts = [SQL(item.text) for item in wanted]  # pyright: ignore[reportArgumentType]  # pg_dump's
+    return [
+        (message(error), wanted[position].about) for position, error in run_all(connection, texts)
+    ]
+
+
+def _invalid_indexes(live: Connection) -> list[Statement]:
+    """Statements that make the invalid indexes, which pg_dump leaves out, and mark them again."""
+    return [
+        Statement(text, f"INDEX {name}", ())
+        for definition, schema, name in sql.rows(live, _INVALID)
+        for text in (
+            "RESET search_path",  # the definition was printed with that of the database
+            definition,
+            sql.text_of(_INVALIDATE.format(Name(schema, name).regclass)),
+        )
+    ]
+
+
+_INVALID = SQL("""
+SELECT pg_get_indexdef(c.oid), n.nspname, c.relname FROM pg_catalog.pg_index AS i
+JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE NOT i.indisvalid AND c.relkind = 'i' ORDER BY 2, 3""")
+
+_INVALIDATE = SQL(
+    "UPDATE pg_catalog.pg_index SET indisvalid = false WHERE indexrelid = {}::regclass"
+)
+
+
+def run_all(
+    connection: Connection, statements: Sequence[Composable]
+) -> list[tuple[int, DBAPIError]]:
+    """Run statements, in AUTOCOMMIT and in order. Returns position and error of those that fail."""
+    return [
+        failure
+        for start in range(0, len(statements), BATCH)
+        for failure in _run(connection, statements, start, min(start + BATCH, len(statements)))
+    ]
+
+
+def _run(
+    connection: Connection, statements: Sequence[Composable], start: int, stop: int
+) -> Iterator[tuple[int, DBAPIError]]:
+    """Send statements at once, which makes them one transaction; if it fails, each half of them."""
+    try:
+        sql.execute(connection, SQL(";\n").join(statements[start:stop]))
+    except DBAPIError as error:
+        if stop - start == 1:
+            yield start, error
+            return
+        middle = (start + stop) // 2
+        yield from _run(connection, statements, start, middle)
+        yield from _run(connection, statements, middle, stop)
+
+
+def _grouped(failed: Iterable[tuple[str, str]]) -> list[str]:
+    """A sentence for each reason, with what could not be made."""
+    reasons = defaultdict[str, list[str]](list)
+    for reason, about in failed:
+        if about not in reasons[reason]:
+            reasons[reason].append(about)
+    return [f"{reason}: without {_named(about)}" for reason, about in reasons.items()]
+
+
+def _named(objects: Sequence[str]) -> str:
+    more = f" and {len(objects) - NAMED} more" if len(objects) > NAMED else ""
+    return ", ".join(item or "a setting" for item in objects[:NAMED]) + more
+
+
+def _rows(live: Connection, version_table: Name) -> list[Composable]:
+    """Statements that fill in the revisions and the policies."""
+    return [*_revisions(live, version_table), *_policies(live)]
+
+
+def _revisions(live: Connection, version_table: Name) -> list[Composable]:
+    """In the schema where the search path of the live connection finds the table."""
+    found = sql.rows(
+        live, _NAMES.format(SQL("to_regclass({})").format(Literal(version_table.text)))
+    )
+    insert = SQL("INSERT INTO {} (version_num) VALUES ({})")
+    return [
+        insert.format(table.sql, Literal(revision))
+        for _, schema, name in found
+        for table in [Name(schema, name)]
+        for (revision,) in sql.rows(live, SQL("SELECT version_num FROM {}").format(table.sql))
+    ]
+
+
+def _policies(live: Connection) -> list[Composable]:
+    policies = registry.read(live)
+    names = sql.rows(live, _NAMES.format(SQL("ANY ({}::oid[])").format(Literal(list(policies)))))
+    return [
+        statement
+        for oid, schema, name in names
+        for statement in registry.put(Name(schema, name), policies[oid])
+    ]
+
+
+_NAMES = SQL("""
+SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = {}""")
+
+
+def told(live: Connection) -> list[str]:
+    """What pg_dump does not tell, or is not asked, as sentences."""
+    kinds = defaultdict[str, list[str]](list)
+    for kind, name in sql.rows(live, _NOT_COPIED):
+        kinds[kind].append(name)
+    return [f"{kind} not copied: {_named(names)}" for kind, names in kinds.items()]
+
+
+_NOT_COPIED = SQL("""
+SELECT 'event triggers are', evtname::text FROM pg_catalog.pg_event_trigger
+UNION ALL SELECT 'publications are', pubname::text FROM pg_catalog.pg_publication
+UNION ALL SELECT 'subscriptions are', subname::text FROM pg_catalog.pg_subscription
+          WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database
+                           WHERE datname = current_database())
+UNION ALL SELECT 'tablespaces are', spcname::text FROM pg_catalog.pg_tablespace
+          WHERE oid IN (SELECT reltablespace FROM pg_catalog.pg_class WHERE NOT relisshared)
+UNION ALL SELECT 'user mappings of foreign servers are', srvname::text
+          FROM pg_catalog.pg_user_mappings
+ORDER BY 1, 2""")
+
+_TABLES = SQL("""
+SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't'
+  AND n.nspname !~ '^(pg_|information_schema$)'""")
+
+
+def unknown(live: Connection, shadow: Connection) -> list[Name]:
+    """The tables of the live database that the shadow does not have."""
+    there = set(sql.rows(shadow, _TABLES))
+    return [Name(*row) for row in sorted(sql.rows(live, _TABLES)) if row not in there]
