@@ -156,7 +156,7 @@ class Project:
         else:
             result = self.run(command, folder)
             assert alike(printed, result.stdout), f"{command} printed:\n{result.stdout}"
-            fails = re.search(r"FAILED|\d missing|\d findings?\n", printed)
+            fails = re.search(r"FAILED|\d missing|\d findings?\n|\d steps? in \d", printed)
             assert (result.returncode != 0) == bool(fails)
 
 
