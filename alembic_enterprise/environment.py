@@ -244,6 +244,10 @@ def _own_errors(env: Path, failures: Sequence[Exception]) -> Generator[None]:
     """Tell where in the project an error of env.py, or of the models, comes from."""
     try:
         yield
+    except ArgumentError as error:
+        if "URL" in str(error) or error in failures:
+            raise
+        raise ConfigurationError(_located(env, error)) from error
     except (EnterpriseError, CommandError, SQLAlchemyError, configparser.Error):
         raise
     except Exception as error:

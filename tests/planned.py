@@ -122,6 +122,8 @@ def months() -> Status:
     return status(table, partitions, NOW, {})
 
 
+BODY = "BEGIN\n\tRETURN sum(total)\n\tFROM orders;\nEND"
+
 FULL = Plan(
     Database("shop", "17.6", ("4f2a91c07b1d",)),
     Circumstances(NOW, timedelta(minutes=12), timedelta(seconds=3)),
@@ -135,6 +137,7 @@ FULL = Plan(
         ),
         Difference("table", "public.old", "TABLE", None),
         Difference("column", "public.orders.total", "integer", "bigint"),
+        Difference("function", "public.total(integer)", BODY, BODY.replace("total", "t.total")),
     ),
     model_changes=(
         "op.add_column('orders', sa.Column('state', sa.Text(), nullable=False))",

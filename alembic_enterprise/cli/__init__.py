@@ -58,7 +58,7 @@ class Commands(click.Group):
         ),
         "explain": (
             "alembic_enterprise.cli.explain",
-            "Explain a rule of `plan` or `indexes advise`.",
+            "Explain a rule of `plan`, `indexes advise` or a `check`.",
         ),
         "jobs": (
             "alembic_enterprise.cli.jobs",

@@ -139,6 +139,9 @@ def _difference(difference: "Difference") -> "Iterator[str]":
     change = difference.change.value
     mark = click.style(change, fg=COLOURS[change])
     yield f"  {mark}: {difference.kind} {printable(difference.name)}"
+    if difference.diff:
+        yield from (f"    {printable(line.expandtabs(4))}" for line in difference.diff)
+        return
     for word, definition in (("was", difference.before), ("is", difference.after)):
         if definition:
-            yield f"    {word}: {printable(' '.join(definition.split()))}"
+            yield f"    {word}: {printable(definition)}"

@@ -1,8 +1,9 @@
-"""`alembic-enterprise explain`: what a rule of `plan` or `indexes advise` says, and why."""
+"""`alembic-enterprise explain`: what a rule of `plan`, `advise` or `check` says, and why."""
 
 import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
+from itertools import chain
 
 import click
 
@@ -14,7 +15,7 @@ COLUMNS = 80
 @click.command("explain")
 @click.argument("rule", required=False)
 def command(rule: str | None) -> None:
-    """Explain a rule of `plan` or `indexes advise`.
+    """Explain a rule of `plan`, `indexes advise` or a `check`.
 
     What it looks for, why that matters, what following it costs, and when not to. Without RULE,
     list them all.
@@ -28,7 +29,7 @@ def command(rule: str | None) -> None:
     if rule is not None:
         write(f"{rule}\n\n{explanation(rule)}")
         return
-    names = [name for told in _explanations() for name in told]
+    names = dict.fromkeys(name for told in _explanations() for name in told)
     width = max(map(len, names))
     write("\n".join(line for name in names for line in _summary(name, width)))
 
@@ -41,7 +42,7 @@ def _summary(rule: str, width: int) -> list[str]:
 
 def explanation(rule: str) -> str:
     """What a rule says of itself. Raises `ConfigurationError` when there is none."""
-    for told in _explanations():
+    for told in chain(_explanations(), _reasons()):
         if rule in told:
             return told[rule]
     from alembic_enterprise.errors import ConfigurationError  # noqa: PLC0415  # --help stays fast
@@ -59,6 +60,16 @@ def _explanations() -> Iterator[Mapping[str, str]]:
 
     yield {name: inspect.getdoc(rule) or "" for name, rule in OF_PLANS.items()}
     yield policy.RULES
+    from alembic_enterprise.plan import advice  # noqa: PLC0415  # as above
+
+    yield advice.RULES
+
+
+def _reasons() -> Iterator[Mapping[str, str]]:
+    """The same of what a plan mends itself; no policy is of that, so that it is not listed."""
+    from alembic_enterprise.plan.proposal import reasons  # noqa: PLC0415  # as above
+
+    yield reasons.RULES
 
 
 def title(rule: str) -> str:

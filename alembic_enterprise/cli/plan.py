@@ -111,9 +111,10 @@ def command(
     """  # noqa: D301  # click wants the character \b
     _refuse(message, writes=writes, with_sql=with_sql, no_shadow=no_shadow, given=shadow_url)
     from alembic_enterprise.plan import review, settings  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.plan.seen import Request  # noqa: PLC0415  # as above
 
     config = target.configuration()
-    request = review.Request(
+    request = Request(
         now=datetime.now(UTC),
         policy=settings.read(config),
         message=message or "proposed",

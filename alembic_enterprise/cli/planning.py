@@ -12,6 +12,7 @@ from alembic_enterprise.plan.report.sections import (
     Section,
     facts,
     legend,
+    next_step,
     sections,
     summary,
     title,
@@ -34,13 +35,17 @@ MARK_COLOURS = {
 
 
 def text(plan: Plan) -> str:
-    """What a terminal shows, in the order of a review; the summary is last, where the eye is."""
+    """What a terminal shows, in the order of a review; the summary is last, where the eye is.
+
+    After it comes the next step.
+    """
     named = [click.style(line, bold=True) for line in _wrapped(title(plan), "", "")]
     head = [*named, *_all(facts(plan), "  ", "    ")]
     blocks = ["\n".join(head), *map(_section, sections(plan))]
     if meanings := legend(plan):
         blocks.append("\n".join(_all(meanings, "Legend: ", "        ")))
-    blocks.append("\n".join(_wrapped(summary(plan), "", "")))
+    last = [summary(plan), *filter(None, [next_step(plan)])]
+    blocks.append("\n".join(_all(last, "", "")))
     return "\n\n".join(blocks)
 
 

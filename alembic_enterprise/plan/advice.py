@@ -1,6 +1,7 @@
 """What the capabilities remark on the live database, whatever the release changes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from inspect import getdoc
 
 from sqlalchemy import Connection, MetaData
 
@@ -67,13 +68,40 @@ CAPABILITIES: dict[str, Remarks] = {
 }
 """Who is asked, in the order in which it is told."""
 
-RULES = frozenset(
-    [
-        *(rule.__name__.replace("_", "-") for rule in (*partitions.RULES, *shards.RULES)),
-        *("headroom-short", "registry-closed", "copy-without-table"),
-        *("trail-drifted", "trail-missing", "trail-torn", "trail-undeclared"),
-        "audit-columns-drifted",
-        *INDEX_RULES,
-    ]
-)
-"""The ids of their findings."""
+_CALLED: Mapping[Callable[..., object], str] = {
+    partitions.options_differ: "attributes-differ",
+    partitions.registries_closed: "registry-closed",
+    shards.stray: "copy-without-table",
+}
+"""The ids of findings that are not called as the functions that give them."""
+
+_OF_AUDIT: Mapping[str, str] = {
+    "trail-missing": "A model declares AuditTrail(), and changes of its table are not captured.",
+    "trail-drifted": "An audit trail is not what its model, or its own options, ask for.",
+    "trail-torn": "Only a part of the trail that wrote a history is left: nothing is captured.",
+    "trail-undeclared": "The changes of a table are captured, and its model has no AuditTrail().",
+    "audit-columns-drifted": "The audit columns of a table, or their trigger, are not as declared.",
+}
+
+
+def _told(*functions: Callable[..., object]) -> dict[str, str]:
+    """What functions say of themselves, by the ids of their findings; some have the same."""
+    told: dict[str, list[str]] = {}
+    for function in functions:
+        rule = _CALLED.get(function, function.__name__.replace("_", "-"))
+        told.setdefault(rule, []).append(getdoc(function) or "")
+    return {rule: "\n\n".join(texts) for rule, texts in told.items()}
+
+
+RULES: Mapping[str, str] = {
+    **_told(
+        partitions.headroom_short,
+        *partitions.RULES,
+        partitions.registries_closed,
+        *shards.RULES,
+        shards.stray,
+    ),
+    **_OF_AUDIT,
+    **_told(*INDEX_RULES.values()),
+}
+"""What `explain` prints of their findings, by the ids."""

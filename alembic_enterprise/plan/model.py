@@ -48,6 +48,8 @@ class Reversibility(StrEnum):
     STRUCTURE_ONLY = "structure-only"
     """Tables and columns, but not what was in them."""
     NO = "no"
+    UNKNOWN = "unknown"
+    """It was not tried."""
 
 
 class Outcome(StrEnum):

@@ -20,6 +20,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from difflib import get_close_matches
 from typing import Any, Literal, cast
 
 from alembic_enterprise.errors import ConfigurationError
@@ -127,7 +128,7 @@ def declared(section: Mapping[str, Any], rules: Collection[str]) -> ReviewPolicy
     _only(HOME, section, ("protected-tables", "rules", "waivers"))
     settings = _table(f"{HOME}.rules", section.get("rules", {}))
     for rule in settings:
-        _one_of(f"{HOME}.rules", "rule", rule, known)
+        _rule(f"{HOME}.rules", rule, known)
     return ReviewPolicy(
         {rule: _setting(f"{HOME}.rules.{rule}", value) for rule, value in settings.items()},
         tuple(_texts(f"{HOME}: protected-tables", section.get("protected-tables", []))),
@@ -190,13 +191,14 @@ def _waiver(
     place: str, item: Mapping[str, Any], rules: Collection[str], path: str | None
 ) -> Waiver:
     keys = ("rule", "table", "reason", "expires")
+    place += f" ({item['rule']})" if item.get("rule") else ""
     _only(place, item, keys)
     if missing := [key for key in keys if item.get(key) in (None, "")]:
         raise ConfigurationError(
             f"{place} has no {' and no '.join(missing)}: each waiver says of what it is, why it "
             "is accepted, and until when"
         )
-    _one_of(place, "rule", item["rule"], rules)
+    _rule(place, item["rule"], rules)
     table, reason = _texts(place, [item["table"], item["reason"]])
     if not reason.strip():
         raise ConfigurationError(f"{place} has no reason: say why it is accepted")
@@ -224,6 +226,15 @@ def _one_of(place: str, kind: str, value: Any, allowed: Collection[str]) -> None
     if not isinstance(value, str) or value not in allowed:
         raise ConfigurationError(
             f"{place}: {value!r} is no {kind}: write one of {', '.join(sorted(allowed))}"
+        )
+
+
+def _rule(place: str, value: Any, known: Collection[str]) -> None:
+    if not isinstance(value, str) or value not in known:
+        near = get_close_matches(str(value), sorted(known), 1)
+        meant = f", but {near[0]} is" if near else ""
+        raise ConfigurationError(
+            f"{place}: {value!r} is no rule{meant}: `alembic-enterprise explain` lists them"
         )
 
 

@@ -13,6 +13,11 @@ from reviewed import CUSTOMERS, EVENTS, Project
 from saving import saved_plan
 from sqlalchemy import Connection, Engine
 
+from alembic_enterprise.cli.apply import stale_lines
+from alembic_enterprise.plan.saved.apply import Report
+from alembic_enterprise.plan.saved.document import Stale
+from alembic_enterprise.plan.schema.objects import Difference
+
 Run = Callable[..., Outcome]
 
 STATE = 'op.add_column("customers", sa.Column("state", sa.Text()))'
@@ -78,6 +83,12 @@ def test_what_has_changed_is_told(run: Run, connection: Connection) -> None:
         "public.events.events_pkey",
     ]
     assert stamped(connection) == "a1"
+
+
+def test_of_a_definition_with_several_lines_those_that_differ_are_told() -> None:
+    changed = Difference("function", "public.f()", "a\nb\nc\nd", "a\nb\nc\n\tD")
+    told = [*stale_lines(Report([], stale=Stale((), (changed,))))]
+    assert told[1:-1] == ["    @@ -3,2 +3,2 @@", "     c", "    -d", "    +   D"]
 
 
 @pytest.mark.usefixtures("release")

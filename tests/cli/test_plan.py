@@ -15,6 +15,9 @@ from sqlalchemy import Connection
 from alembic_enterprise import sql
 from alembic_enterprise.plan.model import IN_ORDER
 
+OLD = """
+Table("old", target_metadata, Column("id", BigInteger, primary_key=True), Index("i", "id"))
+"""
 SECTIONS = (
     "drift",
     "model_changes",
@@ -144,3 +147,29 @@ def test_without_a_shadow_it_says_what_is_not_known(
     [step] = plan["steps"]
     assert step["basis"] == "unknown"
     assert any("drift" in sentence for sentence in plan["coverage"])
+
+
+@pytest.mark.slow
+def test_what_the_release_mends_is_no_finding(run: Callable[..., Outcome], shop: Project) -> None:
+    shop.models(CUSTOMERS.replace("=False)", "=False), AuditTrail()"), EVENTS)
+    ended = run("plan", "--write", "-m", "who changed customers", "--exit-zero")
+    assert ended.code == 0, ended.error
+    plan = planned(run)
+    assert [item["message"] for item in plan["pending"]] == ["who changed customers"]
+    assert "trail-missing" not in {item["rule"] for item in plan["findings"]}
+    assert plan["exit_code"] == 2
+
+
+@pytest.mark.slow
+def test_revisions_that_do_not_run_from_nothing_leave_drift_unknown(
+    run: Callable[..., Outcome], shop: Project, connection: Connection
+) -> None:
+    sql.execute(connection, SQL("CREATE TABLE old (id bigint PRIMARY KEY)"))
+    connection.commit()
+    shop.revision("b2", "a1", 'op.create_index("i", "old", ["id"])')
+    shop.models(CUSTOMERS, EVENTS, OLD)
+    shop.upgrade()
+    plan = planned(run)
+    assert told(plan) == set()
+    [sentence] = [item for item in plan["coverage"] if item.startswith("drift is not known")]
+    assert 'revision b2 cannot be run on the shadow: relation "old" does not exist' in sentence

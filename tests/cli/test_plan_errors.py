@@ -54,8 +54,8 @@ ERRORS: dict[str, tuple[Callable[[Project], object], tuple[str, ...], str]] = {
         lambda shop: shop.revision("b2", "a1", 'op.execute("SELECT 1 / 0")'),
         (),
         (
-            "revision b2 cannot be run on the shadow: division by zero. Run `alembic upgrade b2` "
-            "on an empty database to see more"
+            "revision b2 cannot be run on the shadow: division by zero. That has the schema of the "
+            "live database and no rows: a script that reads rows finds none there"
         ),
     ),
     "the live server as shadow": (
@@ -91,6 +91,14 @@ def test_errors_name_the_next_step(
     assert (ended.code, ended.output) == (1, "")
 
 
+def test_a_script_that_is_no_python(run: Callable[..., Outcome], shop: Project) -> None:
+    (shop.folder / "versions" / "b2.py").write_text("def upgrade(:")
+    ended = run("plan")
+    assert "b2.py, line 1: SyntaxError" in ended.error
+    assert ended.error.count("\n") == 1
+    assert ended.code == 1
+
+
 def test_an_unreachable_database(run: Callable[..., Outcome], here: Path) -> None:
     Project(here, "postgresql+psycopg://app:s3cret@127.0.0.1:1/shop")
     ended = run("plan")
@@ -117,6 +125,20 @@ def test_a_role_that_may_not_make_a_shadow(
     assert "no shadow database can be created: permission denied" in ended.error
     assert "Give a role with CREATEDB in --shadow-url" in ended.error
     assert ended.code == 1
+
+
+@pytest.mark.slow
+def test_a_role_that_the_server_of_the_shadow_lacks(
+    run: Callable[..., Outcome], other_server: Server, shop: Project, new_role: Callable[..., str]
+) -> None:
+    role = new_role()
+    shop.revision("b2", "a1", f"op.execute('GRANT SELECT ON customers TO {role}')")
+    ended = run("plan", "--shadow-url", other_server.url())
+    assert ended.error.startswith(
+        f'Error: revision b2 cannot be run on the shadow: role "{role}" does not exist. '
+    )
+    assert ended.error.endswith("create them there, or leave --shadow-url out\n")
+    assert (ended.code, ended.error.count("\n")) == (1, 1)
 
 
 @pytest.mark.slow

@@ -29,6 +29,10 @@ CREATE SEQUENCE numbers;
 CREATE TYPE mood AS ENUM ('fine');
 COMMENT ON TABLE orders IS 'what was ordered';
 CREATE TABLE untouched (id int);
+CREATE TABLE parts (id int PRIMARY KEY, n int) PARTITION BY HASH (id);
+CREATE TABLE "a ON b" PARTITION OF parts FOR VALUES WITH (MODULUS 1, REMAINDER 0)
+    PARTITION BY HASH (id);
+CREATE TABLE parts_00 PARTITION OF "a ON b" FOR VALUES WITH (MODULUS 1, REMAINDER 0);
 """)
 '''
 SECOND = """
@@ -109,6 +113,30 @@ CHANGES: dict[str, list[tuple[str, str, str, str]]] = {
     ],
     "CREATE TABLE odd PARTITION OF events FOR VALUES FROM ('2020-01-05') TO ('2020-01-06')": [
         ("added", "table", "public.odd", ""),
+    ],
+    "CREATE FUNCTION by_hand() RETURNS int LANGUAGE sql AS 'SELECT 1'": [
+        ("added", "function", "public.by_hand()", "SELECT 1"),
+    ],
+    "CREATE SCHEMA by_hand": [("added", "schema", "by_hand", "")],
+    "ALTER TABLE parts ADD note text NOT NULL": [
+        ("added", "column", "public.parts.note", "text NOT NULL"),
+    ],
+    "ALTER TABLE parts_00 ALTER n SET DEFAULT 1": [
+        ("changed", "column", "public.parts_00.n", "integer DEFAULT 1"),
+    ],
+    "ALTER TABLE parts ADD UNIQUE (id, n)": [
+        ("added", "constraint", "public.parts.parts_id_n_key", "UNIQUE (id, n)"),
+    ],
+    "CREATE INDEX parts_n ON parts (n)": [
+        (
+            "added",
+            "index",
+            "public.parts_n",
+            "CREATE INDEX parts_n ON ONLY public.parts USING btree (n)",
+        ),
+    ],
+    'GRANT SELECT ON parts, "a ON b", parts_00 TO PUBLIC': [
+        ("added", "grant", "table public.parts to public", "SELECT"),
     ],
     "UPDATE alembic_enterprise_policy SET policy = policy || '{\"ahead\": 2}'": [
         ("changed", "maintenance policy", "public.events", '"ahead": 2'),
@@ -248,7 +276,39 @@ def test_of_a_relation_that_is_new_its_parts_are_not_told() -> None:
     assert compare(whole, whole) == []
 
 
+def test_the_owner_of_what_is_new_is_not_told() -> None:
+    called = "public.f(text)"
+    own = {
+        Key("", "owner", f"function {called}"): "me",
+        Key("", "grant", f"function {called} to public"): "EXECUTE",
+    }
+    whole = {Key("", "procedure", called): "", **own}
+    assert compare({}, whole) == [Difference("procedure", called, None, "")]
+    assert len(compare({Key("", "procedure", called): ""}, whole)) == 2
+
+
+def test_a_difference_of_several_lines_is_told_by_those_that_differ() -> None:
+    before, after = "a\n b\nc\nd\ne\n", "a\n b\nc\n\tD\ne\n"
+    assert Difference("function", "f", before, after).diff == (
+        "@@ -3,3 +3,3 @@",
+        " c",
+        "-d",
+        "+\tD",
+        " e",
+    )
+    assert Difference("function", "f", None, "a\nb").diff == ("@@ -0,0 +1,2 @@", "+a", "+b")
+    assert Difference("column", "c", "a", "b").diff == ()
+
+
 def test_a_difference_says_what_has_become_of_the_object() -> None:
     changes = [Difference("table", "t", *texts).change for texts in ((None, "a"), ("a", None))]
     assert changes == [Change.ADDED, Change.MISSING]
     assert Difference("table", "t", "a", "b").change is Change.CHANGED
+
+
+def test_what_might_hold_a_password_is_not_told() -> None:
+    key = Key("", "function", "public.send()")
+    [found] = compare({key: "SELECT 1"}, {key: "SELECT 'host=x password=hunter2'"})
+    assert found.after is not None
+    assert "hunter2" not in found.after
+    assert found.before == "SELECT 1"

@@ -182,3 +182,10 @@ def test_findings_have_operations_that_do_the_same(facts: Facts, name: str) -> N
     [item] = found(case, facts)
     told = "; ".join(map(str, item.finding.operations))
     assert told.replace(case.revision, "shop") == OPERATIONS[name]
+
+
+def test_the_step_that_moves_the_rows_is_named(facts: Facts) -> None:
+    [case] = [case for case in CASES if str(case) == "modulus-changed/bad_altered_afterwards"]
+    [item] = found(case, facts)
+    [step] = [step for step in facts.steps if step.number == item.step]
+    assert step.operation == "grow_hash_shards('keys', count=4)"

@@ -11,11 +11,17 @@ from alembic_enterprise.plan.model import Basis, Step, Touched
 from alembic_enterprise.plan.rules import Facts, found
 from alembic_enterprise.plan.rules.locks import every_partition_locked, lock_table_budget
 from alembic_enterprise.plan.rules.reading import actions, name, names, parts
-from alembic_enterprise.plan.rules.rows import blocks_while_scanning, locks_held_while_scanning
+from alembic_enterprise.plan.rules.rows import (
+    blocks_while_scanning,
+    data_lost,
+    every_row_written,
+    locks_held_while_scanning,
+)
 from alembic_enterprise.plan.rules.scripts import plugin_not_enabled
 from alembic_enterprise.plan.surroundings import Surroundings
 from alembic_enterprise.sql import Name
 
+EXCLUSIVE = LockMode.ACCESS_EXCLUSIVE
 NAME = Name("public", "events")
 PARTITIONS = {NAME: months().partitions}
 LIVE = {str(item.name): Touched(str(item.name), 1, 1, 0, 3) for item in PARTITIONS[NAME]}
@@ -64,6 +70,39 @@ def test_the_larger_the_table_the_worse(size: int, severity: str) -> None:
     [item] = blocks_while_scanning(given)
     assert item.finding.severity == severity
     assert item.finding.evidence["table_bytes"] == size
+
+
+@pytest.mark.parametrize(
+    ("size", "rows", "severity"),
+    [(1, None, "warning"), (2**30 - 1, 5, "warning"), (2**30, 5, "error"), (2**30, 0, None)],
+)
+def test_what_is_lost_is_never_a_note(size: int, rows: int | None, severity: str | None) -> None:
+    step = Step(1, "DROP TABLE orders", 1, effects=(effect("public.orders", EXCLUSIVE),))
+    known = {ORDERS.table: replace(ORDERS, size=size, rows=rows)}
+    told = [*data_lost(replace(facts(step), tables=known))]
+    assert [item.finding.severity for item in told] == ([severity] if severity else [])
+
+
+@pytest.mark.parametrize(
+    ("statement", "transactional", "written"),
+    [
+        ("UPDATE orders SET note = 'WHERE'", True, "all of its rows"),
+        ("UPDATE orders SET note = $1", False, "all of its rows"),
+        ("DELETE FROM public.orders", True, "all of its rows"),
+        ("DELETE FROM orders WHERE note IS NULL", True, "all that fit its WHERE"),
+        ("DELETE FROM orders WHERE id IN (SELECT id FROM orders LIMIT 9)", False, None),
+        ("SELECT * FROM orders FOR UPDATE", True, None),
+    ],
+)
+def test_rows_are_to_be_written_in_batches(
+    statement: str, transactional: bool, written: str | None
+) -> None:
+    """A batch in an autocommit block has a condition, whatever it reads for it."""
+    scan = replace(effect("public.orders", LockMode.ROW_EXCLUSIVE), scanned=True)
+    step = Step(1, statement, 1, effects=(scan,), transactional=transactional)
+    told = [item.finding for item in every_row_written(facts(step))]
+    assert [item.severity for item in told] == (["error"] if written else [])
+    assert all(written in item.message for item in told if written)
 
 
 def test_a_lock_of_an_earlier_step_is_named() -> None:

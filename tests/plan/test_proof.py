@@ -1,10 +1,12 @@
 """A release is proved by what happens: each fault fails the line that is about it, and no other."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
 
+import psycopg
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -20,6 +22,7 @@ from alembic_enterprise.plan.proposal.proof import (
     AUTOGENERATE,
     DOWNGRADE,
     OFFLINE,
+    SHARED,
     Proven,
     prove,
 )
@@ -156,6 +159,28 @@ op.execute("ALTER TABLE start ALTER a TYPE bigint, DROP b")
         },
     ),
     Fault(
+        "a type stays, as autogenerate leaves it",
+        "op.create_table('moods', sa.Column('mood', sa.Enum('fine', name='Mo od')))",
+        "op.drop_table('moods')",
+        {
+            DOWNGRADE: (
+                Outcome.FAILED,
+                (
+                    'type public."Mo od" is there besides: autogenerate drops no type, so let '
+                    "downgrade() end in op.execute('DROP TYPE public.\"Mo od\"')"
+                ),
+            ),
+            AGAIN: (
+                Outcome.FAILED,
+                (
+                    'revision 0001 cannot be run on the shadow: type "Mo od" already exists. It '
+                    "ran there before, until its downgrade: let that drop all that the upgrade "
+                    "makes"
+                ),
+            ),
+        },
+    ),
+    Fault(
         "the upgrade runs once only",
         "op.execute('SELECT lo_create(4711)')",
         "pass",
@@ -227,7 +252,7 @@ def test_a_fault_is_told_by_the_line_that_is_about_it(
         assert found[name].outcome is outcome
         told = "\n".join(found[name].differences)
         assert told[: len(beginning)] == beginning
-    assert proven.reversible == {"0001": NO_WAY_BACK not in fault.expected.values()}
+    assert proven.reversible == {"0001": DOWNGRADE not in fault.expected}
 
 
 def test_a_script_without_a_downgrade_is_no_way_back_for_those_before_it(
@@ -244,6 +269,24 @@ def test_a_script_without_a_downgrade_is_no_way_back_for_those_before_it(
         DOWNGRADE, Outcome.SKIPPED, ("revision 0004 has none: there is no downgrade() in it",)
     )
     assert [revision for revision, there in proven.reversible.items() if there] == ["0005"]
+
+
+def test_what_all_databases_of_the_server_share_is_not_proved(
+    config: Config, shadow: Shadow, administrator: psycopg.Connection
+) -> None:
+    """The rehearsal has made it there already; what happens to the live server is another thing."""
+    role = f"alembic_enterprise_{secrets.token_hex(6)}"
+    administrator.execute(f"CREATE ROLE {role}".encode())
+    try:
+        proven = tried(config, shadow, [(f"op.execute('CREATE ROLE {role}')", "pass")])
+    finally:
+        administrator.execute(f"DROP ROLE {role}".encode())
+    assert {proof.outcome for proof in not_passed(proven)} == {Outcome.SKIPPED}
+    assert len(not_passed(proven)) == len(proven.proofs)
+    reasons = [proof.differences for proof in proven.proofs]
+    said = f'revision 0001 cannot be run on the shadow: role "{role}" already exists. {SHARED}'
+    assert reasons == [(said,), *[("for the same reason",)] * 3]
+    assert proven.reversible == {}
 
 
 def test_the_sample_project_is_proved(shadow: Shadow, database_url: str) -> None:

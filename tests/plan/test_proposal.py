@@ -82,7 +82,7 @@ def test_what_differs_is_told_with_its_reason(
     ] == [
         ("partitions-missing", "warning", "public.events", ["create_range_partitions"]),
         ("policy-differs", "warning", "public.events", ["set_partition_policy"]),
-        ("trail-missing", "error", "public.notes", ["create_audit_trail"]),
+        ("trail-missing", "warning", "public.notes", ["create_audit_trail"]),
     ]
 
 

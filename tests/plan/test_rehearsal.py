@@ -250,6 +250,37 @@ op.create_index_online("events_note", "events", ["note"])
     assert Basis.UNKNOWN not in {one.basis for one in index}
 
 
+def test_what_an_operation_only_looks_at_is_no_step(rehearsed: Rehearse) -> None:
+    """Its blocks for another kind of table, and for what an earlier run has left."""
+    [built] = rehearsed('op.create_index_online("orders_customer", "orders", ["customer"])')
+    assert built.statement.startswith("CREATE INDEX CONCURRENTLY")
+    assert built.created == (Name("public", "orders_customer"),)
+
+
+def test_percent_signs_are_told_as_the_server_gets_them(rehearsed: Rehearse) -> None:
+    """SQLAlchemy doubles them for the driver, unless that gets no parameters."""
+    body = """
+op.execute("ALTER TABLE orders ADD CHECK (note NOT LIKE '%x')")
+options = {"no_parameters": True}
+op.get_bind().exec_driver_sql("COMMENT ON TABLE orders IS '5%%'", execution_options=options)
+with op.get_context().autocommit_block():
+    op.execute("CREATE INDEX CONCURRENTLY ON orders (id) WHERE note LIKE 'x%'")
+"""
+    checking, commented, indexing = rehearsed(body)
+    assert checking.statement == "ALTER TABLE orders ADD CHECK (note NOT LIKE '%x')"
+    assert commented.statement == "COMMENT ON TABLE orders IS '5%%'"
+    assert indexing.statement.endswith("WHERE note LIKE 'x%'")
+
+
+def test_an_error_tells_what_a_copy_without_rows_is_like(rehearsed: Rehearse) -> None:
+    with pytest.raises(StepError) as failed:
+        rehearsed("op.execute('SELECT 1 / 0')")
+    assert str(failed.value) == (
+        "revision 0001 cannot be run on the shadow: division by zero. That has the schema of the "
+        "live database and no rows: a script that reads rows finds none there"
+    )
+
+
 def test_going_back_to_a_savepoint_and_a_transaction_by_hand(rehearsed: Rehearse) -> None:
     body = """
 point = op.get_bind().begin_nested()

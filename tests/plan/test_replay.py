@@ -6,9 +6,10 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from autogenerate import project, write_revision
-from sqlalchemy import Engine, MetaData
+from sqlalchemy import Engine, MetaData, text
+from sqlalchemy.exc import CompileError, DBAPIError, NoSuchTableError, StatementError
 
-from alembic_enterprise.errors import StepError
+from alembic_enterprise.errors import ConfigurationError, StepError
 from alembic_enterprise.plan.shadow import replay
 
 
@@ -61,3 +62,62 @@ def test_a_script_that_asks_the_database_has_no_sql(config: Config, folder: Path
     script = ScriptDirectory.from_config(config).get_revision("e1")
     with pytest.raises(StepError, match=r"^revision e1 cannot be written as SQL: .* AttributeErr"):
         replay.offline(config, [script])
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("SELECT 'secret'::int", 'invalid input syntax for type integer: "..."'),
+        ("SELECT '99999999999'::int", 'value "..." is out of range for type integer'),
+        ("SELECT 1 + + 'a' 'secret'", 'syntax error at or near "..."'),
+        ("SELECT 1 FROM nowhere", 'relation "nowhere" does not exist'),
+    ],
+)
+def test_the_server_is_quoted_without_values(engine: Engine, statement: str, told: str) -> None:
+    with engine.connect() as connection, pytest.raises(DBAPIError) as raised:
+        connection.execute(text(statement))
+    assert replay.said(raised.value) == told
+
+
+def caused(cause: Exception, told: str) -> Exception:
+    error = ConfigurationError(told)
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (CompileError("no renderer for 'secret'"), "CompileError of SQLAlchemy"),
+        (StatementError("no date: 'secret'", None, None, None), "StatementError of SQLAlchemy"),
+        (NoSuchTableError("nowhere"), "NoSuchTableError: nowhere"),
+        (
+            caused(KeyError("e"), "a.py, line 3: KeyError: 'e'. Mend it"),
+            "a.py, line 3: KeyError. M",
+        ),
+        (
+            caused(ValueError("the"), "a.py, line 3: ValueError: the. Mend it"),
+            "a.py, line 3: ValueError. Mend it",
+        ),
+        (caused(TypeError("none"), "a.py, line 3: TypeError: none."), "a.py, line 3: TypeError: n"),
+    ],
+)
+def test_errors_of_python_are_told_without_values(error: Exception, told: str) -> None:
+    assert replay.said(error).startswith(told)
+    assert "secret" not in replay.said(error)
+    assert "'e'" not in replay.said(error)
+
+
+UNTYPED = """
+import sqlalchemy as sa
+op.bulk_insert(sa.table("customers", sa.column("name")), [{"name": "secret"}])
+"""
+
+
+def test_rows_of_untyped_columns_are_no_part_of_the_error(config: Config, folder: Path) -> None:
+    """SQLAlchemy cannot write them without a type, and names the value that it failed at."""
+    write_revision(folder, "e1", "d1", UNTYPED)
+    script = ScriptDirectory.from_config(config).get_revision("e1")
+    with pytest.raises(StepError, match=r"^revision e1 cannot be written as SQL: Compile") as error:
+        replay.offline(config, [script])
+    assert "secret" not in str(error.value)

@@ -18,13 +18,14 @@ from planned import FULL, IN_ORDER, effect
 from alembic_enterprise.cli.planning import text
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.plan.locks.table import LockMode
-from alembic_enterprise.plan.model import FORMAT_VERSION, Database, Plan, Step
+from alembic_enterprise.plan.model import FORMAT_VERSION, Basis, Database, Plan, Step
 from alembic_enterprise.plan.report.document import document
 from alembic_enterprise.plan.report.github import annotations
 from alembic_enterprise.plan.report.html import page
 from alembic_enterprise.plan.report.markdown import LIMIT, markdown, shares
 from alembic_enterprise.plan.report.sarif import sarif
-from alembic_enterprise.plan.report.sections import grouped, named
+from alembic_enterprise.plan.report.sections import grouped, named, next_step, summary
+from alembic_enterprise.plan.schema.objects import Difference
 
 PLANS = {"full": FULL, "in_order": IN_ORDER}
 
@@ -99,6 +100,64 @@ def test_the_page_is_golden(name: str) -> None:
 def long(count: int) -> Plan:
     """A plan with so many steps."""
     return replace(FULL, steps=tuple(replace(FULL.steps[0], number=n) for n in range(count)))
+
+
+def step(number: int, *held: tuple[str, int | None]) -> Step:
+    """A step of one transaction; of each relation that it locks, the step since when."""
+    effects = tuple(
+        replace(effect(relation, LockMode.ACCESS_EXCLUSIVE), held_since=since)
+        for relation, since in held
+    )
+    return Step(number, "SELECT", 1, "a1", Basis.MEASURED, effects=effects)
+
+
+def test_what_is_held_is_told_in_full_once() -> None:
+    """A transaction keeps its locks: each of its steps would say the same and more."""
+    steps = (
+        step(1, ("s.a", None)),
+        step(2, ("s.a", 1), ("s.b", None)),
+        step(3, ("s.a", 1), ("s.b", 2)),
+        step(4, ("s.a", 1), ("s.b", 2)),
+        replace(step(5, ("s.a", 1)), transaction=2),
+    )
+    shown = text(replace(IN_ORDER, steps=steps)).splitlines()
+    assert [line.strip() for line in shown if "held" in line] == [
+        "- held from before: RWD s.a since step 1",
+        "- held from before: as in step 2, and RWD s.b since step 2",
+        "- held from before: as in step 3",
+        "- held from before: RWD s.a since step 1",
+    ]
+
+
+def test_a_definition_that_is_empty_is_not_told() -> None:
+    plan = replace(IN_ORDER, drift=(Difference("schema", "extra", None, ""),))
+    assert "  + schema extra\n\n" in click.unstyle(text(plan))
+
+
+def test_nothing_is_said_of_drift_that_was_not_looked_for() -> None:
+    assert summary(FULL).startswith("4 differences, 3 changes")
+    assert summary(replace(FULL, shadow=None)).startswith("3 changes")
+
+
+WRITE = "To write it: alembic-enterprise plan --write -m MESSAGE"
+APPLY = "To apply it: alembic-enterprise plan --out FILE, then apply FILE"
+RELEASE = replace(IN_ORDER, pending=FULL.pending, steps=FULL.steps[:2])
+
+
+@pytest.mark.parametrize(
+    ("plan", "told"),
+    [
+        (FULL, WRITE),
+        (RELEASE, APPLY),
+        (replace(RELEASE, proof=FULL.proof), None),
+        (replace(RELEASE, shadow=None), None),
+        (IN_ORDER, None),
+    ],
+)
+def test_the_last_line_is_the_next_step(plan: Plan, told: str | None) -> None:
+    assert next_step(plan) == told
+    for last in (click.unstyle(text(plan)).splitlines()[-1], markdown(plan).splitlines()[-1]):
+        assert (last == told) == (told is not None)
 
 
 def test_markdown_folds_up_what_is_long() -> None:

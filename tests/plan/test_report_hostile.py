@@ -62,7 +62,7 @@ def test_markdown_shows_the_very_same() -> None:
 @pytest.mark.parametrize("sign", ["@everyone", "http://x"])
 def test_markdown_mentions_nobody_and_links_nowhere(sign: str) -> None:
     """But in code, where GitHub looks for neither."""
-    prose = re.sub(r"(?s)(`{3,})(sql|python)\n.*?\n *\1", "", markdown(PLAN))
+    prose = re.sub(r"(?s)(`{3,})(sql|python|diff)\n.*?\n *\1", "", markdown(PLAN))
     assert sign in EVIL
     assert "item" in prose
     assert sign not in prose

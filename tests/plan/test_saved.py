@@ -286,7 +286,8 @@ RELEASED = replace(planned.IN_ORDER, pending=(Revision("0002", "", ""),), steps=
     [
         (replace(RELEASED, steps=planned.STEPS), "only revisions can be applied, and the plan pro"),
         (replace(RELEASED, pending=(), steps=()), "no revision is pending, so there is nothing"),
-        (replace(RELEASED, proof=(Proof("downgrade", Outcome.FAILED),)), "the plan is blocked: "),
+        (replace(RELEASED, findings=planned.FULL.findings), "blocked: mend what it says, or waive"),
+        (replace(RELEASED, proof=(Proof("x", Outcome.FAILED),)), "blocked by a failed proof: mend"),
         (replace(RELEASED, shadow=None), "it is not known what the steps depend on without a sha"),
     ],
 )

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Composable
 from sqlalchemy import Connection, make_url
+from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import registry, sql
 from alembic_enterprise.binaries import binary_folders
@@ -247,8 +248,25 @@ def test_it_can_be_on_a_given_server(live_url: str, other: Server, folders: Sequ
         with connected(made.url) as connection:
             assert ask(connection, "SELECT count(*) FROM orders") == 0
     assert databases(other) == 0
-    [gap] = [gap for gap in made.gaps if "role" in gap]
+    roles, gap = [gap for gap in made.gaps if "role" in gap]
+    assert re.match(r"the shadow's server lacks \d+ roles? of the live one: \w+.*\. Owners", roles)
     assert re.match(r'role "\w+" does not exist: without TABLE orders_1, ', gap)
+
+
+def test_errors_of_a_role_that_the_given_server_lacks_are_explained(
+    live_url: str, other: Server, folders: Sequence[Path], new_role: Callable[..., str]
+) -> None:
+    role, expected = new_role(), "Owners and grants of such roles fail: create them there, or "
+    with (
+        connected(parse(live_url)) as live,
+        shadow(live, given=parse(other.url()), folders=folders) as made,
+        connected(made.url) as connection,
+    ):
+        for name, told in {role: expected, "nobody at all": ""}.items():
+            with pytest.raises(DBAPIError) as raised:
+                connection.exec_driver_sql(f'GRANT SELECT ON lines TO "{name}"')
+            connection.rollback()
+            assert (made.explained(raised.value) or "").startswith(told)
 
 
 @pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt])

@@ -14,8 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from alembic_enterprise import registry, sql
 from alembic_enterprise.audit.capture import HISTORY_COMMENT
 from alembic_enterprise.environment import connected
-from alembic_enterprise.errors import EnterpriseError
-from alembic_enterprise.operation import message
+from alembic_enterprise.errors import EnterpriseError, StepError
 from alembic_enterprise.plan.model import Outcome, Proof
 from alembic_enterprise.plan.proposal import autogenerate
 from alembic_enterprise.plan.schema import drift
@@ -31,6 +30,13 @@ DOWNGRADE = "the downgrade gives the schema of the start"
 AGAIN = "after the downgrade the upgrade runs again"
 OFFLINE = "the SQL that --sql writes gives the same schema, and as many rows"
 
+SHARED = (
+    "It ran in the rehearsal, and what belongs to the whole server, as a role does, is there since "
+    "then. Make that outside of migrations, or only where it is missing, to have the rest tried"
+)
+REMAINS = "It ran there before, until its downgrade: let that drop all that the upgrade makes"
+"""Advice where an upgrade runs once, and not again."""
+
 FAILURES = (EnterpriseError, CommandError, SQLAlchemyError)
 """What Alembic, env.py and the server may answer; a failed proof says it."""
 
@@ -41,7 +47,8 @@ class Proven:
 
     Attributes:
         proofs: in the order in which they were tried.
-        reversible: whether the downgrade of a revision runs, and those of all that come after it.
+        reversible: whether the downgrade of a revision runs, and those of all that come after it,
+            and they leave the schema of the start; empty when none was tried.
     """
 
     proofs: tuple[Proof, ...] = ()
@@ -85,18 +92,31 @@ def prove(
 
     Raises:
         ConfigurationError: env.py fails.
-        StepError: the upgrade fails.
         ServerError: no further database can be had.
     """
     before = _objects(start, version_table)
     with shadow.clone(start) as url:
-        replay.upgrade(config, url, scripts)
+        try:
+            replay.upgrade(config, url, scripts, advice=SHARED)
+        except StepError as error:
+            return _untried(error)
         trial = _Trial(config, shadow, scripts, version_table, before, _objects(url, version_table))
         rows = _rows(url)
         autogenerate = _autogenerate(trial, url)
-        downgrade, reversible = _downgrade(trial, url)
-        again = _again(trial, url, is_back=all(reversible.values()))
-    return Proven((autogenerate, downgrade, again, _offline(trial, start, rows)), reversible)
+        downgrade, back = _downgrade(trial, url)
+        is_back = all(back.values())
+        again = _again(trial, url, is_back=is_back)
+    proofs = autogenerate, downgrade, again, _offline(trial, start, rows)
+    if is_back:  # which of the scripts leaves another schema is not known
+        return Proven(proofs, dict.fromkeys(back, downgrade.outcome is Outcome.PASSED))
+    return Proven(proofs, back)
+
+
+def _untried(error: StepError) -> Proven:
+    """Nothing is proved of an upgrade that runs once on a server, and it is not wrong for that."""
+    first, *others = (AUTOGENERATE, DOWNGRADE, AGAIN, OFFLINE)
+    skipped = [Proof(name, Outcome.SKIPPED, ("for the same reason",)) for name in others]
+    return Proven((Proof(first, Outcome.SKIPPED, (str(error),)), *skipped))
 
 
 def _autogenerate(trial: _Trial, url: URL) -> Proof:
@@ -174,7 +194,7 @@ def _again(trial: _Trial, url: URL, *, is_back: bool) -> Proof:
     if not is_back:
         return Proof(AGAIN, Outcome.SKIPPED, ("the downgrade has not come to its end",))
     try:
-        replay.upgrade(trial.config, url, trial.scripts)
+        replay.upgrade(trial.config, url, trial.scripts, advice=REMAINS)
     except FAILURES as error:
         return _failed(AGAIN, [replay.said(error)])
     return Proof(AGAIN, Outcome.PASSED)
@@ -206,7 +226,7 @@ def _run(script: str, url: URL) -> str | None:
                 _send(session, statement.text)
             except DBAPIError as error:
                 words = " ".join(statement.words)
-                return f"statement {number}, {words} ...: {message(error)}"
+                return f"statement {number}, {words} ...: {replay.said(error)}"
     return None
 
 
@@ -260,10 +280,18 @@ def _uneven(expected: Mapping[str, int], found: Mapping[str, int]) -> Iterator[s
 def _line(item: Difference) -> str:
     """What is wrong with an object; `before` is how it should be."""
     if item.change is Change.ADDED:
-        return f"{item.kind} {item.name} is there besides"
+        return f"{item.kind} {item.name} is there besides{_type_stays(item)}"
     if item.change is Change.MISSING:
         return f"{item.kind} {item.name} is missing"
     return f"{item.kind} {item.name} is {item.after}, not {item.before}"
+
+
+def _type_stays(item: Difference) -> str:
+    """The next step where autogenerate leaves a type behind: an enum that goes with no table."""
+    if item.kind != "type":
+        return ""
+    drop = f"DROP TYPE {item.name}"
+    return f": autogenerate drops no type, so let downgrade() end in op.execute({drop!r})"
 
 
 def _failed(name: str, differences: Sequence[str] | Iterator[str]) -> Proof:

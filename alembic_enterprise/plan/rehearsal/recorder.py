@@ -29,7 +29,7 @@ class Seen:
     """A statement that was run, with the looks around it.
 
     Attributes:
-        statement: its text, with placeholders as the driver takes them.
+        statement: its text as the server gets it, but with the driver's placeholders.
         operation: the call that ran it, when it is an operation of this package.
         transaction: its number, 1 is the first; a statement outside of a block has one of its own.
         transactional: whether it ran in a transaction block; if not, the looks see its locks no
@@ -106,7 +106,7 @@ class Recorder:
         connection: Connection,
         _cursor: Any,
         statement: str,
-        _parameters: Any,
+        parameters: Any,
         context: ExecutionContext,
         _executemany: bool,
     ) -> None:
@@ -115,7 +115,7 @@ class Recorder:
             return
         if not self._passes_over(statement, context):
             with self._unrecorded():
-                self._record(statement)
+                self._record(_sent(statement, parameters, context))
         else:
             self._follow(connection, statement)
 
@@ -183,3 +183,14 @@ class Recorder:
             yield
         finally:
             self._is_looking = False
+
+
+def _sent(statement: str, parameters: Any, context: ExecutionContext) -> str:
+    """The text that the server gets, of which the driver takes doubled percent signs for one.
+
+    It does so where it looks for placeholders: psycopg, and only if it is given parameters.
+    """
+    is_literal = context.execution_options.get("no_parameters", False) and not parameters
+    if is_literal or context.dialect.paramstyle not in {"format", "pyformat"}:
+        return statement
+    return statement.replace("%%", "%")

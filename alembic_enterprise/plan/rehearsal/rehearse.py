@@ -78,7 +78,8 @@ def rehearse(
     """Run the upgrades of scripts in order on a shadow, and tell what each statement did.
 
     Left out are statements that do nothing to relations: settings, savepoints, queries of the
-    catalog, and Alembic's own of its version table.
+    catalog, blocks of our operations that find nothing to do, and Alembic's own of its version
+    table.
 
     Args:
         config: Alembic's configuration of the project.
@@ -99,7 +100,7 @@ def rehearse(
         progress(f"revision {script.revision}")
         found.watch(connection, script.revision)
 
-    replay.upgrade(config, url, scripts, watch)
+    replay.upgrade(config, url, scripts, watch, replay.ON_A_COPY)
     return found.performed
 
 
@@ -142,7 +143,7 @@ class _Rehearsal:
             self._transaction, self._start = seen.transaction, seen.before.relations
             self._hidden = _named(connection, self._version_table, seen.before.relations)
         found = self._evidence(connection, seen)
-        if not _only_asks(seen, found[0]):
+        if not (_only_asks(seen, found[0]) or _only_looks(seen, found)):
             self.performed.append(self._performed(seen, found))
         if seen.transactional:
             self._hidden |= seen.after.relations.keys() - seen.before.relations.keys()
@@ -195,6 +196,14 @@ def _only_asks(seen: Seen, traces: Traces) -> bool:
     if not is_query(seen.statement) or seen.before.relations is not seen.after.relations:
         return False
     return not (traces.locks or traces.scanned)
+
+
+def _only_looks(seen: Seen, found: Evidence) -> bool:
+    """Whether a statement of an operation has found nothing to do, outside of a block."""
+    traces, basis, _ = found
+    is_apart = seen.operation is not None and not seen.transactional
+    same = seen.before.relations is seen.after.relations
+    return is_apart and same and basis is Basis.MEASURED and traces == Traces()
 
 
 def _named(connection: Connection, table: Name, relations: Relations) -> set[int]:

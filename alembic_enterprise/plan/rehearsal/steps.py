@@ -85,8 +85,9 @@ def _repeats(one: Performed, last: Performed) -> bool:
 
 
 def _reversibility(one: Performed, reversible: Mapping[str, bool]) -> Reversibility:
-    if not reversible.get(one.revision, False):
-        return Reversibility.NO
+    works = reversible.get(one.revision)
+    if not works:
+        return Reversibility.UNKNOWN if works is None else Reversibility.NO
     return Reversibility.STRUCTURE_ONLY if one.loses_data else Reversibility.FULL
 
 

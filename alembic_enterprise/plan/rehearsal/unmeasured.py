@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
 from alembic.config import Config
 from alembic.script import Script
 
 from alembic_enterprise.plan.rehearsal.phrases import (
+    begins_transaction,
     ends_transaction,
     is_query,
     is_silent,
@@ -30,7 +32,8 @@ def written(config: Config, scripts: Iterable[Script], version_table: Name) -> l
         ConfigurationError: env.py fails.
         CommandError: a script cannot be run without a database.
     """
-    own = re.compile(rf'\b{re.escape(version_table.name)}"?\b')
+    name = rf'(?:\S+\.)?"?{re.escape(version_table.name)}"?'
+    own = re.compile(rf"(CREATE TABLE|INSERT INTO|UPDATE|DELETE FROM) {name}\s")
     performed: list[Performed] = []
     for script in scripts:
         first = performed[-1].transaction + 1 if performed else 1
@@ -41,13 +44,32 @@ def written(config: Config, scripts: Iterable[Script], version_table: Name) -> l
 def _of_script(
     revision: str, script: str, own: re.Pattern[str], transaction: int
 ) -> Iterator[Performed]:
-    is_inside = False
+    is_inside, lock_timeout = False, None
     for item in statements(script):
         text = item.text.removesuffix(";").removesuffix(r"\gexec").strip()
-        if ends_transaction(text):
-            is_inside = item.words[:1] == ("BEGIN",)
+        if found := _LOCK_TIMEOUT.match(text):
+            lock_timeout = timedelta(**{_UNITS[found[2] or "ms"]: int(found[1])}) or None
+        elif begins_transaction(text):
+            is_inside = True
+        elif ends_transaction(text):
+            is_inside, transaction = False, transaction + 1
+        elif not (is_silent(text) or is_query(text) or own.match(text)):
+            yield Performed(
+                readable(_shortened(text)),
+                revision,
+                transaction,
+                transactional=is_inside,
+                lock_timeout=lock_timeout,
+            )
             transaction += not is_inside
-        elif not (is_silent(text) or is_query(text) or own.search(text)):
-            told = readable(text)
-            yield Performed(told, revision, transaction, transactional=is_inside)
-            transaction += not is_inside
+
+
+_LOCK_TIMEOUT = re.compile(
+    r"SET (?:LOCAL |SESSION )?lock_timeout (?:=|TO) '?(\d+) ?(ms|s|min|h)?'?$", re.IGNORECASE
+)
+_UNITS = {"ms": "milliseconds", "s": "seconds", "min": "minutes", "h": "hours"}
+
+
+def _shortened(text: str) -> str:
+    """A block by its first line: of the others there are many."""
+    return f"{text.splitlines()[0]} ..." if text.startswith("DO ") else text

@@ -10,6 +10,7 @@ from alembic_enterprise.plan.report.sections import (
     Section,
     facts,
     legend,
+    next_step,
     sections,
     summary,
     title,
@@ -36,7 +37,9 @@ def markdown(plan: Plan) -> str:
     """The comment: long sections folded up, and what does not fit left out with a note."""
     head = "\n".join([f"# {_escaped(title(plan))}", "", f"**{_escaped(summary(plan))}**", ""])
     head += "\n".join(f"- {_escaped(_cut(sentence))}" for sentence in [*facts(plan)][:FACTS])
-    tail = "\n".join(f"Legend: {_escaped(sentence)}  " for sentence in legend(plan))
+    last = [_escaped(sentence) for sentence in [next_step(plan)] if sentence]
+    meanings = [f"Legend: {_escaped(sentence)}  " for sentence in legend(plan)]
+    tail = "\n".join([*meanings, *last])
     found = sections(plan)
     entries = [[_entry(entry) for entry in section.entries] for section in found]
     room = LIMIT - _bytes([head, tail]) - RESERVED * len(found)
@@ -98,8 +101,14 @@ def _fenced(code: str) -> list[str]:
     lines = [printable(line) for line in _cut(code).split("\n")]
     longest = max([2, *map(len, re.findall("`+", code))])
     fence = "`" * (longest + 1)
-    language = "python" if code.startswith("op.") else "sql"
-    return [f"{fence}{language}", *lines, fence]
+    return [f"{fence}{_language(code)}", *lines, fence]
+
+
+def _language(code: str) -> str:
+    """No statement begins with the sign of a diff."""
+    if code.startswith("@@ "):
+        return "diff"
+    return "python" if code.startswith("op.") else "sql"
 
 
 def _cut(text: str) -> str:

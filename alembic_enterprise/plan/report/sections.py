@@ -125,7 +125,7 @@ def summary(plan: Plan) -> str:
         return IN_ORDER
     changes = len(plan.model_changes) + len(plan.enterprise_changes)
     told = [
-        counted(len(plan.drift), "difference"),
+        *[counted(len(plan.drift), "difference")] * (plan.shadow is not None),
         counted(changes, "change"),
         f"{counted(len(plan.steps), 'step')} in {counted(plan.transactions, 'transaction')}",
         counted(len(plan.findings), "finding"),
@@ -142,6 +142,15 @@ def _verdict(plan: Plan) -> str:
     return f"Blocked by {' and '.join(by)}."
 
 
+def next_step(plan: Plan) -> str | None:
+    """What brings the release forward; None where nothing is to be done, or it is blocked."""
+    if any(step.revision is None for step in plan.steps):
+        return "To write it: alembic-enterprise plan --write -m MESSAGE"
+    if plan.pending and plan.shadow is not None and not plan.is_blocked:
+        return "To apply it: alembic-enterprise plan --out FILE, then apply FILE"
+    return None
+
+
 def legend(plan: Plan) -> list[str]:
     """The meaning of the symbols that the plan uses."""
     has_locks = any(step.effects for step in plan.steps)
@@ -149,9 +158,11 @@ def legend(plan: Plan) -> list[str]:
 
 
 def _difference(item: Difference) -> Entry:
+    head, mark = f"{item.kind} {item.name}", SYMBOLS[item.change]
+    if item.diff:
+        return Entry(head, mark, code=("\n".join(item.diff).expandtabs(4),))
     told = (("was", item.before), ("is", item.after))
-    words = tuple(f"{label}: {text}" for label, text in told if text is not None)
-    return Entry(f"{item.kind} {item.name}", SYMBOLS[item.change], words)
+    return Entry(head, mark, tuple(f"{label}: {text}" for label, text in told if text))
 
 
 def _change(item: Finding) -> Entry:
@@ -188,11 +199,27 @@ def _steps(steps: Sequence[Step]) -> Iterator[Entry]:
     for _, transaction in groupby(steps, key=lambda step: step.transaction):
         together = [*transaction]
         calls = [[*call] for _, call in groupby(together, key=_call)]
-        for call in calls[:-1]:
-            yield _entry(call, _about(call))
         numbers = numbered(together) if len(together) > 1 else "this step"
         end = f"COMMIT: {numbers} will stay, whatever fails later"
-        yield _entry(calls[-1], [*_about(calls[-1]), end])
+        for call, held in zip(calls, _held_before(calls), strict=True):
+            yield _entry(call, [*_about(call, held), *([end] if call is calls[-1] else [])])
+
+
+def _held_before(calls: Sequence[Sequence[Step]]) -> Iterator[list[str]]:
+    """What a transaction holds when each of its calls begins: in full once, then what is new."""
+    known: set[str] = set()
+    place = ""
+    for call in calls:
+        first, last = call[0], call[-1]
+        effects = [x for x in last.effects if x.held_since and x.held_since < first.number]
+        held = [_held(group) for group in grouped([x for x in effects if x.blocks])]
+        new = [words for words in held if words not in known]
+        told = [f"as in {place}"] if len(new) < len(held) else []
+        told += [", ".join(new)] if new else []
+        yield [f"held from before: {', and '.join(told)}"] if told else []
+        if new:
+            known.update(new)
+            place = numbered(call)
 
 
 def _call(step: Step) -> tuple[object, ...]:
@@ -219,8 +246,8 @@ def _code(call: Sequence[Step]) -> str:
     return first.statement.expandtabs(4)
 
 
-def _about(call: Sequence[Step]) -> Iterator[str]:
-    first, last = call[0], call[-1]
+def _about(call: Sequence[Step], held: Iterable[str]) -> Iterator[str]:
+    first = call[0]
     if first.operation and not _code(call).startswith("op."):
         yield f"by op.{first.operation}"
     yield _terms(first)
@@ -231,9 +258,7 @@ def _about(call: Sequence[Step]) -> Iterator[str]:
     if is_known and not mine:
         yield "blocks nothing new"
     yield from map(_effect, grouped(mine))
-    held = [x for x in last.effects if x.held_since and x.held_since < first.number and x.blocks]
-    if held:
-        yield f"held from before: {', '.join(map(_held, grouped(held)))}"
+    yield from held
     about = {touched.table: touched for step in call for touched in step.tables}
     noticed = {effect.table for effect in mine}
     yield from (size(one) for one in about.values() if one.table in noticed or not is_known)
@@ -310,5 +335,5 @@ def size(touched: Touched) -> str:
     parts = f", {counted(touched.partitions, 'partition')}" if touched.partitions else ""
     indexes = f", {touched.indexes} index{'es' * (touched.indexes != 1)}" if touched.indexes else ""
     writes = touched.writes_per_second
-    rate = "" if writes is None else f", {writes:,.0f} writes/s"
+    rate = "" if writes is None else f", {writes:,.0f} writes/s on average"
     return f"{touched.table}: {in_bytes(touched.size)}{rows}{parts}{indexes}{rate}"

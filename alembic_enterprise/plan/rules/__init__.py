@@ -27,6 +27,7 @@ from alembic_enterprise.plan.rules.rows import (
     blocks_while_rewriting,
     blocks_while_scanning,
     data_lost,
+    every_row_written,
     locks_held_while_scanning,
 )
 from alembic_enterprise.plan.rules.scripts import committed_before_the_end, plugin_not_enabled
@@ -51,6 +52,7 @@ RULES: Mapping[str, Rule] = {
         attach_candidate_unprepared,
         blocks_while_scanning,
         locks_held_while_scanning,
+        every_row_written,
         partition_of_live_parent,
         every_partition_locked,
         lock_table_budget,

@@ -16,7 +16,7 @@ from alembic_enterprise.shards.operations import CreateHashShards
 from alembic_enterprise.sql import Name
 from alembic_enterprise.wording import in_bytes
 
-_PARTITION_OF = shape("CREATE( UNLOGGED)? TABLE( IF NOT EXISTS)? {partition} PARTITION OF {table} ")
+PARTITION_OF = shape("CREATE( UNLOGGED)? TABLE( IF NOT EXISTS)? {partition} PARTITION OF {table} ")
 _ATTACH = shape("ALTER TABLE( IF EXISTS)?( ONLY)? {table} ATTACH PARTITION {partition} ")
 _DETACH_CONCURRENTLY = shape(
     "ALTER TABLE( IF EXISTS)?( ONLY)? {table} DETACH PARTITION {partition} CONCURRENTLY"
@@ -40,7 +40,7 @@ def partition_of_live_parent(facts: Facts) -> Iterator[PlanFinding]:
     Leave it when nobody uses the table yet.
     """
     for step in facts.steps:
-        for match in facts.said(step, _PARTITION_OF):
+        for match in facts.said(step, PARTITION_OF):
             parent = facts.live(step, name(match["table"]))
             if parent is not None and parent.held_since is None:
                 yield _made(facts, step, parent, name(match["partition"]))

@@ -6,7 +6,7 @@ from alembic_enterprise.plan.locks.table import Activity, blocks
 from alembic_enterprise.plan.model import PlanFinding, RelationEffect, Step
 from alembic_enterprise.plan.rules.alternatives import alternative
 from alembic_enterprise.plan.rules.columns import told_of
-from alembic_enterprise.plan.rules.facts import SMALL, Facts
+from alembic_enterprise.plan.rules.facts import LARGE, SMALL, Facts
 from alembic_enterprise.plan.rules.partitions import candidates_scanned, defaults_scanned
 from alembic_enterprise.plan.rules.reading import name, names, shape
 from alembic_enterprise.wording import in_bytes
@@ -149,6 +149,55 @@ def _chained(
     )
 
 
+_WRITES = shape("(UPDATE|DELETE FROM)( ONLY)? {table}")
+_CONDITION = shape(r".*[\s)]WHERE[\s(]")
+
+
+def every_row_written(facts: Facts) -> Iterator[PlanFinding]:
+    """An UPDATE or a DELETE goes through all of a table in one transaction.
+
+    It stops nobody at first. But each row that it has written stays locked against
+    other writers until COMMIT, and leaves a dead version of itself: an UPDATE of
+    all rows makes the table twice as large, and standbys have to catch up with all
+    of it. One with a WHERE that no index answers counts as well, since nobody knows
+    how many rows that is.
+
+    Asks for batches of some thousand rows, each in a transaction of its own: a loop
+    in `with op.get_context().autocommit_block():`, by ranges of the primary key.
+    Not counted: what has a WHERE and runs there already.
+
+    Costs more time in all, and a state between the two that the application has to
+    live with.
+
+    Leave it when the table is small, or when nobody writes it then.
+    """
+    for step in facts.steps:
+        for match in facts.said(step, _WRITES):
+            target = facts.live(step, name(match["table"]))
+            has_condition = _CONDITION.match(match.string) is not None
+            if target is None or (has_condition and not step.transactional):
+                continue
+            if _is_read(step, target.relation) and facts.tables[target.relation].rows != 0:
+                yield _written(facts, step, target.relation, has_condition=has_condition)
+
+
+def _is_read(step: Step, table: str) -> bool:
+    """Whether a step reads all of a table, or of a partition of it."""
+    return any(item.scanned and table in (item.relation, item.table) for item in step.effects)
+
+
+def _written(facts: Facts, step: Step, table: str, *, has_condition: bool) -> PlanFinding:
+    what = "all that fit its WHERE" if has_condition else "all of its rows"
+    return facts.remark(
+        "every-row-written",
+        step,
+        table,
+        f"{what} are written in one transaction, and stay locked against other writers until it "
+        "ends: write them in batches, each in an autocommit block",
+        rows=facts.tables[table].rows,
+    )
+
+
 _DROP_TABLE = shape(
     r"DROP (TABLE|MATERIALIZED VIEW)( IF EXISTS)? (?P<names>.*?)( CASCADE| RESTRICT)?\Z"
 )
@@ -185,6 +234,7 @@ def data_lost(facts: Facts) -> Iterator[PlanFinding]:
                     effect.relation,
                     f"what is in {what} is gone, and no downgrade brings it back: make sure that "
                     "nothing reads it any more, and that there is a backup",
+                    severity="error" if known.size >= LARGE else "warning",
                     rows=known.rows,
                 )
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
-from alembic_enterprise.plan.model import PlanFinding, Step
+from alembic_enterprise.plan.model import PlanFinding, RelationEffect, Step
 from alembic_enterprise.plan.rules.facts import Facts
+from alembic_enterprise.plan.rules.partitions import PARTITION_OF
+from alembic_enterprise.plan.rules.reading import name, shape
 from alembic_enterprise.shards.catalog import ShardedTable
 from alembic_enterprise.shards.moduli import coverage, holes
 from alembic_enterprise.shards.operations import CreateHashShards
@@ -35,7 +37,7 @@ def _incomplete(facts: Facts, table: ShardedTable) -> PlanFinding:
     place = (table.name.name, table.count, lacking, table.name.schema)
     return facts.remark(
         "shards-incomplete",
-        _last(facts, table.name),
+        _changing(facts, table.name),
         str(table.name),
         f"{told} will be missing, and {float(1 - coverage(table.held)):.1%} of all keys are "
         "refused: create what lacks",
@@ -69,7 +71,7 @@ def modulus_changed(facts: Facts) -> Iterator[PlanFinding]:
             continue
         yield facts.remark(
             "modulus-changed",
-            _last(facts, table),
+            _changing(facts, table),
             str(table),
             f"its rows move from {len(before.held)} shards to {len(after.held)}: run "
             f"`alembic-enterprise shards grow {table.name} --to {after.count}` before"
@@ -81,11 +83,23 @@ def modulus_changed(facts: Facts) -> Iterator[PlanFinding]:
         )
 
 
-def _last(facts: Facts, table: Name) -> Step | None:
-    """The last step that does something to a table."""
-    touching = (
-        step
-        for step in reversed(facts.steps)
-        if any(effect.table == str(table) for effect in step.effects)
-    )
-    return next(touching, None)
+def _changing(facts: Facts, table: Name) -> Step | None:
+    """The last step that changes which shards a table has; else the last one that touches it."""
+    about = [step for step in facts.steps if _effects(step, table)]
+    changing = [step for step in about if _changes(facts, step, table)]
+    locking = [step for step in about if any(x.held_since is None for x in _effects(step, table))]
+    return next(reversed(changing or locking), None)
+
+
+def _effects(step: Step, table: Name) -> list[RelationEffect]:
+    return [effect for effect in step.effects if effect.table == str(table)]
+
+
+_ATTACHES = shape("ALTER TABLE( IF EXISTS)?( ONLY)? {table} (ATTACH|DETACH) PARTITION ")
+
+
+def _changes(facts: Facts, step: Step, table: Name) -> bool:
+    if step.operation is not None:
+        return "_hash_shard" in step.operation and repr(table.name) in step.operation
+    said = facts.said(step, _ATTACHES, PARTITION_OF)
+    return any(facts.table(step, name(match["table"])) == str(table) for match in said)

@@ -22,7 +22,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError
-from alembic_enterprise.plan.model import Plan
+from alembic_enterprise.plan.model import Outcome, Plan
 from alembic_enterprise.plan.saved.slices import extent, plain, slice_of, touched
 from alembic_enterprise.plan.schema.objects import Difference, Key, Objects, compare
 from alembic_enterprise.plan.shadow import replay
@@ -203,6 +203,8 @@ def saved(
 
 def refusal(plan: Plan) -> str | None:
     """Why a plan is not saved, with the next step; None when it is."""
+    if any(item.outcome is Outcome.FAILED for item in plan.proof):
+        return "the plan is blocked by a failed proof: mend what it tells of, and run this again"
     if plan.is_blocked:
         return "the plan is blocked: mend what it says, or waive it, and run this again"
     if plan.shadow is None:

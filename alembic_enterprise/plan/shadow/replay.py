@@ -1,8 +1,9 @@
 """A project's own migrations, run on a database that env.py does not know of."""
 
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from io import StringIO
 from typing import Any, TypeVar
@@ -13,15 +14,23 @@ from alembic.runtime.migration import MigrationContext, MigrationStep
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, NoReferenceError, NoSuchTableError, SQLAlchemyError
 
 from alembic_enterprise.environment import connected, guarded
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
-from alembic_enterprise.operation import message
+from alembic_enterprise.operation import message, sqlstate
 
 Result = TypeVar("Result")
 Watch = Callable[[Connection, Script], None]
 """Called with the connection of the migration before each script begins."""
+
+
+FROM_NOTHING = "Run `alembic upgrade {}` on an empty database to see more"
+ON_A_COPY = (
+    "That has the schema of the live database and no rows: a script that reads rows finds none "
+    "there"
+)
+"""Advice for an upgrade that fails; {} stands for its revision."""
 
 
 def unwatched(_connection: Connection, _script: Script) -> None:
@@ -37,11 +46,7 @@ class _Way:
     advice: str
 
 
-_UP = _Way(
-    MigrationStep.upgrade_from_script,
-    "run on the shadow",
-    "Run `alembic upgrade {}` on an empty database to see more",
-)
+_UP = _Way(MigrationStep.upgrade_from_script, "run on the shadow", FROM_NOTHING)
 _DOWN = _Way(
     MigrationStep.downgrade_from_script,
     "taken back on the shadow",
@@ -50,22 +55,36 @@ _DOWN = _Way(
 _WRITTEN = _Way(
     MigrationStep.upgrade_from_script,
     "written as SQL",
-    "Let it do without answers of the database, or go without --sql",
+    "Let it do without answers of the database, give the columns of rows their types, or go "
+    "without --sql",
 )
 
 
-def upgrade(config: Config, url: URL, scripts: Iterable[Script], watch: Watch = unwatched) -> None:
+def upgrade(
+    config: Config,
+    url: URL,
+    scripts: Iterable[Script],
+    watch: Watch = unwatched,
+    advice: str = FROM_NOTHING,
+) -> None:
     """Run the upgrades of scripts in order on a database, through env.py.
 
     Whatever database env.py connects to, the migrations run on the given one: env.py gets its URL
     as sqlalchemy.url and a connection as `config.attributes["connection"]`, and should it use
     neither, `context.configure()` gets that connection all the same.
 
+    Args:
+        config: Alembic's configuration of the project.
+        url: of the database.
+        scripts: in the order in which they run.
+        watch: called before each script.
+        advice: the next step when a migration fails; {} stands for its revision.
+
     Raises:
         ConfigurationError: env.py fails.
         StepError: a migration fails; the message names its revision.
     """
-    _migrate(config, url, scripts, watch, _UP)
+    _migrate(config, url, scripts, watch, replace(_UP, advice=advice))
 
 
 def downgrade(
@@ -169,7 +188,7 @@ def pending(directory: ScriptDirectory, stamped: Iterable[str]) -> list[Script]:
     Raises:
         ConfigurationError: the project has several heads, or lacks a revision that is stamped.
     """
-    heads = directory.get_heads()
+    heads = _heads(directory)
     if len(heads) > 1:
         raise ConfigurationError(
             f"the project has {len(heads)} heads ({', '.join(heads)}), and it is not known which "
@@ -204,6 +223,14 @@ def _start(scripts: Sequence[Script]) -> list[str]:
     there = {script.revision for script in scripts}
     before = [name for script in scripts for name in _before(script)]
     return [name for name in dict.fromkeys(before) if name not in there]
+
+
+def _heads(directory: ScriptDirectory) -> list[str]:
+    """The heads but for those that another script depends on, which it brings with it."""
+    scripts = list(directory.walk_revisions())
+    before = {name for script in scripts for name in _before(script)}
+    needed = {_script(directory, name).revision for name in before}
+    return [head for head in directory.get_heads() if head not in needed]
 
 
 def _before(script: Script) -> list[str]:
@@ -270,6 +297,40 @@ def _named(running: Sequence[str], way: _Way) -> Generator[None]:
 
 
 def said(error: Exception) -> str:
-    """What went wrong, on a line."""
-    told = message(error) if isinstance(error, DBAPIError) else str(error)
+    """What went wrong, on a line, without the values that it was about."""
+    if isinstance(error, DBAPIError):
+        told = _by_server(error)
+    elif isinstance(error, SQLAlchemyError):
+        kind, is_of_names = type(error).__name__, isinstance(error, _OF_NAMES)
+        told = (
+            f"{kind}: {error}"
+            if is_of_names
+            else f"{kind} of SQLAlchemy, whose words may hold values"
+        )
+    else:
+        told = _by_python(str(error), error.__cause__)
     return told.strip().splitlines()[0].rstrip(".")
+
+
+_OF_NAMES = (NoSuchTableError, NoReferenceError)
+"""Errors of SQLAlchemy that name tables and columns, and no value that it was to write."""
+
+_DATA = "22"
+"""Class of the errors that are about a value; one of the driver has no SQLSTATE."""
+
+# Quotation marks are those of lc_messages.
+_LITERAL = re.compile("[\"«»„“]'.*'[\"«»“”]", re.DOTALL)
+_QUOTED = re.compile("[\"'«»„“‚‘].*[\"'«»“”‘’]", re.DOTALL)  # noqa: RUF001  # that is what they are
+
+
+def _by_server(error: DBAPIError) -> str:
+    is_of_value = (sqlstate(error) or _DATA).startswith(_DATA)
+    return (_QUOTED if is_of_value else _LITERAL).sub('"..."', message(error))
+
+
+def _by_python(told: str, cause: BaseException | None) -> str:
+    """What is told of an error in a script, whose own words may be the value it did not expect."""
+    if not isinstance(cause, ValueError | KeyError):
+        return told
+    kind = type(cause).__name__
+    return told.replace(f"{kind}: {cause}", kind)

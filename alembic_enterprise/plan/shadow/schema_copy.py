@@ -131,10 +131,11 @@ def _grouped(failed: Iterable[tuple[str, str]]) -> list[str]:
     for reason, about in failed:
         if about not in reasons[reason]:
             reasons[reason].append(about)
-    return [f"{reason}: without {_named(about)}" for reason, about in reasons.items()]
+    return [f"{reason}: without {named(about)}" for reason, about in reasons.items()]
 
 
-def _named(objects: Sequence[str]) -> str:
+def named(objects: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
     more = f" and {len(objects) - NAMED} more" if len(objects) > NAMED else ""
     return ", ".join(item or "a setting" for item in objects[:NAMED]) + more
 
@@ -178,7 +179,7 @@ def told(live: Connection) -> list[str]:
     kinds = defaultdict[str, list[str]](list)
     for kind, name in sql.rows(live, _NOT_COPIED):
         kinds[kind].append(name)
-    return [f"{kind} not copied: {_named(names)}" for kind, names in kinds.items()]
+    return [f"{kind} not copied: {named(names)}" for kind, names in kinds.items()]
 
 
 _NOT_COPIED = SQL("""

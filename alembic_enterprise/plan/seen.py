@@ -1,0 +1,136 @@
+"""The live database as a review sees it, read while env.py has a connection to it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+
+from alembic.config import Config
+from alembic.script import Script, ScriptDirectory
+from psycopg.sql import SQL
+from sqlalchemy import URL, CheckConstraint, MetaData
+
+from alembic_enterprise import sql
+from alembic_enterprise.environment import Visit, guarded
+from alembic_enterprise.errors import ConfigurationError
+from alembic_enterprise.finding import Finding
+from alembic_enterprise.plan import advice, live, surroundings
+from alembic_enterprise.plan.live import Live
+from alembic_enterprise.plan.policy import ReviewPolicy
+from alembic_enterprise.plan.proposal import autogenerate
+from alembic_enterprise.plan.proposal.autogenerate import Changes
+from alembic_enterprise.plan.schema import drift
+from alembic_enterprise.plan.schema.objects import Objects
+from alembic_enterprise.plan.shadow import replay
+from alembic_enterprise.plan.shadow.database import Shadow, shadow
+from alembic_enterprise.plan.surroundings import Surroundings
+from alembic_enterprise.sql import Name
+
+Progress = Callable[[str], None]
+"""Called with what comes next, in words."""
+
+_PATIENT = SQL("SELECT set_config('idle_in_transaction_session_timeout', '0', true)")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a review.
+
+    Attributes:
+        now: the moment of the review (aware).
+        policy: what the project accepts.
+        message: what the proposed revision is called.
+        shadow_url: a server for the shadow; None for a private one.
+        has_shadow: whether anything is measured.
+        proves: whether the downgrade and the rest are tried.
+        whole: whether the shadow gets all partitions.
+        saves: whether the plan is to be saved.
+    """
+
+    now: datetime
+    policy: ReviewPolicy
+    message: str = "proposed"
+    shadow_url: URL | None = None
+    has_shadow: bool = True
+    proves: bool = True
+    whole: bool = False
+    saves: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was read of the live database.
+
+    Attributes:
+        models: those of env.py.
+        pending: the scripts that it lacks.
+        changes: what it lacks of the models; None while scripts are pending.
+        large: tables whose indexes are to be built online.
+        plugins: `autogenerate_plugins` of env.py.
+        advised: what the capabilities remark.
+        coverage: what was not looked at, a sentence each.
+        objects: all that is there; empty unless the plan is to be saved.
+    """
+
+    live: Live
+    version_table: Name
+    models: Sequence[MetaData]
+    pending: Sequence[Script]
+    changes: Changes | None
+    large: set[Name]
+    plugins: Sequence[str]
+    surroundings: Surroundings
+    advised: Sequence[Finding]
+    coverage: Sequence[str]
+    objects: Objects
+    shadow: Shadow | None
+
+
+def look(visit: Visit, config: Config, request: Request, stack: ExitStack) -> Seen:
+    """Read the live database. The shadow is there until the stack is left.
+
+    Raises:
+        ConfigurationError: env.py gives no models, or the scripts are not what can be run.
+        ServerError: there is no server for the shadow.
+    """
+    if not visit.metadata:
+        raise ConfigurationError(
+            "env.py gives context.configure() no target_metadata, so there are no models to "
+            "compare with: add target_metadata="
+        )
+    connection, context = visit.connection, visit.context
+    version_table = Name(context.version_table_schema, context.version_table)
+    sql.read_only(connection)
+    sql.rows(connection, _PATIENT)  # a large schema takes minutes to be copied
+    directory = ScriptDirectory.from_config(config)
+    with guarded(directory):
+        pending = replay.pending(directory, drift.stamped(connection, version_table))
+    changes = None if pending else autogenerate.compared(context, request.message)
+    copied = None
+    if request.has_shadow:
+        copied = stack.enter_context(
+            shadow(connection, version_table, request.shadow_url, whole=request.whole)
+        )
+    known = live.read(connection, version_table, request.now)
+    advised, unseen = advice.advised(connection, visit.metadata)
+    return Seen(
+        known,
+        version_table,
+        visit.metadata,
+        pending,
+        changes,
+        autogenerate.large_tables(context),
+        tuple(visit.opts.get("autogenerate_plugins") or ()),
+        surroundings.read(connection),
+        advised,
+        (*known.coverage, *unseen, *_uncompared(visit.metadata)),
+        drift.read(connection) if request.saves else {},  # the last: it ends the transaction
+        copied,
+    )
+
+
+def _uncompared(models: Sequence[MetaData]) -> Iterator[str]:
+    """What autogenerate does not look at (Alembic docs, "What does Autogenerate Detect")."""
+    tables = (table for part in models for table in part.tables.values())
+    if any(isinstance(item, CheckConstraint) for table in tables for item in table.constraints):
+        yield "CHECK constraints of the models are not compared: Alembic does not"

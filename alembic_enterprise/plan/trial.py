@@ -1,0 +1,215 @@
+"""What comes of a release: its scripts, pending and proposed, run on the shadow."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import Script
+from alembic.util import CommandError
+
+from alembic_enterprise.environment import connected
+from alembic_enterprise.errors import StepError
+from alembic_enterprise.finding import Finding
+from alembic_enterprise.operation import sqlstate
+from alembic_enterprise.plan import advice, rules, surroundings
+from alembic_enterprise.plan.proposal import autogenerate
+from alembic_enterprise.plan.proposal.autogenerate import Changes
+from alembic_enterprise.plan.proposal.proof import Proven, prove
+from alembic_enterprise.plan.rehearsal import unmeasured
+from alembic_enterprise.plan.rehearsal.rehearse import Performed, refused, rehearse
+from alembic_enterprise.plan.saved import document
+from alembic_enterprise.plan.schema import drift
+from alembic_enterprise.plan.schema.objects import Difference, Key, Objects
+from alembic_enterprise.plan.seen import Progress, Request, Seen
+from alembic_enterprise.plan.shadow import replay
+from alembic_enterprise.plan.shadow.database import Shadow
+from alembic_enterprise.plan.surroundings import Surroundings
+from alembic_enterprise.wording import counted
+
+Identity = tuple[str, str, tuple[str, ...]]
+"""What a finding is about, whatever its figures are: rule, table and calls."""
+
+
+def identity(item: Finding) -> Identity:
+    """The identity of a finding."""
+    return item.rule, item.table, tuple(map(str, item.operations))
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of running the scripts.
+
+    Attributes:
+        changes: what the database lacks of the models, once it has the pending scripts; None when
+            that is not known.
+        proposed: the scripts that were made of them.
+        performed: the statements of all scripts.
+        after: the surroundings once they have run.
+        changed: the objects that they make, change or drop.
+        drift: what was changed in the live database outside of its revisions.
+        mended: remarks that nobody makes any more once they have run, by their identity.
+        proof: what was tried besides, and which revisions a downgrade takes back.
+        coverage: what was not analysed, a sentence each.
+    """
+
+    changes: Changes | None
+    proposed: Sequence[Script]
+    performed: Sequence[Performed]
+    after: Surroundings
+    changed: Collection[Key] = ()
+    drift: Sequence[Difference] = ()
+    mended: Collection[Identity] = ()
+    proof: Proven = field(default_factory=Proven)
+    coverage: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _State:
+    """The shadow at one moment."""
+
+    objects: Objects
+    remarks: Sequence[Finding]
+    surroundings: Surroundings
+
+
+def run(config: Config, request: Request, seen: Seen, folder: Path, progress: Progress) -> Tried:
+    """Run the scripts on the shadow.
+
+    Args:
+        config: Alembic's configuration of the project.
+        request: what is asked.
+        seen: the live database.
+        folder: an empty one, for the scripts to come.
+        progress: is told what comes next.
+
+    Raises:
+        ConfigurationError: env.py fails, or the models cannot be brought about.
+        StepError: a migration cannot be run.
+        ServerError: no further database can be had.
+    """
+    copied = seen.shadow
+    if copied is None:
+        return _unmeasured(config, seen, folder)
+    progress("runs all revisions, to see what was changed outside of them")
+    differences, coverage = _drift(config, copied, seen)
+    before = _state(copied, seen)
+    with copied.clone() as start:
+        performed = _rehearsed(config, seen, seen.pending, differences, progress)
+        changes = seen.changes
+        if changes is None:
+            changes = replay.visit(config, copied.url, lambda here: _compared(here, request, seen))
+        extended, proposed = _proposed(config, changes, folder)
+        performed += _rehearsed(extended, seen, proposed, differences, progress)
+        proven = Proven()
+        if request.proves and performed:
+            progress("tries the downgrade, the upgrade once more, and the SQL")
+            scripts = [*seen.pending, *proposed]
+            proven = prove(extended, copied, start, scripts, seen.version_table)
+    after = _state(copied, seen) if performed else before
+    return Tried(
+        changes,
+        proposed,
+        performed,
+        after.surroundings,
+        document.changes(before.objects, after.objects),
+        differences,
+        set(map(identity, before.remarks)) - set(map(identity, after.remarks)),
+        proven,
+        coverage,
+    )
+
+
+def _drift(
+    config: Config, copied: Shadow, seen: Seen
+) -> tuple[Sequence[Difference], Sequence[str]]:
+    """What was changed outside of the revisions, if these can be run from nothing."""
+    try:
+        return drift.drift(config, copied, seen.version_table), ()
+    except StepError as error:
+        return (), (f"drift is not known, since the revisions do not run from nothing: {error}",)
+
+
+def _state(copied: Shadow, seen: Seen) -> _State:
+    with connected(copied.url) as connection:
+        remarks, _ = advice.advised(connection, seen.models)
+        around = surroundings.read(connection)
+        return _State(drift.read(connection), remarks, around)
+
+
+def _rehearsed(
+    config: Config,
+    seen: Seen,
+    scripts: Sequence[Script],
+    differences: Sequence[Difference],
+    progress: Progress,
+) -> list[Performed]:
+    copied = seen.shadow
+    if copied is None or not scripts:
+        return []
+    major = copied.original.major
+    try:
+        return rehearse(
+            config, copied.url, scripts, progress, major=major, version_table=seen.version_table
+        )
+    except StepError as error:
+        told = [str(error), *_hints(error, copied, differences)]
+        raise StepError(". ".join(text.rstrip(".") for text in told)) from error
+
+
+UNDEFINED_TABLE = "42P01"
+NAMED = 3
+"""How many differences are named that may be why a script fails."""
+
+
+def _hints(error: StepError, copied: Shadow, differences: Sequence[Difference]) -> list[str]:
+    """What may be why a script fails, besides what the server says."""
+    refusal = refused(error)
+    state = None if refusal is None else sqlstate(refusal)
+    hints = [refusal and rules.explained(refusal.statement or "", state)]
+    hints.append(refusal and copied.explained(refusal))
+    if state == UNDEFINED_TABLE and not copied.whole:
+        hints.append("If that is an old partition, the shadow is without it: give --whole")
+    if differences:
+        names = ", ".join(f"{x.kind} {x.name} ({x.change})" for x in differences[:NAMED])
+        number = counted(len(differences), "object")
+        hints.append(f"{number} changed outside of the revisions may be why: {names}")
+    return [hint for hint in hints if hint]
+
+
+def _proposed(
+    config: Config, changes: Changes | None, folder: Path
+) -> tuple[Config, Sequence[Script]]:
+    """The scripts that bring changes about, in a folder, and a configuration that knows them."""
+    return autogenerate.trial(config, changes, folder) if changes else (config, [])
+
+
+def _compared(context: MigrationContext, request: Request, seen: Seen) -> Changes:
+    """What the shadow lacks of the models, by the sizes of the live tables."""
+    unknown = () if seen.shadow is None else seen.shadow.unknown
+    return autogenerate.compared(context, request.message, unknown=unknown, large=seen.large)
+
+
+def _unmeasured(config: Config, seen: Seen, folder: Path) -> Tried:
+    """What is known without a shadow."""
+    changes = seen.changes
+    extended, proposed = _proposed(config, changes, folder)
+    scripts = [*seen.pending, *proposed]
+    coverage = [UNMEASURED, *([] if changes is not None else [UNCOMPARED])]
+    performed: list[Performed] = []
+    try:
+        performed = unmeasured.written(extended, scripts, seen.version_table)
+    except CommandError as error:
+        coverage.append(f"the statements are not known without a database: {error}")
+    return Tried(changes, proposed, performed, seen.surroundings, coverage=tuple(coverage))
+
+
+UNMEASURED = (
+    "drift was not looked for, no effect of a statement is known and no downgrade was tried: leave "
+    "out --no-shadow"
+)
+UNCOMPARED = (
+    "models are compared with the database as the pending revisions leave it, for which there is "
+    "no shadow: leave out --no-shadow, or migrate first"
+)

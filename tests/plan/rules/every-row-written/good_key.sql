@@ -1,0 +1,6 @@
+-- orders: a row is found by the index
+CREATE TABLE orders (id bigint PRIMARY KEY, total numeric, state text);
+-- rows
+INSERT INTO orders SELECT n, n, 'new' FROM generate_series(1, 10) AS n;
+-- release
+UPDATE orders SET state = 'old' WHERE id = 7;
