@@ -85,8 +85,8 @@ REASONS: Mapping[type[Operation], _Reason] = {
 RULES: Mapping[str, str] = {
     "partitions-undeclared": """The models have no such table any more, and its partitions go.
 
-The proposed revision drops them one by one before the table, so that a
-downgrade makes all of them again. It is what the plan does, and blocks nothing.""",
+The proposed revision drops them before the table, and its downgrade makes them
+again, empty. It is what the plan does, and blocks nothing.""",
     "policy-differs": """The partition policy of a model is not the one that the database keeps.
 
 The proposed revision keeps that of the model, which `alembic-enterprise
@@ -102,8 +102,8 @@ use the table: modulus-changed tells how to go about it. It is what the plan
 does.""",
     "shards-undeclared": """The models have no such table any more, and its shards go.
 
-The proposed revision drops them one by one before the table, so that a
-downgrade makes all of them again. It is what the plan does, and blocks nothing.""",
+The proposed revision drops them before the table, and its downgrade makes them
+again, empty. It is what the plan does, and blocks nothing.""",
     "index-missing": """A model declares an index that a large table lacks.
 
 The proposed revision builds it online, by `online_indexes` of env.py. It is
