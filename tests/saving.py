@@ -3,7 +3,7 @@
 plan = saved_plan(config, engine)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +12,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
 from autogenerate import project, write_revision
-from sqlalchemy import Engine, MetaData, NullPool, create_engine
+from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine
 
 import alembic_enterprise
+from alembic_enterprise.locks import Patience
 from alembic_enterprise.plan.locks.table import LockMode
 from alembic_enterprise.plan.model import Database, Plan, Revision, Step
 from alembic_enterprise.plan.saved import document
+from alembic_enterprise.plan.saved.apply import Job
 from alembic_enterprise.plan.saved.document import Saved
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.schema.objects import Key, Objects
@@ -103,3 +105,26 @@ def steps(*relations: str) -> tuple[Step, ...]:
     """A step that locks some relations."""
     effects = tuple(planned.effect(name, LockMode.ACCESS_EXCLUSIVE) for name in relations)
     return (replace(planned.STEPS[0], revision="0002", effects=effects),)
+
+
+def job(sleep: Callable[[float], None] = lambda _seconds: None, attempts: int = 3) -> Job:
+    """The choices of a run that waits for 100 ms, and sleeps as the test says."""
+    return Job(Patience(100, attempts), sleep=sleep, uniform=lambda _low, high: high)
+
+
+def in_autocommit(*statements: str) -> str:
+    """A part of a script that runs statements outside of transactions."""
+    lines = "\n".join(f"    op.execute({text!r})" for text in statements)
+    return f"with op.get_context().autocommit_block():\n{lines}\n"
+
+
+def stamped(observer: Connection) -> list[str]:
+    """The revisions of the database."""
+    query = "SELECT version_num FROM alembic_version"
+    return list(observer.exec_driver_sql(query).scalars())
+
+
+def in_one_transaction(config: Config) -> None:
+    """Let env.py run all revisions in one transaction, as Alembic's own template does."""
+    file = Path(str(config.get_main_option("script_location"))) / "env.py"
+    file.write_text(file.read_text().replace("transaction_per_migration=True,", ""))

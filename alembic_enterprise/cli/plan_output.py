@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from alembic_enterprise.plan.model import Plan
 
 FORMS = {
-    "text": ("alembic_enterprise.cli.planning", "text"),
+    "text": ("alembic_enterprise.cli.plan_text", "text"),
     "json": ("alembic_enterprise.plan.report.document", "document"),
     "markdown": ("alembic_enterprise.plan.report.markdown", "markdown"),
     "sarif": ("alembic_enterprise.plan.report.sarif", "sarif"),

@@ -1,20 +1,18 @@
 """A saved plan is applied once, patiently, and only while it holds."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
 from alembic.config import Config
 from autogenerate import write_revision
-from saving import SCHEMAS, saved_plan, shop
+from saving import SCHEMAS, in_autocommit, job, stamped
 from sqlalchemy import Connection, Engine
 
 from alembic_enterprise.errors import ConfigurationError
-from alembic_enterprise.locks import Patience
 from alembic_enterprise.plan.saved import apply as applying
 from alembic_enterprise.plan.saved.apply import Job, Report, apply, verify
 from alembic_enterprise.plan.saved.document import Saved
@@ -26,43 +24,9 @@ THIRD = "op.execute('ALTER TABLE customers ADD COLUMN mail text')"
 """Bodies of revisions to come."""
 
 
-@pytest.fixture
-def plan(tmp_path: Path, engine: Engine) -> Plan:
-    """A function that makes a project with revisions to come, and saves the plan of them.
-
-    The database has timeouts, so that a run that waits for ever fails.
-    """
-    with engine.begin() as connection:
-        for setting in ("statement_timeout = '60s'", "lock_timeout = '50s'"):
-            connection.exec_driver_sql(f"ALTER DATABASE {engine.url.database} SET {setting}")
-
-    def plan(*bodies: str, **options: Any) -> tuple[Config, Saved]:
-        config = shop(tmp_path / "migrations", engine, bodies[0], **options)
-        for number, body in enumerate(bodies[1:], 3):
-            write_revision(tmp_path / "migrations", f"000{number}", f"000{number - 1}", body)
-        return config, saved_plan(config, engine)
-
-    return plan
-
-
-@pytest.fixture
-def observer(engine: Engine) -> Iterator[Connection]:
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        yield connection
-
-
-def job(sleep: Callable[[float], None] = lambda _seconds: None, attempts: int = 3) -> Job:
-    return Job(Patience(100, attempts), sleep=sleep, uniform=lambda _low, high: high)
-
-
 def fits_schema(report: Report) -> None:
     schema = json.loads((SCHEMAS / "apply.schema.json").read_text())
     jsonschema.validate(json.loads(json.dumps(report.document())), schema)
-
-
-def stamped(observer: Connection) -> list[str]:
-    query = "SELECT version_num FROM alembic_version"
-    return list(observer.exec_driver_sql(query).scalars())
 
 
 def has_column(observer: Connection, table: str, column: str) -> bool:
@@ -191,11 +155,6 @@ def test_its_lock_timeout_counts_more_than_that_of_env_py(plan: Plan, observer: 
 
 
 # --- What a revision commits by itself
-
-
-def in_autocommit(*statements: str) -> str:
-    lines = "\n".join(f"    op.execute({text!r})" for text in statements)
-    return f"with op.get_context().autocommit_block():\n{lines}\n"
 
 
 def test_what_a_revision_has_committed_is_not_run_again(

@@ -15,7 +15,7 @@ from golden_files import golden
 from markup import elements
 from planned import FULL, IN_ORDER, effect
 
-from alembic_enterprise.cli.planning import text
+from alembic_enterprise.cli.plan_text import text
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.plan.locks.table import LockMode
 from alembic_enterprise.plan.model import FORMAT_VERSION, Basis, Database, Plan, Step

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from markup import elements
 from planned import EVIL, hostile
 
-from alembic_enterprise.cli.planning import text
+from alembic_enterprise.cli.plan_text import text
 from alembic_enterprise.plan.report.document import document
 from alembic_enterprise.plan.report.github import annotations
 from alembic_enterprise.plan.report.html import page

@@ -1,6 +1,6 @@
 """Measuring the forms: the table of locks as one server has it."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from secrets import token_hex
 
@@ -14,14 +14,15 @@ from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.plan.locks.forms import FORMS, Form
 from alembic_enterprise.plan.locks.forms.layouts import COMMON, INDEX_OF, LAYOUTS
 from alembic_enterprise.plan.locks.freezing import frozen
-from alembic_enterprise.plan.locks.table import Effect, LockMode, Role, Table, excluded, strongest
+from alembic_enterprise.plan.locks.table import Effect, LockMode, Role, Table, strongest
 from alembic_enterprise.plan.locks.traces import (
-    Relation,
     Relations,
     Traces,
+    by_relation,
     difference,
     look,
     new_files,
+    own,
     relations,
 )
 from alembic_enterprise.sessions import connect
@@ -148,26 +149,16 @@ def _effect(
     form: Form, before: Relations, traces: Traces, *, in_transaction: bool = True
 ) -> Effect:
     """What happened, told by the roles of the relations."""
-    held: dict[int, set[LockMode]] = {}
-    for oid, mode in traces.locks:
-        held.setdefault(oid, set()).add(mode)
+    held = by_relation(traces.locks)
     modes: dict[Role, set[LockMode]] = {}
     for oid in held:
-        modes.setdefault(_role(form, before, oid), set()).update(_own(held, before[oid]))
+        modes.setdefault(_role(form, before, oid), set()).update(own(held, before[oid]))
     return Effect(
         {role: strongest(found) for role, found in modes.items() if found},
         frozenset(_role(form, before, oid) for oid in traces.rewritten),
         frozenset(_role(form, before, oid) for oid in traces.scanned),
         in_transaction,
     )
-
-
-def _own(held: Mapping[int, set[LockMode]], relation: Relation) -> set[LockMode]:
-    """The modes on a relation; of an index, those that stop more than the ones on its table do."""
-    if relation.table is None:
-        return held[relation.oid]
-    stopped = excluded(held.get(relation.table, ()))
-    return {mode for mode in held[relation.oid] if not mode.conflicts <= stopped}
 
 
 def _role(form: Form, relations: Relations, oid: int) -> Role:

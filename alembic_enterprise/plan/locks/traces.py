@@ -19,7 +19,7 @@ from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
-from alembic_enterprise.plan.locks.table import LockMode
+from alembic_enterprise.plan.locks.table import LockMode, excluded
 from alembic_enterprise.sql import Name
 
 Locks = frozenset[tuple[int, LockMode]]
@@ -227,3 +227,19 @@ def _emptied(
 
 def _is_table(relation: Relation | None) -> bool:
     return relation is not None and relation.kind in "rm"
+
+
+def by_relation(taken: Locks) -> dict[int, set[LockMode]]:
+    """The modes on each relation, by oid."""
+    found: dict[int, set[LockMode]] = {}
+    for oid, mode in taken:
+        found.setdefault(oid, set()).add(mode)
+    return found
+
+
+def own(modes: Mapping[int, set[LockMode]], relation: Relation) -> frozenset[LockMode]:
+    """The modes on a relation; of an index, those that stop more than the ones on its table do."""
+    if relation.table is None:
+        return frozenset(modes[relation.oid])
+    stopped = excluded(modes.get(relation.table, ()))
+    return frozenset(mode for mode in modes[relation.oid] if not mode.conflicts <= stopped)

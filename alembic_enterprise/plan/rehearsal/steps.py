@@ -6,7 +6,7 @@ from itertools import groupby
 
 from alembic_enterprise import registry
 from alembic_enterprise.plan.locks.table import LockMode, excluded
-from alembic_enterprise.plan.locks.traces import Locks, Relations
+from alembic_enterprise.plan.locks.traces import Relations, by_relation, own
 from alembic_enterprise.plan.model import (
     Basis,
     RelationEffect,
@@ -101,7 +101,7 @@ class _History:
 
     def effects(self, one: Performed, number: int) -> Iterator[RelationEffect]:
         """What a statement does to each relation, and what is held of those before it."""
-        new, held = _by_relation(one.traces.locks), _by_relation(one.held)
+        new, held = by_relation(one.traces.locks), by_relation(one.held)
         done = one.traces.rewritten | one.traces.scanned
         modes = {
             oid: held.get(oid, set()) | new.get(oid, set())
@@ -113,12 +113,12 @@ class _History:
         for oid in sorted(modes, key=lambda oid: _order(one.before, oid)):
             if one.before[_root(one.before, oid)].name.name == registry.TABLE:
                 continue  # as the version table, it is nobody's but the migrations'
-            own = _own(oid, modes, one.before)
+            mine = own(modes, one.before[oid])
             if oid in new or oid in done:
-                if own or oid in one.traces.rewritten:
-                    yield self._effect(oid, one, own, number)
-            elif own:
-                yield self._only_held(oid, one, own, number)
+                if mine or oid in one.traces.rewritten:
+                    yield self._effect(oid, one, mine, number)
+            elif mine:
+                yield self._only_held(oid, one, mine, number)
 
     def _effect(
         self, oid: int, one: Performed, modes: frozenset[LockMode], number: int
@@ -141,22 +141,6 @@ class _History:
         if key not in self._held:
             self._held[key] = self._effect(oid, one, modes, number)
         return self._held[key]
-
-
-def _by_relation(locks: Locks) -> dict[int, set[LockMode]]:
-    found: dict[int, set[LockMode]] = {}
-    for oid, mode in locks:
-        found.setdefault(oid, set()).add(mode)
-    return found
-
-
-def _own(oid: int, modes: Mapping[int, set[LockMode]], relations: Relations) -> frozenset[LockMode]:
-    """The modes on a relation; of an index, those that stop more than the ones on its table do."""
-    table = relations[oid].table
-    if table is None:
-        return frozenset(modes[oid])
-    stopped = excluded(modes.get(table, ()))
-    return frozenset(mode for mode in modes[oid] if not mode.conflicts <= stopped)
 
 
 def _root(relations: Relations, oid: int) -> int:

@@ -1,0 +1,178 @@
+"""No statement is run a second time, and none on a schema that nobody has reviewed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from autogenerate import write_revision
+from saving import in_autocommit, in_one_transaction, job, stamped
+from sqlalchemy import Connection, Engine
+
+from alembic_enterprise.errors import ConfigurationError
+from alembic_enterprise.operation import RUNNING
+from alembic_enterprise.plan.saved import migrating
+from alembic_enterprise.plan.saved.apply import Job, apply, verify
+from alembic_enterprise.plan.saved.document import Saved
+
+Plan = Callable[..., tuple[Config, Saved]]
+
+NOTED = "INSERT INTO unrelated SELECT count(*) FROM unrelated"
+SECOND = "op.execute('ALTER TABLE orders ADD COLUMN state text')"
+THIRD = "op.execute('ALTER TABLE customers ADD COLUMN mail text')"
+"""Bodies of revisions to come."""
+
+
+def rows(observer: Connection) -> int:
+    return len(observer.exec_driver_sql("TABLE unrelated").all())
+
+
+def test_what_an_earlier_revision_has_committed_is_kept_until_its_stamp_is(
+    plan: Plan, engine: Engine, observer: Connection
+) -> None:
+    config, saved = plan(in_autocommit(NOTED), SECOND)
+    in_one_transaction(config)
+    with engine.connect() as blocker:
+        blocker.exec_driver_sql("LOCK TABLE orders IN ACCESS SHARE MODE")
+        report = apply(config, saved, job())
+    assert (report.retries, report.left, rows(observer)) == (0, ["0002", "0003"], 1)
+    assert "This stays: INSERT INTO unrelated" in (report.problem or "")
+
+
+def test_a_later_block_outside_of_the_transaction_commits_the_stamp(
+    plan: Plan, engine: Engine, observer: Connection
+) -> None:
+    config, saved = plan(in_autocommit(NOTED), in_autocommit("SET a.b = '1'") + SECOND)
+    in_one_transaction(config)
+    with engine.connect() as blocker:
+        blocker.exec_driver_sql("LOCK TABLE orders IN ACCESS SHARE MODE")
+        report = apply(config, saved, job(sleep=lambda _seconds: blocker.rollback()))
+    assert (report.retries, report.applied, rows(observer)) == (1, ["0002", "0003"], 1)
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "END; BEGIN"])
+def test_a_transaction_that_sql_ends_is_not_run_again(
+    plan: Plan, engine: Engine, observer: Connection, end: str
+) -> None:
+    config, saved = plan(f"op.execute('{NOTED}')\nop.execute('{end}')\n{SECOND}")
+    with engine.connect() as blocker:
+        blocker.exec_driver_sql("LOCK TABLE orders IN ACCESS SHARE MODE")
+        report = apply(config, saved, job())
+    assert (report.retries, report.left, rows(observer)) == (0, ["0002"], 1)
+    assert "This stays: INSERT INTO unrelated" in (report.problem or "")
+
+
+def test_a_schema_that_has_changed_meanwhile_makes_the_plan_stale(
+    plan: Plan, engine: Engine, observer: Connection
+) -> None:
+    config, saved = plan(SECOND)
+    with engine.connect() as blocker:
+        blocker.exec_driver_sql("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+
+        def changed(_seconds: float) -> None:
+            blocker.exec_driver_sql("ALTER TABLE orders ADD mine int")
+            blocker.commit()
+
+        report = apply(config, saved, job(sleep=changed))
+    assert (report.exit_code, report.retries, report.applied) == (4, 1, [])
+    assert stamped(observer) == ["0001"]
+
+
+def test_revisions_run_on_the_one_that_they_come_after(plan: Plan, observer: Connection) -> None:
+    """Not on what somebody has stamped since the check."""
+    config, saved = plan(SECOND, THIRD)
+
+    def stamp(words: str) -> None:
+        if words == "revision 0003":
+            observer.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+
+    report = apply(config, saved, Job(job().patience, progress=stamp))
+    assert (report.exit_code, report.problem) == (
+        1,
+        "revision 0003: the database is at 0001, since somebody else has stamped it. Nothing is "
+        "committed: mend it, and make a new plan",
+    )
+
+
+def test_a_stamp_that_the_project_lacks_is_told(
+    plan: Plan, engine: Engine, observer: Connection
+) -> None:
+    config, saved = plan(SECOND)
+    with engine.connect() as blocker:
+        blocker.exec_driver_sql("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+
+        def stamp(_seconds: float) -> None:
+            observer.exec_driver_sql("UPDATE alembic_version SET version_num = 'ffff'")
+            blocker.rollback()
+
+        report = apply(config, saved, job(sleep=stamp))
+    assert report.exit_code in {1, 4}
+    assert report.applied == []
+
+
+def test_an_edit_that_sql_does_not_show_makes_it_stale(
+    plan: Plan, tmp_path: Path, observer: Connection
+) -> None:
+    online = SECOND + "\nif not op.get_context().as_sql:\n    op.execute('{} unrelated')"
+    config, saved = plan(online.format("ANALYZE"))
+    write_revision(tmp_path / "migrations", "0002", "0001", online.format("DROP TABLE"))
+    assert apply(config, saved).exit_code == 4
+    assert rows(observer) == 0
+
+
+def test_a_plan_without_revisions_is_refused(plan: Plan) -> None:
+    _, saved = plan(SECOND)
+    with pytest.raises(ConfigurationError, match="it has no revisions"):
+        Saved.from_text(replace(saved, digests={}).text())
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_one"),
+    [
+        ("SET a.b = '1'", True),
+        ("SELECT set_config('a.b', '1', false)", True),
+        ("SELECT pg_catalog.pg_get_indexdef(oid) FROM pg_catalog.pg_class", True),
+        ("WITH a AS (DELETE FROM b RETURNING *) SELECT pg_backend_pid() FROM a", False),
+        ("SELECT move_all(), pg_backend_pid()", False),
+        ("SELECT pg_catalog.setval('s', 5)", False),
+        ("SELECT * FROM a_view_that_calls_something", False),
+        ("SHOW a.b; INSERT INTO a VALUES (1)", False),
+    ],
+)
+def test_what_looks_only(statement: str, is_one: bool) -> None:
+    assert RUNNING.get() is None
+    assert migrating.is_look(statement) is is_one
+
+
+# --- What is told, and for how long it waits
+
+
+def test_values_of_rows_are_not_told(plan: Plan, engine: Engine, observer: Connection) -> None:
+    config, saved = plan("op.execute('ALTER TABLE customers ALTER name TYPE int USING name::int')")
+    observer.exec_driver_sql("INSERT INTO customers VALUES (1, 'hunter2')")
+    with engine.connect() as blocker:
+        update = f"UPDATE customers SET id = 2, name = {'hunter2' * 20!r} WHERE name = 'hunter2'"
+        blocker.exec_driver_sql(update)
+        report = apply(config, saved, job(sleep=lambda _seconds: blocker.rollback()))
+    [who] = report.blockers
+    assert who.query == "UPDATE customers SET id ..."
+    assert "(SQLSTATE 22P02)" in (report.problem or "")
+    assert "hunter2" not in str(report.document())
+
+
+def test_an_env_py_that_sets_search_path(
+    plan: Plan, tmp_path: Path, observer: Connection
+) -> None:
+    config, saved = plan(SECOND)
+    observer.exec_driver_sql("CREATE SCHEMA tenant")
+    observer.exec_driver_sql("ALTER TABLE alembic_version SET SCHEMA tenant")
+    file = tmp_path / "migrations" / "env.py"
+    configure = "        context.configure(connection"
+    setting = "        connection.exec_driver_sql('SET search_path TO tenant, public')\n"
+    text = file.read_text()
+    assert configure in text
+    file.write_text(text.replace(configure, f"{setting}        connection.commit()\n{configure}"))
+    report = apply(config, saved, job())
+    assert (report.problem, report.applied) == (None, ["0002"])
+    assert verify(config, saved).exit_code == 4
