@@ -6,7 +6,7 @@ import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
@@ -17,10 +17,22 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, MetaData, NullPool, Table, create_engine, make_url
+from psycopg.sql import SQL
+from sqlalchemy import (
+    URL,
+    Connection,
+    MetaData,
+    NullPool,
+    Pool,
+    Table,
+    create_engine,
+    event,
+    make_url,
+)
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError
+from alembic_enterprise.sql import text_of
 
 Result = TypeVar("Result")
 
@@ -152,10 +164,11 @@ def _has_section(toml: Path) -> bool:
     return toml.is_file() and "[tool.alembic]" in toml.read_text(encoding="utf-8")
 
 
-def visit(config: Config, function: Callable[[Visit], Result]) -> Result:
+def visit(config: Config, function: Callable[[Visit], Result], *, reads: bool = False) -> Result:
     """Run env.py, and `function` where it would run the migrations; nothing is migrated.
 
-    What env.py prints goes to standard error.
+    What env.py prints goes to standard error. With `reads` its sessions are read-only, those made
+    before `function` is called.
 
     Raises:
         ConfigurationError: env.py fails, does not connect, or connects to several databases.
@@ -166,7 +179,10 @@ def visit(config: Config, function: Callable[[Visit], Result]) -> Result:
     failures: list[Exception] = []
     observed: list[bool] = []
 
+    connecting = ExitStack()
+
     def work(_revision: object, context: MigrationContext) -> list[Any]:
+        connecting.close()
         try:
             results.append(function(_visit(context, observed)))
         except Exception as error:
@@ -178,7 +194,9 @@ def visit(config: Config, function: Callable[[Visit], Result]) -> Result:
         config, script, fn=work, as_sql=False, dont_mutate=True, template_args={}
     )
     _observe(environment, observed)
-    with guarded(script, failures), environment:
+    if reads:
+        connecting.enter_context(_read_only())
+    with guarded(script, failures), environment, connecting:
         script.run_env()
     if len(results) != 1:
         raise ConfigurationError(
@@ -186,6 +204,24 @@ def visit(config: Config, function: Callable[[Visit], Result]) -> Result:
             "give --url URL for the one you mean"
         )
     return results[0]
+
+
+@contextmanager
+def _read_only() -> Generator[None]:
+    """Let each new session of this process be read-only, whatever its URL or its driver has."""
+
+    def connected_now(driver: Any, _record: object) -> None:
+        before, driver.autocommit = driver.autocommit, True
+        cursor = driver.cursor()
+        cursor.execute(text_of(SQL("SET default_transaction_read_only = on")))
+        cursor.close()
+        driver.autocommit = before
+
+    event.listen(Pool, "connect", connected_now)
+    try:
+        yield
+    finally:
+        event.remove(Pool, "connect", connected_now)
 
 
 def _observe(environment: EnvironmentContext, observed: list[bool]) -> None:

@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from alembic_enterprise.plan.saved.document import Saved
     from alembic_enterprise.plan.schema.objects import Difference
 
-INTERRUPTED = (
-    "Interrupted: finished revisions are applied, and of the others nothing but what runs outside "
-    "of transactions. `alembic-enterprise plan` shows what is left"
-)
-
 AGAIN = "Make a new plan: alembic-enterprise plan --out FILE"
 
 COLOURS = {"added": "green", "missing": "red", "changed": "yellow"}
@@ -59,9 +54,11 @@ def command(
 
     The revisions run through env.py as with `alembic upgrade`, one run at a time. Each transaction
     gives up after --lock-timeout, which counts more than what env.py sets, and is tried again as a
-    whole; who is in the way is told. CREATE INDEX CONCURRENTLY and the like wait without a timeout.
-    A revision that has committed a part of itself, in an autocommit_block(), is not tried again:
-    what stays of it is told.
+    whole, if the plan still holds; who is in the way is told. CREATE INDEX CONCURRENTLY and the
+    like wait without a timeout. Once a revision has committed something without its stamp, as in an
+    autocommit_block(), nothing is tried again: what stays is told.
+
+    What env.py does itself, and modules that scripts import, are not compared.
 
     \b
     Examples:
@@ -85,11 +82,7 @@ def command(
         progress=lambda words: click.echo(printable(words), err=True),
     )
     plan = read(file)
-    try:
-        report = apply(target.configuration(), plan, job)
-    except KeyboardInterrupt:
-        click.echo(INTERRUPTED, err=True)
-        raise
+    report = apply(target.configuration(), plan, job)
     write(_json(report) if form == "json" else _text(report))
     context.exit(report.exit_code)
 

@@ -1,7 +1,9 @@
 """The options every command shares: which project, or which database."""
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -100,6 +102,23 @@ _OPTIONS = (
         "complete it (PGPASSWORD, PGPASSFILE).",
     ),
 )
+
+
+@contextmanager
+def only_reading() -> Generator[None]:
+    """Let every session of this process be read-only unless it says otherwise, env.py's included.
+
+    libpq takes options of a session from the environment (PostgreSQL docs, "Environment
+    Variables"); what is in a URL counts more, and `environment.visit` sees to that.
+    """
+    before = os.environ.get("PGOPTIONS")
+    os.environ["PGOPTIONS"] = f"{before or ''} -c default_transaction_read_only=on".strip()
+    try:
+        yield
+    finally:
+        del os.environ["PGOPTIONS"]
+        if before is not None:
+            os.environ["PGOPTIONS"] = before
 
 
 def configured(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.options import Target, configured
+from alembic_enterprise.cli.options import Target, configured, only_reading
 from alembic_enterprise.cli.plan_output import Output, outputs_option
 
 if TYPE_CHECKING:
@@ -124,15 +124,17 @@ def command(
         whole=whole,
         saves=out is not None,
     )
-    with _only_reading(), _progress() as progress:
-        found = review.review(config, request, progress)
-        if message is not None:
-            found = found.written(with_sql=with_sql)
-    for output in outputs:
-        output.write(found.plan)
-    if out is not None:
-        with _only_reading():
-            found = _saved(found, Path(out))
+    file = None if out is None else Path(out)
+    with _replaced(file):
+        with only_reading(), _progress() as progress:
+            found = review.review(config, request, progress)
+            if message is not None:
+                found = found.written(with_sql=with_sql)
+        for output in outputs:
+            output.write(found.plan)
+        if file is not None:
+            with only_reading():
+                found = _saved(found, file)
     _tell(found)
     context.exit(0 if exit_zero else found.plan.exit_code)
 
@@ -155,20 +157,18 @@ def _parsed(given: str) -> "URL":
 
 
 @contextmanager
-def _only_reading() -> Generator[None]:
-    """Let every session of this process be read-only unless it says otherwise, env.py's included.
-
-    libpq takes options of a session from the environment (PostgreSQL docs, "Environment
-    Variables"); what is in a URL counts more.
-    """
-    before = os.environ.get("PGOPTIONS")
-    os.environ["PGOPTIONS"] = f"{before or ''} -c default_transaction_read_only=on".strip()
+def _replaced(file: Path | None) -> Generator[None]:
+    """Remove an earlier plan, which `apply` would take, and say so unless another is saved."""
+    is_there = file is not None and file.is_file() and not file.is_symlink()
+    if file is None or not is_there:
+        yield
+        return
+    file.unlink()
     try:
         yield
     finally:
-        del os.environ["PGOPTIONS"]
-        if before is not None:
-            os.environ["PGOPTIONS"] = before
+        if not file.exists():
+            click.echo(f"Removed: {file}, which was there before", err=True)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import click
 
 from alembic_enterprise.cli.apply import file_argument, read, stale_lines
 from alembic_enterprise.cli.maintenance import format_option
-from alembic_enterprise.cli.options import Target, configured
+from alembic_enterprise.cli.options import Target, configured, only_reading
 from alembic_enterprise.cli.output import write
 
 
@@ -18,6 +18,8 @@ from alembic_enterprise.cli.output import write
 @click.pass_context
 def command(context: click.Context, file: Path, target: Target, form: str) -> None:
     """Say whether a saved plan still holds. Changes nothing.
+
+    Its sessions are read-only, that of env.py included, and wait 5 seconds for a lock at most.
 
     \b
     Examples:
@@ -35,7 +37,8 @@ def command(context: click.Context, file: Path, target: Target, form: str) -> No
     from alembic_enterprise.plan.saved.apply import verify  # noqa: PLC0415  # --help stays fast
 
     plan = read(file)
-    report = verify(target.configuration(), plan)
+    with only_reading():
+        report = verify(target.configuration(), plan)
     if form == "json":
         write(json.dumps(report.document(), indent=2))
     elif report.stale:

@@ -66,9 +66,9 @@ class Review:
         directory = ScriptDirectory.from_config(self.config)
         scripts = replay.pending(directory, self.plan.database.revisions)
         digests = document.digests(self.config, scripts)
-        text = document.saved(self.plan, self.seen.objects, self.tried.changed, digests).text()
+        saved = document.saved(self.plan, self.seen.objects, self.tried.changed, digests)
         with writable():
-            file.write_text(text, encoding="utf-8")
+            saved.write(file)
         return replace(self, files=(*self.files, file))
 
 
@@ -87,7 +87,9 @@ def review(config: Config, request: Request, progress: Progress) -> Review:
     """
     with ExitStack() as stack:
         progress("reads the live database, and copies its schema")
-        seen = environment.visit(config, lambda visit: look(visit, config, request, stack))
+        seen = environment.visit(
+            config, lambda visit: look(visit, config, request, stack), reads=True
+        )
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="alembic-enterprise-")))
         tried = trial.run(config, request, seen, folder, progress)
     return Review(_plan(request, seen, tried), config, request, seen, tried)

@@ -114,6 +114,10 @@ def test_what_plan_saves_is_applied(shop: Project, run: Run, connection: Connect
     outcome = run("plan", "--out", "plan.json")
     assert (outcome.code, (shop.folder / "plan.json").exists()) == (1, False)
     assert "the plan proposes more: give --write -m MESSAGE, too" in outcome.error
+    (shop.folder / "plan.json").write_text("an earlier plan")
+    outcome = run("plan", "--no-shadow", "--out", "plan.json", "--exit-zero")
+    assert (shop.folder / "plan.json").exists() is False
+    assert "Removed: plan.json, which was there before\n" in outcome.error
     shop.models(CUSTOMERS.replace("))", '), Column("state", Text))', 1), EVENTS)
     assert run("plan", "--out", "plan.json").code == 2
     assert run("verify", "plan.json").code == 0
@@ -189,8 +193,7 @@ def test_ctrl_c_ends_a_run_and_says_what_is_left(release: Project, connection: C
         _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error.rstrip().endswith(
-        "Interrupted: finished revisions are applied, and of the others nothing but what runs "
-        "outside of transactions. `alembic-enterprise plan` shows what is left"
+        "Interrupted. Applied: b2. Not applied: c3. `alembic-enterprise plan` shows what is left"
     )
     others = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     assert connection.exec_driver_sql(others).scalar_one() == 0

@@ -69,7 +69,7 @@ def test_a_script_that_was_edited_makes_it_stale(
     config, saved = plan(SECOND)
     write_revision(tmp_path / "migrations", "0002", "0001", THIRD)
     report = apply(config, saved)
-    told = "revision 0002 does something else than when the plan was made"
+    told = "revision 0002 was changed after the plan was made"
     assert report.stale.reasons == (told,)
     (tmp_path / "migrations" / "versions" / "0002.py").unlink()
     assert verify(config, saved).stale.reasons == ("the project has no revision 0002 any more",)
@@ -170,7 +170,7 @@ def test_what_a_revision_has_committed_is_not_run_again(
         report = apply(config, saved, job())
     assert (report.exit_code, report.retries, report.left) == (1, 0, ["0002"])
     assert report.problem == (
-        "revision 0002: canceling statement due to lock timeout (SQLSTATE 55P03). This of it stays:"
+        "revision 0002: canceling statement due to lock timeout (SQLSTATE 55P03). This stays:"
         " ALTER TABLE events ADD place text; INSERT INTO unrelated VALUES (...). Undo it, or let "
         "the script go on from there, and make a new plan, which shows it as drift"
     )
@@ -227,7 +227,7 @@ def test_the_timeout_is_back_after_a_concurrent_build(plan: Plan, engine: Engine
         blocker.exec_driver_sql("LOCK TABLE customers IN SHARE UPDATE EXCLUSIVE MODE")
         report = apply(config, saved, job())
     assert (report.problem or "").startswith("revision 0002: canceling statement due to lock ti")
-    assert "This of it stays: CREATE INDEX CONCURRENTLY late ON orders" in (report.problem or "")
+    assert "This stays: CREATE INDEX CONCURRENTLY late ON orders" in (report.problem or "")
 
 
 # --- Failures

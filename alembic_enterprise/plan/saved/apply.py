@@ -4,13 +4,13 @@
     report.exit_code
 
 Each transaction of env.py gives up when it gets no lock, and is tried again as a whole: a revision
-where env.py has transaction_per_migration, and otherwise all of them. What a revision has committed
-by itself, in an `autocommit_block()`, is never run a second time.
+where env.py has transaction_per_migration, and otherwise all of them. Once a revision has committed
+something without its stamp, as in an `autocommit_block()`, nothing is tried again.
 """
 
 import random
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, MigrationStep
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -28,10 +28,10 @@ from alembic_enterprise import environment, locks, sessions, sql
 from alembic_enterprise.environment import Visit, guarded
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, LockedError, StepError
 from alembic_enterprise.locks import Blocker, Patience, Watcher
-from alembic_enterprise.operation import message, sqlstate
-from alembic_enterprise.plan.rehearsal.phrases import readable
+from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.plan.saved.document import Saved, Stale, State, digests_again, stale
 from alembic_enterprise.plan.saved.migrating import Session, migrating
+from alembic_enterprise.plan.saved.words import held_by, said, shortened, without_values
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.sql import Name
@@ -42,8 +42,8 @@ LOCK = "alembic_enterprise.apply"
 APPLICATION = "alembic-enterprise apply"
 """The `application_name` of the session that holds it."""
 
-STATEMENT = 60
-"""How much of a statement is told, in characters."""
+READING = "5s"
+"""How long the catalog is waited for."""
 
 UNCOMMITTED = (
     "env.py has not committed it, since its context.run_migrations() is not in `with "
@@ -123,13 +123,13 @@ class Report:
 
 
 def verify(config: Config, plan: Saved) -> Report:
-    """Whether a plan still holds; the database is only read.
+    """Whether a plan still holds; env.py's connection and the others are read-only.
 
     Raises:
         ConfigurationError: env.py fails.
         DBAPIError: there is no connection, or the catalog cannot be read.
     """
-    place = environment.visit(config, _place)
+    place = environment.visit(config, _place, reads=True)
     return Report(list(plan.digests), stale=stale(plan, _state(config, plan, place)))
 
 
@@ -147,13 +147,13 @@ def apply(config: Config, plan: Saved, job: Job | None = None) -> Report:
     report = Report(list(plan.digests))
     with ExitStack() as stack:
         control = stack.enter_context(sessions.connect(place.engine))
-        sessions.configured(control, APPLICATION)
+        sessions.configured(control, APPLICATION, lock_timeout=READING)
         sessions.require_server(control, writes=True)
         report.other = locks.only_run(stack, control, LOCK)
         if report.other is None:
             report.stale = stale(plan, _state(config, plan, place))
         if report.exit_code == 0:
-            _Run(config, place, control, job or Job(), report).run()
+            _Run(config, plan, place, control, job or Job(), report).run()
     return report
 
 
@@ -171,7 +171,16 @@ def _place(visit: Visit) -> _Place:
         url = environment.parse(engine.url.render_as_string(hide_password=False))
         engine = create_engine(url, poolclass=NullPool)
     context = visit.context
-    return _Place(engine, Name(context.version_table_schema, context.version_table))
+    given = Name(context.version_table_schema, context.version_table)
+    [(schema,)] = sql.rows(visit.connection, _SCHEMA.format(Literal(given.text)))
+    return _Place(engine, Name(given.schema or schema, given.name))
+
+
+_SCHEMA = SQL(
+    "SELECT coalesce((SELECT relnamespace::regnamespace::text::name FROM pg_catalog.pg_class"
+    " WHERE oid = to_regclass({})), current_schema())"
+)
+"""Where a table is along the search_path of env.py, or would be made."""
 
 
 def _state(config: Config, plan: Saved, place: _Place) -> State:
@@ -188,10 +197,12 @@ def _state(config: Config, plan: Saved, place: _Place) -> State:
 
 @contextmanager
 def _reading(engine: Engine) -> Generator[Connection]:
-    """A connection of its own that cannot write."""
+    """A connection of its own that cannot write, nor wait for long."""
     with engine.connect() as connection:
         connection.detach()
-        sql.execute(connection, SQL("SET default_transaction_read_only = on"))
+        setting = SQL("SELECT set_config('default_transaction_read_only', 'on', false), {}")
+        patience = SQL("set_config('lock_timeout', {}, false)").format(Literal(READING))
+        sql.rows(connection, setting.format(patience))
         connection.commit()
         yield connection
 
@@ -206,9 +217,16 @@ class _Run:
     """A run on a plan that holds: the report it fills, and the session that env.py migrates on."""
 
     def __init__(
-        self, config: Config, place: _Place, control: Connection, job: Job, report: Report
+        self,
+        config: Config,
+        plan: Saved,
+        place: _Place,
+        control: Connection,
+        job: Job,
+        report: Report,
     ) -> None:
         self.config = config
+        self.plan = plan
         self.place = place
         self.control = control
         self.job = job
@@ -222,14 +240,17 @@ class _Run:
         """Apply all that is left, unless something ends it."""
         with closing(Watcher(self.control, self.job.patience.lock_timeout / 4000)) as watcher:
             try:
-                while self.report.left:
+                while self.report.left and not self.report.stale:
                     self._further(watcher)
             except (EnterpriseError, CommandError, SQLAlchemyError) as error:
-                with suppress(SQLAlchemyError):  # the server may be gone; the error is what to see
-                    self._note()
-                held = _held_by(self.seen) if isinstance(error, LockedError) else ""
-                told = f"revision {self.running}: {_said(error)}{held}"
+                self._note_in_the_end()
+                held = held_by(self.seen) if isinstance(error, LockedError) else ""
+                told = f"revision {self.running}: {said(error)}{held}"
                 self.report.problem = f"{told}. {self._next_step(error)}"
+            except KeyboardInterrupt:
+                self._note_in_the_end()
+                self.job.progress(self._interrupted())
+                raise
 
     def _further(self, watcher: Watcher) -> None:
         """Apply at least one revision, trying again for its locks."""
@@ -242,7 +263,14 @@ class _Run:
         )
 
     def _attempt(self, watcher: Watcher) -> None:
-        """Run env.py for what is left; when some of it is applied, the rest is another attempt."""
+        """Run env.py for what is left; when some of it is applied, the rest is another attempt.
+
+        While nothing is, somebody else may have changed the schema before a further attempt.
+        """
+        if self.report.retries and not self.report.applied:
+            self.report.stale = stale(self.plan, _state(self.config, self.plan, self.place))
+            if self.report.stale:
+                return
         before = len(self.report.left)
         failure: DBAPIError | None = None
         try:
@@ -250,10 +278,10 @@ class _Run:
                 self._migrate(stack, watcher)
         except DBAPIError as error:
             if self.kept or sqlstate(error) not in locks.LOCKED:
-                raise StepError(_said(error)) from error
+                raise StepError(said(error)) from error
             failure = error
         finally:
-            self.report.blockers |= self.seen
+            self.report.blockers |= set(map(without_values, self.seen))
         self._note()
         if len(self.report.left) == before:
             raise failure or StepError(UNCOMMITTED)
@@ -269,7 +297,9 @@ class _Run:
             for script in scripts:
                 self.running = script.revision
                 self.job.progress(f"revision {script.revision}")
-                self.kept = session.begin_revision()
+                session.begin_revision()
+                with session.unnoted():
+                    self._require(context, script)
                 yield MigrationStep.upgrade_from_script(self.directory.revision_map, script)
 
         environment = EnvironmentContext(
@@ -286,7 +316,27 @@ class _Run:
         """Look after a connection of env.py until the stack ends."""
         [(pid,)] = sql.rows(own, SQL("SELECT pg_backend_pid()"))
         self.seen = stack.enter_context(watcher.over(pid))
-        return stack.enter_context(migrating(own, self.job.patience.lock_timeout))
+        session = stack.enter_context(migrating(own, self.job.patience.lock_timeout))
+        self.kept = session.kept
+        return session
+
+    def _require(self, context: MigrationContext, script: Script) -> None:
+        """Raise `StepError` unless the database has what the plan has before a script, and no more.
+
+        It is env.py's own connection that tells.
+        """
+        planned = list(self.plan.digests)
+        before = {*planned[: planned.index(script.revision)]}
+        before |= {each.revision for each in replay.ordered(self.directory, self.plan.start)}
+        now = context.get_current_heads()
+        if {each.revision for each in replay.ordered(self.directory, now)} != before:
+            told = ", ".join(now) or "no revision"
+            raise StepError(f"the database is at {told}, since somebody else has stamped it")
+
+    def _note_in_the_end(self) -> None:
+        """The same as `_note`, unless it fails: the server may be gone, the stamp be unknown."""
+        with suppress(SQLAlchemyError, EnterpriseError):
+            self._note()
 
     def _note(self) -> None:
         """Look which revisions are applied."""
@@ -300,13 +350,25 @@ class _Run:
         patience = self.job.patience
         self.job.progress(
             f"revision {self.running}: no lock within {patience.lock_timeout} ms, "
-            f"{attempt} of {patience.attempts} times{_held_by(self.seen)}"
+            f"{attempt} of {patience.attempts} times{held_by(self.seen)}"
         )
+
+    def _interrupted(self) -> str:
+        """What is found after Ctrl-C."""
+        applied, left = (", ".join(each) for each in (self.report.applied, self.report.left))
+        stays = f" This stays: {self._told_kept()}." if self.kept else ""
+        return (
+            f"Interrupted. Applied: {applied or 'none'}. Not applied: {left or 'none'}.{stays} "
+            "`alembic-enterprise plan` shows what is left"
+        )
+
+    def _told_kept(self) -> str:
+        return "; ".join(map(shortened, self.kept))
 
     def _next_step(self, error: Exception) -> str:
         if self.kept:
             return (
-                f"This of it stays: {'; '.join(map(_shortened, self.kept))}. Undo it, or let the "
+                f"This stays: {self._told_kept()}. Undo it, or let the "
                 "script go on from there, and make a new plan, which shows it as drift"
             )
         if self.report.applied:
@@ -314,23 +376,3 @@ class _Run:
         if isinstance(error, LockedError):
             return "Nothing is committed: run this again, or raise --lock-timeout"
         return "Nothing is committed: mend it, and make a new plan"
-
-
-def _held_by(blockers: Collection[Blocker]) -> str:
-    who = "; ".join(map(str, sorted(blockers, key=lambda item: item.pid)))
-    return f", held by {who}" if who else ""
-
-
-def _said(error: Exception) -> str:
-    """What happened, in one line, without the next step of other commands."""
-    if isinstance(error, DBAPIError):
-        state = sqlstate(error)
-        code = "" if state is None else f" (SQLSTATE {state})"
-        return f"{message(error).strip().splitlines()[0]}{code}"
-    return str(error).partition(". Mend it; ")[0].rstrip(".")
-
-
-def _shortened(statement: str) -> str:
-    """The beginning of a statement, without values of rows."""
-    words = " ".join(readable(statement).split())
-    return words if len(words) <= STATEMENT else f"{words[:STATEMENT]}..."

@@ -4,11 +4,13 @@
     path.write_text(file.text())
     stale(Saved.from_text(path.read_text()), state)     # empty while it holds
 
-It holds definitions of objects, and never a row's values, a password or a server's address.
+It holds definitions of objects (a default, a check or a function has its literals), and neither a
+row's values nor a server's address. What might be a password is a digest.
 """
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,6 +74,12 @@ class Saved:
         """The file."""
         return json.dumps(self.document(), indent=2) + "\n"
 
+    def write(self, file: Path) -> None:
+        """Write the file; where there was none, nobody else may read it."""
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+            opened.write(self.text())
+
     @classmethod
     def from_text(cls, text: str) -> Self:
         """Read a file. Raises `ConfigurationError` when it is none, or of another format."""
@@ -118,7 +126,9 @@ class Saved:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """The reverse of `document`."""
+        """The reverse of `document`. Raises `ValueError` when it has no revisions."""
+        if not document["revisions"]:
+            raise ValueError("it has no revisions")
         return cls(
             document["database"],
             document["server"],
@@ -258,13 +268,14 @@ def _rewritten(plan: Saved, state: State) -> Iterator[str]:
         if revision not in state.digests:
             yield f"the project has no revision {revision} any more"
         elif digest != state.digests[revision]:
-            yield f"revision {revision} does something else than when the plan was made"
+            yield f"revision {revision} was changed after the plan was made"
 
 
 def digests(config: Config, scripts: Iterable[Script]) -> dict[str, str]:
-    """A digest for each revision, in their order: of its SQL, or else of its script.
+    """A digest for each revision, in their order: of its script, with its SQL where it can be had.
 
-    A script that needs a connection has no SQL beforehand, and that of one which asks a clock or
+    It tells nothing of env.py, nor of what a script imports, but for what these make of the SQL. A
+    script that needs a connection has no SQL beforehand, and that of one which asks a clock or
     chance is another each time.
     """
     return {script.revision: _digest(config, script) for script in scripts}
@@ -292,7 +303,7 @@ def _of_sql(config: Config, script: Script) -> str | None:
         text = replay.offline(config, [script])
     except (EnterpriseError, CommandError, SQLAlchemyError):
         return None
-    return OF_SQL + hashlib.sha256(text.encode()).hexdigest()
+    return OF_SQL + hashlib.sha256(text.encode() + Path(script.path).read_bytes()).hexdigest()
 
 
 def _of_script(script: Script) -> str:

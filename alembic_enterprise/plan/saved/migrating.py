@@ -3,7 +3,7 @@
 with migrating(connection, 200) as session:
     session.begin_revision()    # before each
     ...                         # Alembic runs it
-session.kept                    # what stays of it, though it fails
+session.kept                    # what stays, though it fails
 """
 
 import re
@@ -12,26 +12,41 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from psycopg.sql import SQL, Literal
+from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection, event
 
 from alembic_enterprise import sql
+from alembic_enterprise.operation import RUNNING
+from alembic_enterprise.plan.rehearsal.phrases import (
+    ends_transaction,
+    goes_back,
+    is_query,
+    is_silent,
+)
 
 _EVENTS = ("before_cursor_execute", "after_cursor_execute", "begin", "commit", "rollback")
 
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
-_LOOK = re.compile(
-    r"\s*(?:SET|SHOW)\b|\s*(?:SELECT|WITH)\b.*\b(?:pg_\w+|set_config|current_setting)\b",
-    re.IGNORECASE | re.DOTALL,
-)
 
+_CALLED = re.compile(r"([\w.]+|\")\s*\(")
+_ASKS = re.compile(
+    r"(pg_catalog\.)?(set_config|current_setting|to_regclass|format_type|pg_backend_pid"
+    r"|pg_get_\w+|pg_\w+_is_visible)|any|in|exists|and|or|coalesce|cast",
+    re.IGNORECASE,
+)
+_ELSEWHERE = re.compile(r"\b(FROM|JOIN|TABLE)\s+(?!pg_catalog\.)", re.IGNORECASE)
+
+_TIMEOUTS = SQL(
+    "FROM unnest(ARRAY['lock_timeout', 'statement_timeout', 'transaction_timeout']) AS name"
+    " WHERE current_setting(name, true) IS NOT NULL"  # the last came with 17
+)
 _STASH = SQL(
-    "SELECT set_config('alembic_enterprise.apply', current_setting('lock_timeout'), false),"
-    " set_config('lock_timeout', '0', false)"
-)
+    "SELECT set_config('alembic_enterprise.' || name, current_setting(name), false),"
+    " set_config(name, '0', false) {}"
+).format(_TIMEOUTS)
 _RESTORE = SQL(
-    "SELECT set_config('lock_timeout', current_setting('alembic_enterprise.apply'), false)"
-)
+    "SELECT set_config(name, current_setting('alembic_enterprise.' || name), false) {}"
+).format(_TIMEOUTS)
 
 
 @dataclass
@@ -39,7 +54,8 @@ class Session:
     """What a connection is used for in a migration.
 
     Attributes:
-        kept: statements of the running revision that are committed, or may have left something.
+        kept: statements that are committed, or may have left something, while their revision's
+            stamp is not committed.
     """
 
     connection: Connection
@@ -47,48 +63,105 @@ class Session:
     kept: list[str] = field(default_factory=list[str])
     _open: list[str] = field(default_factory=list[str])
     _committing: list[str] = field(default_factory=list[str])
+    # The open transaction holds the stamp of an earlier revision, or is to commit it.
+    _has_stamp: bool = False
+    _commits_stamp: bool = False
+    _has_begun: bool = False
+    # By SQL, of which the driver does not know.
+    _is_ended: bool = False
+    _is_own: bool = False
 
-    def begin_revision(self) -> list[str]:
-        """Forget what went before, and set the lock timeout, whatever env.py has set.
-
-        Returns `kept`, which is filled while the revision runs.
-        """
-        self.kept, self._open, self._committing = [], [], []
+    def begin_revision(self) -> None:
+        """Forget what has its stamp, and set the lock timeout, whatever env.py has set."""
+        if self._is_alone or not self.connection.in_transaction():
+            self.kept.clear()
+        else:
+            self._has_stamp = self._has_begun
+        self._has_begun = True
+        self._open, self._committing = [], []
         setting = SQL("SELECT set_config('lock_timeout', {}, false)")
-        sql.rows(self.connection, setting.format(Literal(str(self.lock_timeout))))
-        return self.kept
+        self._set(setting.format(Literal(str(self.lock_timeout))))
 
     def begin(self, _connection: Connection) -> None:
         """What was to be committed is so: else this would be a rollback."""
+        if self._commits_stamp:
+            self.kept.clear()
         self.kept += self._committing
-        self._committing = []
+        self._committing, self._commits_stamp, self._is_ended = [], False, False
 
     def commit(self, _connection: Connection) -> None:
         """This is told before it is done."""
         self._committing, self._open = self._open, []
+        self._commits_stamp, self._has_stamp = self._has_stamp, False
 
     def rollback(self, _connection: Connection) -> None:
         """Nothing of the transaction stays."""
         self._committing, self._open = [], []
+        self._commits_stamp = self._has_stamp = False
 
     def before_cursor_execute(
-        self, connection: Connection, _cursor: Any, statement: str, *_: Any
+        self, _connection: Connection, _cursor: Any, statement: str, *_: Any
     ) -> None:
         """Let a statement that waits inside do so: a timeout would leave it half done."""
-        if _is_alone(connection) and _CONCURRENTLY.search(statement):
+        if self._is_own:
+            return
+        if ends_transaction(statement) and not goes_back(statement):
+            self.kept += [*self._open, *_changing(statement)]
+            self._open, self._is_ended = [], True
+        elif self._is_alone and _CONCURRENTLY.search(statement):
             self.kept.append(statement)
-            sql.rows(connection, _STASH)
+            self._set(_STASH)
 
     def after_cursor_execute(
-        self, connection: Connection, _cursor: Any, statement: str, *_: Any
+        self, _connection: Connection, _cursor: Any, statement: str, *_: Any
     ) -> None:
         """Note what changes something."""
-        if not _is_alone(connection):
-            self._open += [] if _LOOK.match(statement) else [statement]
+        if self._is_own or (ends_transaction(statement) and not goes_back(statement)):
+            return
+        if not self._is_alone:
+            self._open += _changing(statement)
         elif _CONCURRENTLY.search(statement):
-            sql.rows(connection, _RESTORE)
-        elif not _LOOK.match(statement):
-            self.kept.append(statement)
+            self._set(_RESTORE)
+        else:
+            self.kept += _changing(statement)
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether each statement is a transaction of its own, by the driver's word or by SQL."""
+        driver = self.connection.connection.dbapi_connection
+        return self._is_ended or bool(getattr(driver, "autocommit", False))
+
+    @contextmanager
+    def unnoted(self) -> Generator[None]:
+        """What runs inside is of no migration."""
+        self._is_own = True
+        try:
+            yield
+        finally:
+            self._is_own = False
+
+    def _set(self, setting: Composable) -> None:
+        with self.unnoted():
+            sql.rows(self.connection, setting)
+
+
+def is_look(statement: str) -> bool:
+    """Whether it is sure to change nothing: a setting, or a question about the catalog.
+
+    A function may do anything, and so may a view; operations of this package only look.
+    """
+    if is_silent(statement):
+        return True
+    if not is_query(statement):
+        return False
+    if RUNNING.get() is not None:
+        return True
+    asks = all(_ASKS.fullmatch(name) for name in _CALLED.findall(statement))
+    return asks and _ELSEWHERE.search(statement) is None
+
+
+def _changing(statement: str) -> list[str]:
+    return [] if is_look(statement) else [statement]
 
 
 @contextmanager
@@ -108,8 +181,3 @@ def migrating(connection: Connection, lock_timeout: int) -> Generator[Session]:
     finally:
         for name, hook in hooks:
             event.remove(connection, name, hook)
-
-
-def _is_alone(connection: Connection) -> bool:
-    """Whether each statement is a transaction of its own, by the driver's word."""
-    return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
