@@ -241,6 +241,9 @@ def test_it_can_be_on_a_given_server(live_url: str, other: Server, folders: Sequ
         shadow(live, given=given, folders=folders) as made,
     ):
         assert databases(other) == 1
+        with connected(given) as connection:
+            others = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            assert ask(connection, others) == 1  # a session that waits idle may be ended
         assert made.url.set(database="postgres", query={}) == given.set(query={})
         assert made.url.query["host"] == given.query["host"]
         assert made.description.startswith("PostgreSQL ")

@@ -22,7 +22,9 @@ _DEFINES = {
     *("CREATE", "ALTER", "DROP", "COMMENT", "GRANT", "REVOKE", "REASSIGN", "SECURITY", "LOCK"),
     *("REFRESH", "REINDEX", "VACUUM", "ANALYZE", "CLUSTER", "TRUNCATE"),
 }
-_SECRET = {"ROLE", "USER", "GROUP", "SERVER", "SUBSCRIPTION", "SYSTEM", "FOREIGN"}
+_SECRET = {"ROLE", "USER", "GROUP", "SERVER", "SUBSCRIPTION", "SYSTEM", "FOREIGN", "DATABASE"}
+_CALLS = {"PERFORM", "CALL"}
+_ADDRESS = re.compile(r"\w+://|\bpassword\s*=", re.IGNORECASE)
 
 _PIECE = re.compile(
     r"""
@@ -83,8 +85,9 @@ def readable(statement: str) -> str:
     """The statement as a reviewer may read it: without values of rows, and without passwords.
 
     Literals stay where they define something: a default, a constraint, the bounds of a partition.
+    Comments, which may quote anything, are left out.
     """
-    return "\n".join(map(_readable, _each(statement)))
+    return "\n".join(_readable(item).strip() for item in _each(_uncommented(statement)))
 
 
 # A statement is asked about several times in a row.
@@ -108,6 +111,7 @@ def _readable(statement: Statement) -> str:
     if (
         first in _DEFINES
         and not _SECRET & set(rest[:3])
+        and not _ADDRESS.search(statement.text)
         and not _ROWS.search(_bare(statement.text))
     ):
         return statement.text
@@ -121,11 +125,16 @@ def _block(piece: re.Match[str]) -> str:
     tag, body = piece["tag"], piece["body"]
     if body is None:
         return REDACTED if _says_rows(piece[0]) else piece[0]
-    return f"${tag}${_redacted(body)}${tag}$" if _says_rows(body) else piece[0]
+    shown = _uncommented(body)
+    return f"${tag}${_redacted(shown) if _says_rows(body) else shown}${tag}$"
 
 
 def _says_rows(text: str) -> bool:
-    return bool((_WRITES | _SECRET) & set(_words(text)))
+    return bool((_WRITES | _SECRET | _CALLS) & set(_words(text)) or _ADDRESS.search(text))
+
+
+def _uncommented(text: str) -> str:
+    return _PIECE.sub(lambda piece: "" if piece[0].startswith(("--", "/*")) else piece[0], text)
 
 
 def _redacted(text: str) -> str:

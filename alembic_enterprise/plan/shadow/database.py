@@ -278,19 +278,27 @@ def _database(
     What is not like it is added to `gaps`.
     """
     name = PREFIX + secrets.token_hex(6)
-    with connected(host.administrator) as connection:
-        administrator = connection.execution_options(isolation_level="AUTOCOMMIT")
-        if template is None:
-            _create(administrator, original, name, host.major, gaps)
-        else:
-            _clone(administrator, name, template, host.major)
-        try:
-            url = host.administrator.set(database=name, username=host.user)
-            gaps += _configure(url, original, host, name)
-            yield url
-        finally:
+    try:
+        with _administrator(host) as administrator:
+            if template is None:
+                _create(administrator, original, name, host.major, gaps)
+            else:
+                _clone(administrator, name, template, host.major)
+        url = host.administrator.set(database=name, username=host.user)
+        gaps += _configure(url, original, host, name)
+        yield url
+    finally:
+        # Another session, since a server may have ended one that was idle for so long.
+        with _administrator(host) as administrator:
             drop = SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
             sql.execute(administrator, drop.format(Identifier(name)))
+
+
+@contextmanager
+def _administrator(host: Host) -> Generator[Connection]:
+    """A session in which databases can be made."""
+    with connected(host.administrator) as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _create(
