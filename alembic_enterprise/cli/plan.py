@@ -159,8 +159,11 @@ def _parsed(given: str) -> "URL":
 @contextmanager
 def _replaced(file: Path | None) -> Generator[None]:
     """Remove an earlier plan, which `apply` would take, and say so unless another is saved."""
-    is_there = file is not None and file.is_file() and not file.is_symlink()
-    if file is None or not is_there:
+    if file is None or not file.is_file():
+        yield
+        return
+    _refuse_other(file)
+    if file.is_symlink():
         yield
         return
     file.unlink()
@@ -169,6 +172,19 @@ def _replaced(file: Path | None) -> Generator[None]:
     finally:
         if not file.exists():
             click.echo(f"Removed: {file}, which was there before", err=True)
+
+
+def _refuse_other(file: Path) -> None:
+    """Keep a file that was named by mistake."""
+    from alembic_enterprise.errors import ConfigurationError  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.plan.saved.document import Saved  # noqa: PLC0415  # as above
+
+    try:
+        Saved.from_text(file.read_text(encoding="utf-8"))
+    except (ConfigurationError, OSError, UnicodeError) as error:
+        raise ConfigurationError(
+            f"{file} is there, and is no saved plan of this version: name another file with --out"
+        ) from error
 
 
 @contextmanager

@@ -215,3 +215,10 @@ def test_an_env_py_that_writes_is_stopped(run: Callable[..., Outcome], shop: Pro
     ended = run("plan")
     assert "cannot execute CREATE SCHEMA in a read-only transaction" in ended.error
     assert ended.code == 1
+
+
+def test_a_file_that_is_no_plan_is_not_replaced(run: Callable[..., Outcome], shop: Project) -> None:
+    before = (shop.folder / "env.py").read_text()
+    ended = run("plan", "--out", "env.py")
+    assert ended.error.startswith("Error: env.py is there, and is no saved plan of this version")
+    assert (ended.code, (shop.folder / "env.py").read_text()) == (1, before)
