@@ -97,12 +97,32 @@ def administrator(server_url: str) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture(scope="session")
-def template_database(server_url: str, administrator: psycopg.Connection) -> Iterator[str]:
+def drop_databases(administrator: psycopg.Connection) -> Iterator[Callable[..., None]]:
+    """A function that drops the databases given to it when it is called the next time.
+
+    A session takes a moment to end when its client has closed it. DROP DATABASE waits for that in
+    steps of 100 ms (CountOtherDBBackends in PostgreSQL's procarray.c), more than most tests last.
+    """
+    due: list[str] = []
+
+    def drop(*names: str) -> None:
+        for name in due:
+            administrator.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+        due[:] = names
+
+    yield drop
+    drop()
+
+
+@pytest.fixture(scope="session")
+def template_database(
+    server_url: str, administrator: psycopg.Connection, drop_databases: Callable[..., None]
+) -> Iterator[str]:
     """The name of the database that every test's database is a copy of.
 
     The first session in a database writes a cache of the catalog to a file. Here it is copied, too.
     """
-    with _databases(server_url, administrator, "template0") as make:
+    with _databases(server_url, administrator, drop_databases, "template0") as make:
         url = make()
         psycopg.connect(_changed(url, drivername="postgresql")).close()
         yield str(make_url(url).database)
@@ -110,22 +130,28 @@ def template_database(server_url: str, administrator: psycopg.Connection) -> Ite
 
 @pytest.fixture
 def other_database(
-    server_url: str, administrator: psycopg.Connection, template_database: str
+    server_url: str,
+    administrator: psycopg.Connection,
+    drop_databases: Callable[..., None],
+    template_database: str,
 ) -> Iterator[Callable[..., str]]:
     """A function that makes one more database, dropped after the test, and returns its URL.
 
     It is empty, or a copy of the one given, to which nobody may be connected.
     """
-    with _databases(server_url, administrator, template_database) as make:
+    with _databases(server_url, administrator, drop_databases, template_database) as make:
         yield make
 
 
 @pytest.fixture(scope="module")
 def shared_database(
-    server_url: str, administrator: psycopg.Connection, template_database: str
+    server_url: str,
+    administrator: psycopg.Connection,
+    drop_databases: Callable[..., None],
+    template_database: str,
 ) -> Iterator[Callable[..., str]]:
     """The same, dropped after the module: for what its tests only read, or roll back."""
-    with _databases(server_url, administrator, template_database) as make:
+    with _databases(server_url, administrator, drop_databases, template_database) as make:
         yield make
 
 
@@ -150,7 +176,9 @@ def connection(engine: Engine) -> Iterator[Connection]:
 
 
 @pytest.fixture(scope="session")
-def new_role(administrator: psycopg.Connection) -> Iterator[Callable[..., str]]:
+def new_role(
+    administrator: psycopg.Connection, drop_databases: Callable[..., None]
+) -> Iterator[Callable[..., str]]:
     """A function that makes a role and returns its name; dropped when all databases are gone."""
     names: list[str] = []
 
@@ -160,6 +188,7 @@ def new_role(administrator: psycopg.Connection) -> Iterator[Callable[..., str]]:
         return names[-1]
 
     yield make
+    drop_databases()
     for name in names:
         administrator.execute(SQL("DROP ROLE {}").format(Identifier(name)))
 
@@ -175,7 +204,7 @@ def role(new_role: Callable[..., str], engine: Engine) -> str:
 
 @contextmanager
 def _databases(
-    server_url: str, administrator: psycopg.Connection, usual: str
+    server_url: str, administrator: psycopg.Connection, drop: Callable[..., None], usual: str
 ) -> Generator[Callable[..., str]]:
     """A function that copies a database, the usual one unless told; its copies are dropped."""
     # The copy of files is twice as fast for an almost empty database, and the only one up to 14.
@@ -192,8 +221,7 @@ def _databases(
     try:
         yield make
     finally:
-        for name in names:
-            administrator.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+        drop(*names)
 
 
 def _is_in(share: str, item: pytest.Item) -> bool:
