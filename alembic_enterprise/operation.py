@@ -156,13 +156,15 @@ _TIMEOUTS = SQL(
     "unnest(ARRAY['lock_timeout', 'statement_timeout', 'transaction_timeout']) AS name"
     " WHERE current_setting(name, true) IS NOT NULL"  # the last one came with 17
 )
-_STASH_TIMEOUTS = SQL(
+STASH_TIMEOUTS = SQL(
     "SELECT set_config('alembic_enterprise.' || name, current_setting(name), false),"
     " set_config(name, '0', false) FROM {}"
 ).format(_TIMEOUTS)
-_RESTORE_TIMEOUTS = SQL(
+"""Let what follows in this session wait; the server remembers how long it waited before."""
+RESTORE_TIMEOUTS = SQL(
     "SELECT set_config(name, current_setting('alembic_enterprise.' || name), false) FROM {}"
 ).format(_TIMEOUTS)
+"""Let it wait as long as before `STASH_TIMEOUTS`, of which one alone may be in force."""
 RESTORE_LOCK_TIMEOUT = SQL(
     "SELECT set_config('lock_timeout', current_setting('alembic_enterprise.lock_timeout'), false)"
 )
@@ -176,14 +178,14 @@ def _without_timeouts(context: MigrationContext) -> Generator[None]:
     The server remembers the values meanwhile, so that `--sql` can write the same statements. After
     an error the connection may be gone, and the error is what to see.
     """
-    sql.run(context, _STASH_TIMEOUTS)
+    sql.run(context, STASH_TIMEOUTS)
     try:
         yield
     except BaseException:
         with suppress(SQLAlchemyError):
-            sql.run(context, _RESTORE_TIMEOUTS)
+            sql.run(context, RESTORE_TIMEOUTS)
         raise
-    sql.run(context, _RESTORE_TIMEOUTS)
+    sql.run(context, RESTORE_TIMEOUTS)
 
 
 def render(autogen_context: AutogenContext, operation: Operation) -> str:

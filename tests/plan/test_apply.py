@@ -230,6 +230,14 @@ def test_the_timeout_is_back_after_a_concurrent_build(plan: Plan, engine: Engine
     assert "This stays: CREATE INDEX CONCURRENTLY late ON orders" in (report.problem or "")
 
 
+def test_the_timeout_is_back_after_an_online_operation(plan: Plan, observer: Connection) -> None:
+    """Which sets it to nothing and back, as `apply` does around other concurrent builds."""
+    seen = "op.execute(\"CREATE TABLE seen AS SELECT current_setting('lock_timeout')\")"
+    config, saved = plan("op.create_index_online('late', 'orders', ['customer'])\n" + seen)
+    assert apply(config, saved, job()).applied == ["0002"]
+    assert observer.exec_driver_sql("SELECT * FROM seen").scalar_one() == "100ms"
+
+
 # --- Failures
 
 

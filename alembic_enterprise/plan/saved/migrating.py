@@ -16,7 +16,7 @@ from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection, event
 
 from alembic_enterprise import sql
-from alembic_enterprise.operation import RUNNING
+from alembic_enterprise.operation import RESTORE_TIMEOUTS, RUNNING, STASH_TIMEOUTS
 from alembic_enterprise.plan.rehearsal.phrases import (
     ends_transaction,
     goes_back,
@@ -35,18 +35,6 @@ _ASKS = re.compile(
     re.IGNORECASE,
 )
 _ELSEWHERE = re.compile(r"\b(FROM|JOIN|TABLE)\s+(?!pg_catalog\.)", re.IGNORECASE)
-
-_TIMEOUTS = SQL(
-    "FROM unnest(ARRAY['lock_timeout', 'statement_timeout', 'transaction_timeout']) AS name"
-    " WHERE current_setting(name, true) IS NOT NULL"  # the last came with 17
-)
-_STASH = SQL(
-    "SELECT set_config('alembic_enterprise.' || name, current_setting(name), false),"
-    " set_config(name, '0', false) {}"
-).format(_TIMEOUTS)
-_RESTORE = SQL(
-    "SELECT set_config(name, current_setting('alembic_enterprise.' || name), false) {}"
-).format(_TIMEOUTS)
 
 
 @dataclass
@@ -110,7 +98,7 @@ class Session:
             self._open, self._is_ended = [], True
         elif self._is_alone and _CONCURRENTLY.search(statement):
             self.kept.append(statement)
-            self._set(_STASH)
+            self._set_timeouts(STASH_TIMEOUTS)
 
     def after_cursor_execute(
         self, _connection: Connection, _cursor: Any, statement: str, *_: Any
@@ -121,7 +109,7 @@ class Session:
         if not self._is_alone:
             self._open += _changing(statement)
         elif _CONCURRENTLY.search(statement):
-            self._set(_RESTORE)
+            self._set_timeouts(RESTORE_TIMEOUTS)
         else:
             self.kept += _changing(statement)
 
@@ -139,6 +127,11 @@ class Session:
             yield
         finally:
             self._is_own = False
+
+    def _set_timeouts(self, setting: Composable) -> None:
+        """Our own operations see to their timeouts, and the server remembers one value of each."""
+        if RUNNING.get() is None:
+            self._set(setting)
 
     def _set(self, setting: Composable) -> None:
         with self.unnoted():
