@@ -3,7 +3,7 @@
 A statement is a `psycopg.sql.Composable`, so that a name or a value can only get into it quoted.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -112,7 +112,12 @@ def execute(connection: Connection, statement: Composable) -> None:
 
 def rows(connection: Connection, query: Composable) -> list[tuple[Any, ...]]:
     """Run one query on a connection, and return all its rows."""
-    return [tuple(row) for row in _execute(connection, text_of(query)).fetchall()]
+    return [tuple(row) for row in many_rows(connection, query)]
+
+
+def many_rows(connection: Connection, query: Composable) -> Sequence[Sequence[Any]]:
+    """As `rows`, as SQLAlchemy has them: tens of thousands are not copied."""
+    return _execute(connection, text_of(query)).fetchall()
 
 
 def stream(connection: Connection, query: Composable) -> Iterator[tuple[Any, ...]]:
@@ -141,13 +146,38 @@ def canonical_output(connection: Connection) -> Generator[None]:
 
     `pg_get_expr` prints partition bounds with the session's DateStyle and TimeZone; other settings
     than these give text that cannot be read back (PostgreSQL docs, "Date/Time Output"). After an
-    error nothing is put back: the settings go with the transaction that made them.
+    error nothing is put back: the settings go when the transaction that made them is rolled back,
+    and stay where there is none, as with AUTOCOMMIT.
     """
     read = SQL("SELECT current_setting('DateStyle'), current_setting('TimeZone')")
     [(style, zone)] = rows(connection, read)
     rows(connection, _set_output("ISO, YMD", "UTC"))
     yield
     rows(connection, _set_output(style, zone))
+
+
+_PLAIN_TABLES = SQL("""
+SELECT set_config('row_security', {}, false), (
+    SELECT set_config(name, {}, false) FROM pg_catalog.pg_settings
+    WHERE name = 'restrict_nonsystem_relation_kind')""")
+
+
+@contextmanager
+def plain_tables(connection: Connection) -> Generator[None]:
+    """Let a query that would run code of a table's owner fail: a policy of row security, or a view.
+
+    Whoever looks at a table before reading it may have to wait for the owner, who makes it
+    something else meanwhile. Minor releases of before August 2024 do not know of views
+    (CVE-2024-7348). After an error the settings stay, as those of `canonical_output` do.
+    """
+    read = SQL(
+        "SELECT current_setting('row_security'),"
+        " coalesce(current_setting('restrict_nonsystem_relation_kind', true), '')"
+    )
+    [before] = rows(connection, read)
+    rows(connection, _PLAIN_TABLES.format(Literal("off"), Literal("view")))
+    yield
+    rows(connection, _PLAIN_TABLES.format(*map(Literal, before)))
 
 
 def _set_output(style: str, zone: str) -> Composed:

@@ -43,7 +43,7 @@ def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
     """The findings without those whose operations an earlier one has."""
     done: set[str] = set()
     for finding in findings:
-        operations = [str(operation) for operation in finding.operations]
+        operations = [repr(operation) for operation in finding.operations]
         if operations and done.issuperset(operations):
             continue
         done.update(operations)

@@ -57,11 +57,9 @@ def read(connection: Connection, *, schemas: Collection[str] = ()) -> Catalog:
     settings = queries.SETTINGS.format(now=NOW, since=queries.STATISTICS_SINCE)
     [(version, now, schema, since, dated)] = sql.rows(connection, settings)
     found, unread = tables.read(connection, tables.Server(version, dated))
-    every = {item.oid: item for table in found for item in table.tree}
     chosen = [table for table in found if not schemas or table.name.schema in schemas]
-    below = [item for table in chosen for item in table.tree]
-    sequences, unknown = _sequences(connection, {oid: item.name for oid, item in every.items()})
-    undescribed, hidden = _undescribed(connection, below)
+    sequences, unknown = _sequences(connection, {table.oid: table.name for table in found})
+    undescribed, hidden = _undescribed(connection, chosen)
     return Catalog(
         now=now,
         default_schema=schema,
@@ -166,20 +164,20 @@ def _asked(table: Table) -> set[str]:
 
 
 def _undescribed(
-    connection: Connection, below: Iterable[Table]
+    connection: Connection, chosen: Iterable[Table]
 ) -> tuple[frozenset[int], list[str]]:
     """The indexes for whose expressions there are no statistics; and what could not be seen."""
-    names = {
-        index.oid: index.name
-        for table in below
-        if table.kind == "table"
-        for index in table.indexes
+    expressions = {
+        index.oid: index
+        for table in chosen
+        for leaf in table.leaves
+        for index in leaf.indexes
         if None in index.columns
     }
-    if not names:
+    if not expressions:
         return frozenset(), []
-    rows = sql.rows(connection, queries.DESCRIBED.format(indexes=tables.listed(names)))
-    hidden = [names[oid] for oid, visible, _ in rows if not visible]
+    rows = sql.many_rows(connection, queries.DESCRIBED.format(indexes=tables.listed(expressions)))
+    hidden = [expressions[oid].name for oid, visible, _ in rows if not visible]
     told = (
         f"only owners and pg_read_all_data see statistics of expressions, as of {listed(hidden)}: "
         "whether there are any is not known"

@@ -62,8 +62,9 @@ FROM chain JOIN pg_catalog.pg_type AS t ON t.oid = chain.base AND t.typtype <> '
 INDEXES = SQL("""
 SELECT x.indrelid, x.indexrelid, c.relname, i.inhparent, m.amname, x.indnkeyatts, x.indkey::text,
        x.indclass::text, x.indcollation::text, x.indoption::text,
-       pg_get_expr(x.indpred, x.indrelid), x.indisunique, {nulls_not_distinct}, x.indisvalid,
-       x.indisready, x.indislive, x.indimmediate, x.indisclustered, x.indisreplident,
+       pg_get_expr(x.indpred, x.indrelid), x.indisunique, {nulls_not_distinct},
+       x.indisvalid AND x.indisready AND x.indislive, x.indislive, x.indimmediate,
+       x.indisclustered, x.indisreplident,
        k.conname, CASE k.contype WHEN 'p' THEN 'primary key' WHEN 'u' THEN 'unique constraint'
                                  WHEN 'x' THEN 'exclusion constraint' END,
        x.indexrelid IN (SELECT conindid FROM pg_catalog.pg_constraint WHERE contype = 'f'),

@@ -3,10 +3,12 @@
 Partitions stand under the table they belong to, and their figures add up to its own.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from types import MappingProxyType
 from typing import NamedTuple
 
 from alembic_enterprise.partitions.catalog import Key
@@ -73,10 +75,13 @@ class Index(NamedTuple):
     """An index of a table or of a partition.
 
     Attributes:
+        relname: its name without the schema, which is that of its table.
         parent: oid of the index of the partitioned table to which it is attached.
         elements: its keys in order.
+        columns: the columns of its keys; None for an expression.
         include: the columns of INCLUDE.
         predicate: the condition of a partial index, as PostgreSQL prints it.
+        usable: whether statements can use it, and do until further notice.
         live: whether PostgreSQL keeps it at all: False once dropping it has begun.
         immediate: whether it checks uniqueness at once: False when its constraint is deferrable.
         constraint: name of the constraint that it belongs to.
@@ -91,16 +96,17 @@ class Index(NamedTuple):
     """
 
     oid: int
-    name: Name
+    schema: str | None
+    relname: str
     parent: int | None
     method: str
     elements: tuple[Element, ...]
+    columns: tuple[str | None, ...]
     include: tuple[str, ...]
     predicate: str | None
     unique: bool
     nulls_not_distinct: bool
-    valid: bool
-    ready: bool
+    usable: bool
     live: bool
     immediate: bool
     clustered: bool
@@ -117,20 +123,15 @@ class Index(NamedTuple):
     tablespace: str | None
 
     @property
-    def usable(self) -> bool:
-        """Whether statements can use it, and do until further notice."""
-        return self.valid and self.ready and self.live
-
-    @property
-    def columns(self) -> tuple[str | None, ...]:
-        """The columns of its keys, without those of INCLUDE; None for an expression."""
-        return tuple([element.column for element in self.elements])
+    def name(self) -> Name:
+        """Its name, made when it is asked for: of most indexes nobody does."""
+        return Name(self.schema, self.relname)
 
     @property
     def only_column(self) -> str | None:
         """Its column when it is a plain index on one: no expression, predicate or INCLUDE."""
-        alone = len(self.elements) == 1 and self.predicate is None and not self.include
-        return self.elements[0].column if alone else None
+        alone = len(self.columns) == 1 and self.predicate is None and not self.include
+        return self.columns[0] if alone else None
 
     @property
     def promises(self) -> bool:
@@ -138,8 +139,7 @@ class Index(NamedTuple):
         return self.unique or self.kind is not None or self.replica_identity
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignKey:
+class ForeignKey(NamedTuple):
     """A foreign key.
 
     Attributes:
@@ -162,8 +162,7 @@ class ForeignKey:
     enforced: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
-class Table:
+class Table(NamedTuple):
     """A table, partitioned or not, or a partition below one.
 
     Attributes:
@@ -191,7 +190,7 @@ class Table:
     key: Key | None = None
     size: int = 0
     rows: float = 0
-    columns: Mapping[str, Column] = field(default_factory=dict[str, Column])
+    columns: Mapping[str, Column] = MappingProxyType({})
     indexes: tuple[Index, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     building: bool = False
@@ -202,12 +201,12 @@ class Table:
     scans: int = 0
     partitions: tuple["Table", ...] = ()
 
-    @cached_property
+    @property
     def tree(self) -> tuple["Table", ...]:
         """The table and all below it."""
         return (self, *[found for item in self.partitions for found in item.tree])
 
-    @cached_property
+    @property
     def leaves(self) -> tuple["Table", ...]:
         """What holds its rows: its lowest partitions, or itself; no foreign tables."""
         return tuple([found for found in self.tree if found.kind == "table"])
@@ -273,17 +272,29 @@ class Catalog:
         return {table.name: table for table in self.every}
 
     @cached_property
-    def names(self) -> frozenset[Name]:
-        """Every table and index, so that a new index gets a name of its own."""
-        tables = [item for table in self.every for item in table.tree]
-        indexes = (index.name for table in tables for index in table.indexes)
-        return frozenset((*(table.name for table in tables), *indexes))
+    def flattened(self) -> tuple[Table, ...]:
+        """The tables, each followed by all partitions below it."""
+        return tuple([item for table in self.tables for item in table.tree])
+
+    @cached_property
+    def flattened_by_name(self) -> Mapping[Name, Table]:
+        """The tables and all partitions below them."""
+        return {table.name: table for table in self.flattened}
+
+    @cached_property
+    def taken(self) -> Mapping[str | None, set[str]]:
+        """The names of every table and index by their schema, so that a new index gets its own."""
+        found: dict[str | None, set[str]] = defaultdict(set)
+        for table in (item for root in self.every for item in root.tree):
+            names = [index.relname for index in table.indexes]
+            found[table.name.schema].update([table.name.name, *names])
+        return found
 
     @cached_property
     def attached(self) -> Mapping[int, tuple[Index, ...]]:
         """The indexes directly below each partitioned index, by its oid."""
         found: dict[int, list[Index]] = {}
-        partitions = (item for table in self.tables for item in table.tree[1:])
+        partitions = (item for item in self.flattened if item.partition)
         for index in (index for item in partitions for index in item.indexes):
             if index.parent is not None:
                 found.setdefault(index.parent, []).append(index)

@@ -106,8 +106,19 @@ def idle(catalog: Catalog, index: Index) -> bool:
 
 def create(catalog: Catalog, table: Table, index: Index, **changed: Any) -> CreateIndexOnline:
     """The operation that makes such an index; some arguments may be others."""
-    arguments: dict[str, Any] = {
+    return CreateIndexOnline(**{**_arguments(catalog, table, index), **changed})
+
+
+def drop(catalog: Catalog, table: Table, index: Index) -> DropIndexOnline:
+    """The operation that drops an index; its reverse makes it again."""
+    return DropIndexOnline(**_arguments(catalog, table, index))
+
+
+def _arguments(catalog: Catalog, table: Table, index: Index) -> dict[str, Any]:
+    return {
         "name": index.name.name,
+        "table": table.name.name,
+        "schema": schema_of(catalog, table),
         "columns": [_spelled(table, element) for element in index.elements],
         "unique": index.unique,
         "using": None if index.method == "btree" else index.method,
@@ -117,9 +128,6 @@ def create(catalog: Catalog, table: Table, index: Index, **changed: Any) -> Crea
         "with_": dict(option.split("=", 1) for option in index.options or ()) or None,
         "tablespace": index.tablespace,
     }
-    return CreateIndexOnline(
-        table=table.name.name, schema=schema_of(catalog, table), **{**arguments, **changed}
-    )
 
 
 def building(
@@ -133,23 +141,16 @@ def building(
 
 def takes(catalog: Catalog, creation: CreateIndexOnline) -> bool:
     """Whether it takes an index that is there: a begun one of its name, or one of a partition."""
-    place = (creation.schema, creation.table)
-    trees = [table for root in catalog.tables for table in root.tree]
+    place = Name(creation.schema or catalog.default_schema, creation.table)
+    table = catalog.flattened_by_name[place]
     storage: dict[str, Any] = {"with_": creation.with_, "tablespace": creation.tablespace}
     return any(
         create(catalog, table, index, name=creation.name, **storage) == creation
-        for table in trees
-        if (schema_of(catalog, table), table.name.name) == place
         for item in table.tree
         for index in item.indexes
         if index.kind is None and index.parent is None
-        if item is not table or index.name.name == creation.name
+        if item is not table or index.relname == creation.name
     )
-
-
-def drop(catalog: Catalog, table: Table, index: Index) -> DropIndexOnline:
-    """The operation that drops an index; its reverse makes it again."""
-    return create(catalog, table, index).reverse()
 
 
 def schema_of(catalog: Catalog, table: Table) -> str | None:
@@ -196,12 +197,12 @@ def suffixed(catalog: Catalog, index: Index, suffix: str) -> str:
 
 
 def _free(catalog: Catalog, name: Name, key: str) -> str:
-    if name in catalog.names or len(name.name.encode()) > NAME_BYTES:
+    if name.name in catalog.taken.get(name.schema, ()) or len(name.name.encode()) > NAME_BYTES:
         return shortened(name.name, key)
     return name.name
 
 
-def model(add: CreateIndexOnline | None = None, remove: CreateIndexOnline | None = None) -> Any:
+def model(add: CreateIndexOnline | None = None, remove: DropIndexOnline | None = None) -> Any:
     """The lines to paste into the model, or to delete there."""
     lines = {"add": add, "remove": remove}
     return {what: item.model_line() for what, item in lines.items() if item is not None}

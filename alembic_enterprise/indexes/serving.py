@@ -20,15 +20,14 @@ def serves(table: Table, index: Index, columns: Collection[str]) -> bool:
     Its first keys have to be these columns, compared as the columns themselves are. It may leave
     out rows where one of them is null: no row of another table is equal to them.
     """
-    if index.elements[0].column not in columns:
+    if index.columns[0] not in columns:
         return False  # as are most
-    first = index.elements[: len(columns)]
     return (
         (index.method == "btree" or (index.method == "hash" and len(columns) == 1))
-        and {element.column for element in first} == {*columns}
+        and {*index.columns[: len(columns)]} == {*columns}
         and all(
             element.collation == table.columns[element.column].collation
-            for element in first
+            for element in index.elements[: len(columns)]
             if element.column is not None
         )
         and _only_without_nulls(table, index.predicate, columns)
@@ -63,8 +62,8 @@ def needed(root: Table, table: Table, index: Index) -> list[ForeignKey]:
 
 def superfluous(table: Table) -> Mapping[int, Index]:
     """Indexes by oid that another one of the same table makes superfluous, and that one."""
-    firsts = [index.elements[0] for index in table.indexes]
-    if len({first.column or first.text for first in firsts}) == len(firsts):
+    firsts = [index.columns[0] or index.elements[0].text for index in table.indexes]
+    if len({*firsts}) == len(firsts):
         return {}  # as in most tables
     trees = [index for index in table.indexes if index.usable and index.method == "btree"]
     found = {

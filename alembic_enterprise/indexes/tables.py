@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from psycopg.sql import SQL, Literal
@@ -28,6 +29,9 @@ _15, _18 = 150000, 180000
 """Values of `server_version_num`."""
 
 Row = Sequence[Any]
+_TABLE = itemgetter(0)
+"""The oid of the table that a row belongs to; rows are sorted by it."""
+
 Columns = Mapping[int, Mapping[int, Column]]
 """By the oid of the table and the number of the column."""
 
@@ -46,7 +50,7 @@ class Server(NamedTuple):
 
 def read(connection: Connection, server: Server) -> tuple[list[Table], list[Name]]:
     """The tables that are no partitions; and those whose rows this role may not read."""
-    rows = sql.rows(
+    rows = sql.many_rows(
         connection,
         queries.TABLES.format(
             registry=Literal(registry.TABLE), ownership=Literal(registry.OWNERSHIP)
@@ -59,7 +63,8 @@ def read(connection: Connection, server: Server) -> tuple[list[Table], list[Name
     keys = _foreign_keys(connection, server, kept, types)
     building = _building(connection, indexes)
     tables = {
-        row[0]: _table(row, columns, indexes, keys, building=row[0] in building) for row in rows
+        row[0]: _table(row, names, columns, indexes, keys, building=row[0] in building)
+        for row in rows
     }
     parents = {row[0]: row[4] for row in rows}
     unread = [names[row[0]] for row in rows if not row[9] and row[4] is None]
@@ -73,7 +78,7 @@ def listed(oids: Iterable[int]) -> Literal:
 
 def _columns(connection: Connection, tables: list[int]) -> tuple[Columns, Mapping[int, str]]:
     """The columns, and the names of their types."""
-    rows = sql.rows(connection, queries.COLUMNS.format(tables=listed(tables)))
+    rows = sql.many_rows(connection, queries.COLUMNS.format(tables=listed(tables)))
     oids = listed({row[4] for row in rows})
     types: dict[int, str] = dict(sql.rows(connection, queries.TYPES.format(types=oids)))
     found: dict[int, dict[int, Column]] = defaultdict(dict)
@@ -99,18 +104,19 @@ def _indexes(
         nulls_not_distinct=SQL("x.indnullsnotdistinct" if server.version >= _15 else "false"),
         built=SQL("pg_xact_commit_timestamp(x.xmin)" if server.dated else "NULL::timestamptz"),
     )
-    rows = sql.rows(connection, query)
+    rows = sql.many_rows(connection, query)
     defaults = {oid for (oid,) in sql.rows(connection, queries.DEFAULT_CLASSES)}
     usual = {
         classes for classes in {row[7] for row in rows} if defaults.issuperset(_numbers(classes))
     }
     special = [row[1] for row in rows if _special(row, columns[row[0]], usual)]
     told = _definitions(connection, special)
-    found: dict[int, list[Index]] = defaultdict(list)
-    for row in rows:
-        table = row[0]
-        found[table].append(_index(row, names[table].schema, columns[table], told.get(row[1])))
-    return {table: tuple(indexes) for table, indexes in found.items()}
+    return {
+        table: tuple(
+            [_index(row, names[table].schema, columns[table], told.get(row[1])) for row in group]
+        )
+        for table, group in groupby(rows, _TABLE)
+    }
 
 
 def _special(row: Row, columns: Mapping[int, Column], usual: set[str]) -> bool:
@@ -125,7 +131,7 @@ def _special(row: Row, columns: Mapping[int, Column], usual: set[str]) -> bool:
 def _definitions(connection: Connection, indexes: list[int]) -> Mapping[int, tuple[str, ...]]:
     if not indexes:
         return {}
-    rows = sql.rows(connection, queries.DEFINITIONS.format(indexes=listed(indexes)))
+    rows = sql.many_rows(connection, queries.DEFINITIONS.format(indexes=listed(indexes)))
     return {oid: definitions.keys(text) for oid, text in rows}
 
 
@@ -139,12 +145,12 @@ def _index(
     row: Row, schema: str | None, columns: Mapping[int, Column], told: tuple[str, ...] | None
 ) -> Index:
     """An index of a row as `queries.INDEXES` has it."""
-    _, oid, name, parent, method, count, numbers, *vectors = row[:10]
-    names = tuple([columns[number].name if number else None for number in _numbers(numbers)])
-    elements = _elements(names[:count], told or ("",) * count, *vectors)
-    return Index._make(
-        (oid, Name(schema, name), parent, method, elements, names[count:], *row[10:])
-    )
+    _, oid, name, parent, method, count, numbers, classes, collations, options, *rest = row
+    every = _numbers(numbers)
+    keys = tuple([columns[number].name if number else None for number in every[:count]])
+    include = tuple([columns[number].name for number in every[count:]])
+    elements = _elements(keys, told or ("",) * count, classes, collations, options)
+    return Index(oid, schema, name, parent, method, elements, keys, include, *rest)
 
 
 @lru_cache(maxsize=4096)
@@ -164,31 +170,23 @@ def _foreign_keys(
         # Older servers lack the column (PostgreSQL docs, release notes of 18).
         enforced=SQL("k.conenforced" if server.version >= _18 else "true"),
     )
-    found: dict[int, list[ForeignKey]] = defaultdict(list)
-    for table, *row in sql.rows(connection, query):
-        found[table].append(_foreign_key(types, *row))
-    return {table: tuple(keys) for table, keys in found.items()}
+    rows = sql.many_rows(connection, query)
+    return {
+        table: tuple([_foreign_key(row, types) for row in group])
+        for table, group in groupby(rows, _TABLE)
+    }
 
 
-def _foreign_key(
-    types: Mapping[int, str],
-    name: str,
-    columns: list[str],
-    near: list[int],
-    schema: str,
-    table: str,
-    others: list[str],
-    far: list[int],
-    on_delete: str,
-    enforced: bool,
-) -> ForeignKey:
+def _foreign_key(row: Row, types: Mapping[int, str]) -> ForeignKey:
+    """A foreign key of a row as `queries.FOREIGN_KEYS` has it."""
+    _, name, columns, near, schema, table, others, far, on_delete, enforced = row
     return ForeignKey(
         name,
         tuple(columns),
-        tuple(types[kind] for kind in near),
+        tuple([types[kind] for kind in near]),
         Name(schema, table),
         tuple(others),
-        tuple(types.get(kind, "") for kind in far),
+        tuple([types.get(kind, "") for kind in far]),
         _ON_DELETE[on_delete],
         enforced,
     )
@@ -203,31 +201,28 @@ def _building(connection: Connection, indexes: Mapping[int, tuple[Index, ...]]) 
 
 def _table(
     row: Row,
+    names: Mapping[int, Name],
     columns: Columns,
     indexes: Mapping[int, tuple[Index, ...]],
     keys: Mapping[int, tuple[ForeignKey, ...]],
     *,
     building: bool,
 ) -> Table:
-    oid, schema, name, kind, parent, strategy, key, size, rows, _, *counted = row
-    inserts, updates, moved, deletes, scans = counted
+    """A table of a row as `queries.TABLES` has it, without its partitions."""
+    oid, _, _, kind, parent, strategy, key, size, rows, _, *counted = row
     return Table(
-        oid=oid,
-        name=Name(schema, name),
-        kind=KINDS[kind],
-        partition=parent is not None,
-        key=None if strategy is None else Key(STRATEGIES[strategy], tuple(key)),
-        size=size,
-        rows=max(rows, 0),
-        columns={column.name: column for column in columns.get(oid, {}).values()},
-        indexes=indexes.get(oid, ()),
-        foreign_keys=keys.get(oid, ()),
-        building=building,
-        inserts=inserts,
-        updates=updates,
-        moved=moved,
-        deletes=deletes,
-        scans=scans,
+        oid,
+        names[oid],
+        KINDS[kind],
+        parent is not None,
+        None if strategy is None else Key(STRATEGIES[strategy], tuple(key)),
+        size,
+        max(rows, 0),
+        {column.name: column for column in columns.get(oid, {}).values()},
+        indexes.get(oid, ()),
+        keys.get(oid, ()),
+        building,
+        *counted,
     )
 
 
@@ -237,21 +232,20 @@ def _nested(tables: Mapping[int, Table], parents: Mapping[int, int | None]) -> l
     for oid, parent in parents.items():
         if parent is not None and parent in tables:
             below[parent].append(oid)
-
-    def grown(oid: int) -> Table:
-        table = tables[oid]
-        return _with(table, tuple(map(grown, below[oid]))) if oid in below else table
-
-    return [grown(oid) for oid, parent in parents.items() if parent is None]
+    return [_grown(tables, below, oid) for oid, parent in parents.items() if parent is None]
 
 
-def _with(table: Table, partitions: tuple[Table, ...]) -> Table:
-    """A partitioned table with its partitions; figures added up."""
+def _grown(tables: Mapping[int, Table], below: Mapping[int, Sequence[int]], oid: int) -> Table:
+    """A table with its partitions, if it has some; figures added up."""
+    table = tables[oid]
+    if oid not in below:
+        return table
+    partitions = tuple([_grown(tables, below, partition) for partition in below[oid]])
     figures: dict[str, Any] = {
         figure: sum(getattr(item, figure) for item in partitions) for figure in _FIGURES
     }
     building = table.building or any(item.building for item in partitions)
-    return replace(table, partitions=partitions, building=building, **figures)
+    return table._replace(partitions=partitions, building=building, **figures)
 
 
 _FIGURES = ("size", "rows", "inserts", "updates", "moved", "deletes", "scans")

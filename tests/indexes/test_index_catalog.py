@@ -129,7 +129,7 @@ def test_only_the_schemas_asked_for(connection: Connection) -> None:
     known = catalog.read(connection, schemas=['we"ird Ü'])
     assert [item.name for item in known.tables] == [Name('we"ird Ü', "select")]
     assert [item.name for item in known.sequences] == [Name('we"ird Ü', "select_id_seq")]
-    assert Name("public", "orders") in known.names
+    assert "orders" in known.taken["public"]
 
 
 def test_a_role_without_rights_reads_the_catalog_and_is_told_what_it_could_not_see(
@@ -193,5 +193,5 @@ def test_a_table_whose_index_is_being_built_is_known(
         connection.rollback()
     future.result()
     assert orders.building
-    assert [index.valid for index in orders.indexes] == [False]
+    assert [index.usable for index in orders.indexes] == [False]
     assert list(RULES["invalid-index"](known)) == []

@@ -181,4 +181,7 @@ def _quoted(value: Any) -> str:
     if isinstance(value, list):
         items = cast("Iterable[Any]", value)
         return "[" + ", ".join(map(_quoted, items)) + "]"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+    return _text_literal(value) if isinstance(value, str) else repr(value)
+
+
+_text_literal = json.JSONEncoder(ensure_ascii=False).encode

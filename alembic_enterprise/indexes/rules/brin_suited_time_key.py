@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.indexes.relations import Catalog, Column, Index, Table
-from alembic_enterprise.indexes.remarks import BUILDING, add, create, model, remark, size
+from alembic_enterprise.indexes.remarks import BUILDING, add, drop, model, remark, size
 from alembic_enterprise.partitions.model import TIMES
 
 LARGE = 100 * 1024**2
@@ -103,6 +103,6 @@ def _replace(catalog: Catalog, table: Table, index: Index) -> Finding:
         index=index,
         benefit=size(catalog, index),
         cost=BUILDING,
-        model=model(add=creation, remove=create(catalog, table, index)),
+        model=model(add=creation, remove=drop(catalog, table, index)),
         column=index.only_column,
     )

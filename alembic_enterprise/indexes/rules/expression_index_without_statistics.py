@@ -24,15 +24,14 @@ def expression_index_without_statistics(catalog: Catalog) -> Iterator[Finding]:
 
     Leave it when autovacuum has announced itself.
     """
-    for root in catalog.tables:
-        for table in root.leaves:
-            names = [
-                index.name.name
-                for index in table.indexes
-                if index.oid in catalog.undescribed and index.usable and index.rows > 0
-            ]
-            if names:
-                yield _finding(catalog, table, names)
+    for table in catalog.flattened:
+        names = [
+            index.name.name
+            for index in table.indexes
+            if index.oid in catalog.undescribed and index.usable and index.rows > 0
+        ]
+        if names:
+            yield _finding(catalog, table, names)
 
 
 def _finding(catalog: Catalog, table: Table, names: list[str]) -> Finding:

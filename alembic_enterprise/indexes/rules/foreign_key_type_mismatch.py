@@ -30,11 +30,10 @@ def foreign_key_type_mismatch(catalog: Catalog) -> Iterator[Finding]:
 
     Leave it when the values that are referred to are few and stay small.
     """
-    for root in catalog.tables:
-        for table in root.tree:
-            for key in table.foreign_keys:
-                if pairs := _different(key):
-                    yield _finding(catalog, table, key, pairs)
+    for table in catalog.flattened:
+        for key in table.foreign_keys:
+            if key.types != key.referred_types and (pairs := _different(key)):
+                yield _finding(catalog, table, key, pairs)
 
 
 def _different(key: ForeignKey) -> list[tuple[str, str, str, str]]:

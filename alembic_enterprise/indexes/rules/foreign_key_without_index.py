@@ -33,16 +33,16 @@ def foreign_key_without_index(catalog: Catalog) -> Iterator[Finding]:
     keys never change, and nobody looks for rows by the key. The evidence has the
     counters of deletes and updates there.
     """
-    for table in catalog.tables:
-        for owner in table.tree:
-            if not owner.building:
-                yield from _on(catalog, owner)
+    for table in catalog.flattened:
+        keys = [key for key in table.foreign_keys if key.enforced]
+        lacking = [key for key in keys if not served(table, key.columns)]
+        if lacking and not table.building:
+            yield from _on(catalog, table, lacking)
 
 
-def _on(catalog: Catalog, table: Table) -> Iterator[Finding]:
+def _on(catalog: Catalog, table: Table, lacking: Sequence[ForeignKey]) -> Iterator[Finding]:
     """The longest first, as its index may serve others."""
     planned: list[tuple[str, ...]] = []
-    lacking = [key for key in table.foreign_keys if key.enforced and not served(table, key.columns)]
     for key in sorted(lacking, key=lambda item: (-len(item.columns), item.columns)):
         if any(_begins(columns, key) for columns in planned):
             continue

@@ -41,11 +41,12 @@ def invalid_index(catalog: Catalog) -> Iterator[Finding]:
 
     Leave it while a build that was cut is about to be started again.
     """
-    for root in catalog.tables:
-        for table in root.leaves:
-            for index in table.indexes:
-                if not index.usable and not table.building:
-                    yield _finding(catalog, table, index)
+    for table in catalog.flattened:
+        if table.kind != "table" or table.building:
+            continue
+        for index in table.indexes:
+            if not index.usable:
+                yield _finding(catalog, table, index)
 
 
 def _finding(catalog: Catalog, table: Table, index: Index) -> Finding:

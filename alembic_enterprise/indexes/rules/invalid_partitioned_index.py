@@ -37,7 +37,7 @@ def invalid_partitioned_index(catalog: Catalog) -> Iterator[Finding]:
     Leave it while the parts are still being built one by one.
     """
     for root in catalog.tables:
-        if root.building:
+        if root.key is None or root.building:
             continue
         for table in root.tree:
             if table.key is None:

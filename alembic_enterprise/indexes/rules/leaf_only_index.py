@@ -68,7 +68,7 @@ def _finding(catalog: Catalog, root: Table, places: Sequence[tuple[Table, Index]
     holding = {leaf.oid for table, _ in places for leaf in table.leaves}
     lacking = [leaf for leaf in root.leaves if leaf.oid not in holding]
     index = places[0][1]
-    words = [element.column or "expression" for element in index.elements]
+    words = [column or "expression" for column in index.columns]
     creation = create(catalog, root, index, name=named(catalog, root, words))
     usual = len(holding) >= HALF * len(root.leaves)
     return remark(

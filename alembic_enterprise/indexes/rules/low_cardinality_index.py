@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.indexes.relations import Catalog, Distribution, Index, Table
-from alembic_enterprise.indexes.remarks import MANY, create, dropping, model, remark, scans, size
+from alembic_enterprise.indexes.remarks import MANY, drop, dropping, model, remark, scans, size
 from alembic_enterprise.indexes.serving import needed
 
 COMMON = 0.05
@@ -73,7 +73,7 @@ def _finding(catalog: Catalog, table: Table, index: Index, known: Distribution) 
         index=index,
         benefit=size(catalog, index),
         cost=dropping(table),
-        model=model(remove=create(catalog, table, index)),
+        model=model(remove=drop(catalog, table, index)),
         rarest=known.rarest,
         read_each_scan=round(read / count) if count else None,
     )

@@ -43,7 +43,7 @@ def missing_primary_key(catalog: Catalog) -> Iterator[Finding]:
 
 
 def _has_one(table: Table) -> bool:
-    return any(index.kind == "primary key" for index in table.indexes)
+    return "primary key" in [index.kind for index in table.indexes]
 
 
 def _step(table: Table) -> str:

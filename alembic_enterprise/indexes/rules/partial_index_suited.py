@@ -61,6 +61,7 @@ def _finding(catalog: Catalog, table: Table, index: Index, nulls: float) -> Find
     where = f"{table.columns[index.only_column].text} IS NOT NULL"
     name = suffixed(catalog, index, "_not_null")
     partial = create(catalog, table, index, name=name, where=where)
+    removal = drop(catalog, table, index)
     return remark(
         "partial-index-suited",
         "note",
@@ -69,9 +70,9 @@ def _finding(catalog: Catalog, table: Table, index: Index, nulls: float) -> Find
         f"{nulls:.0%} of {index.only_column} are null, and so is {index.name.name}: replace it by "
         "one of the other rows only",
         index=index,
-        operations=[partial, drop(catalog, table, index)],
+        operations=[partial, removal],
         benefit=int(size(catalog, index) * nulls),
         cost=BUILDING,
-        model=model(add=partial, remove=create(catalog, table, index)),
+        model=model(add=partial, remove=removal),
         nulls=round(nulls, 4),
     )

@@ -28,6 +28,8 @@ def partition_key_without_index(catalog: Catalog) -> Iterator[Finding]:
     Leave it when partitions are only read as a whole.
     """
     for root in catalog.tables:
+        if root.key is None:
+            continue
         keys = {item.key.columns: item.key for item in root.tree if item.key is not None}
         referring = {name for key in root.foreign_keys for name in key.columns}
         for columns, key in keys.items():

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.indexes.relations import Catalog, Index, Table
-from alembic_enterprise.indexes.remarks import create, drop, dropping, model, remark, size
+from alembic_enterprise.indexes.remarks import drop, dropping, model, remark, size
 from alembic_enterprise.indexes.serving import superfluous
 
 
@@ -32,16 +32,16 @@ def redundant_index(catalog: Catalog) -> Iterator[Finding]:
     Leave it when the kept index is many times as large, and the statements that
     count need the small one in memory.
     """
-    for root in catalog.tables:
-        for table in root.tree:
-            gone = superfluous(table)
-            for index in table.indexes:
-                if index.oid in gone:
-                    yield _finding(catalog, table, index, gone[index.oid])
+    for table in catalog.flattened:
+        if not (gone := superfluous(table)):
+            continue
+        for index in table.indexes:
+            if index.oid in gone:
+                yield _finding(catalog, table, index, gone[index.oid])
 
 
 def _finding(catalog: Catalog, table: Table, index: Index, kept: Index) -> Finding:
-    step = "drop it"
+    step, removal = "drop it", drop(catalog, table, index)
     if index.constraint is not None:
         step = f'ALTER TABLE {table.name.text} DROP CONSTRAINT "{index.constraint}"'
     return remark(
@@ -51,10 +51,10 @@ def _finding(catalog: Catalog, table: Table, index: Index, kept: Index) -> Findi
         table,
         f"{index.name.name} does nothing that {kept.name.name} does not do: {step}",
         index=index,
-        operations=[] if index.constraint else [drop(catalog, table, index)],
+        operations=[] if index.constraint else [removal],
         benefit=size(catalog, index),
         cost=dropping(table),
-        model=model(remove=create(catalog, table, index)),
+        model=model(remove=removal),
         kept=str(kept.name),
         kept_bytes=size(catalog, kept),
     )

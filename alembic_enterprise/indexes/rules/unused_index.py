@@ -7,7 +7,6 @@ from alembic_enterprise.indexes.catalog import ROWS
 from alembic_enterprise.indexes.relations import Catalog, Index, Table
 from alembic_enterprise.indexes.remarks import (
     counted_since,
-    create,
     drop,
     dropping,
     idle,
@@ -63,7 +62,7 @@ def _unused(catalog: Catalog, index: Index) -> bool:
 
 def _finding(catalog: Catalog, root: Table, table: Table, index: Index) -> Finding:
     keys = [key.name for key in needed(root, table, index)]
-    expression = any(element.column is None for element in index.elements)
+    expression = None in index.columns
     if keys:
         step = f"it is the only one for the foreign key {' and '.join(keys)}: keep it, unless rows "
         step += "that are referred to are never deleted"
@@ -71,7 +70,7 @@ def _finding(catalog: Catalog, root: Table, table: Table, index: Index) -> Findi
         step = "drop it, unless the planner needs the statistics of its expression"
     else:
         step = "drop it" if index.built else "drop it, unless it is newer than that"
-    decided = not keys and not expression
+    decided, removal = not keys and not expression, drop(catalog, table, index)
     since = counted_since(catalog, index)
     assert since is not None, "it was counted"  # noqa: S101  # for type checkers
     return remark(
@@ -81,9 +80,9 @@ def _finding(catalog: Catalog, root: Table, table: Table, index: Index) -> Findi
         table,
         f"nobody has scanned {index.name.name} in {(catalog.now - since).days} days: {step}",
         index=index,
-        operations=[drop(catalog, table, index)] if decided else [],
+        operations=[removal] if decided else [],
         benefit=size(catalog, index),
         cost=dropping(table),
-        model=model(remove=create(catalog, table, index)) if decided else None,
+        model=model(remove=removal) if decided else None,
         foreign_keys=keys or None,
     )
