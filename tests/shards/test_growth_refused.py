@@ -48,7 +48,7 @@ def test_a_foreign_key_to_the_table_is_never_missing(
             other.execute("DELETE FROM orders WHERE id = 7")
         refused.append(True)
 
-    for text in ("alembic_enterprise_places", "current_setting('alembic_enterprise", "VALIDATE"):
+    for text in ("alembic_enterprise_made", "current_setting('alembic_enterprise", "VALIDATE"):
         before(engine, text, violate)
     report = run(engine)
     assert (report.problems, len(refused)) == ([], 3)

@@ -1,7 +1,7 @@
 """Growth while others write: races with batches, triggers, changes of the table, locks."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from threading import Thread
 from typing import Any, LiteralString
@@ -40,12 +40,20 @@ def test_writers_lose_nothing(connection: Connection, engine: Engine) -> None:
 
 @contextmanager
 def open_until_waited_for(
-    engine: Engine, statement: LiteralString, end: LiteralString
+    engine: Engine,
+    statement: LiteralString,
+    end: LiteralString,
+    first: Callable[[], object] = lambda: None,
 ) -> Generator[None]:
-    """Run statements in a transaction that ends as soon as the run waits for it."""
+    """Run statements in a transaction that ends as soon as the run waits for it.
+
+    What comes `first` is done when the transaction has its number.
+    """
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
     with session(engine) as writer, session(engine) as watcher:
         writer.execute("BEGIN")
+        writer.execute("SELECT pg_current_xact_id()")
+        first()
         writer.execute(statement)
 
         def release() -> None:
@@ -78,7 +86,7 @@ def test_a_batch_that_meets_a_writer_waits_and_sees_what_became_of_it(
     connection: Connection, engine: Engine, statement: LiteralString, end: LiteralString
 ) -> None:
     orders(connection, 1)
-    stopped(engine, "alembic_enterprise_places", count=2)
+    stopped(engine, "alembic_enterprise_made", count=2)
     with open_until_waited_for(engine, statement, end=end):
         report = run(engine, 2)
     assert report.problems == []
@@ -96,22 +104,64 @@ def test_a_batch_that_meets_a_writer_waits_and_sees_what_became_of_it(
     assert contents(connection) == expected
 
 
-def test_a_batch_that_looks_rows_up_one_by_one_puts_none_back(
-    connection: Connection, engine: Engine
+PREDATED = """DO $$DECLARE mirror record;
+BEGIN
+    SELECT objoid::regprocedure AS name, description AS note INTO STRICT mirror FROM pg_description
+    WHERE classoid = 'pg_proc'::regclass AND description LIKE '%since transaction%';
+    EXECUTE format('COMMENT ON FUNCTION %s IS %L', mirror.name,
+                   regexp_replace(mirror.note, 'transaction \\d+', 'transaction 3'));
+END$$"""
+
+
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [
+        ("UPDATE orders SET amount = 0 WHERE id = 2", (2, 2)),
+        ("UPDATE orders SET amount = 0 WHERE id = 7", (7, 7)),
+    ],
+)
+@pytest.mark.parametrize(
+    ("delete", "deleted"),
+    [
+        ("DELETE FROM orders WHERE id = 42", (2, 42)),
+        ("DELETE FROM orders WHERE id = 47", (7, 47)),
+    ],
+)
+def test_a_batch_that_looks_rows_up_puts_none_back(
+    connection: Connection,
+    engine: Engine,
+    change: LiteralString,
+    changed: tuple[int, int],
+    delete: LiteralString,
+    deleted: tuple[int, int],
 ) -> None:
-    """It does so after it met the first writer, and only then meets the second."""
+    """It meets two writers, at rows of one copy (those of tenant 2, or of 7) or of both."""
     orders(connection, 1)
-    stopped(engine, "alembic_enterprise_places", count=2)
-    first, then = "UPDATE orders SET amount = 0 WHERE id = 7", "DELETE FROM orders WHERE id = 47"
+    stopped(engine, "alembic_enterprise_made", count=2)
     with (
-        open_until_waited_for(engine, first, end="COMMIT"),
-        open_until_waited_for(engine, then, end="COMMIT"),
+        open_until_waited_for(engine, change, end="COMMIT"),
+        open_until_waited_for(engine, delete, end="COMMIT"),
     ):
         report = run(engine, 2)
     assert report.problems == []
+    expected = {(n % 40, n): n for n in range(400)}
+    del expected[deleted]
+    assert contents(connection) == expected | {changed: 0}
+
+
+def test_rows_that_look_newer_than_the_mirror_but_are_not(
+    connection: Connection, engine: Engine
+) -> None:
+    """As those do which are two thousand million transactions old, and are in no copy."""
+    orders(connection, 1)
     rows = contents(connection)
-    assert rows[7, 7] == 0
-    assert (7, 47) not in rows
+    stopped(engine, "alembic_enterprise_made", count=2)
+    run_sql(connection, PREDATED)
+    with open_until_waited_for(engine, "DELETE FROM orders WHERE id = 7", end="COMMIT"):
+        report = run(engine, 2)
+    assert report.problems == []
+    del rows[7, 7]
+    assert contents(connection) == rows
 
 
 def test_a_writer_that_is_older_than_the_mirror(connection: Connection, engine: Engine) -> None:
@@ -120,11 +170,29 @@ def test_a_writer_that_is_older_than_the_mirror(connection: Connection, engine: 
     with session(engine) as other:
         other.execute("BEGIN")
         other.execute("SELECT pg_current_xact_id()")
-        stopped(engine, "alembic_enterprise_places", count=2)
+        stopped(engine, "alembic_enterprise_made", count=2)
         other.execute("UPDATE orders SET amount = -7 WHERE id = 7")
         other.execute("COMMIT")
     assert run(engine, 2).problems == []
     assert contents(connection)[7, 7] == -7
+
+
+def test_a_batch_that_meets_a_writer_who_is_older_than_the_mirror(
+    connection: Connection, engine: Engine
+) -> None:
+    """It writes as many rows as it deletes: nobody must take them for those that are gone."""
+    orders(connection, 1, rows=100)  # in one page
+    with open_until_waited_for(
+        engine,
+        "DELETE FROM orders WHERE id = 7; INSERT INTO orders VALUES (8, 1, 1)",
+        end="COMMIT",
+        first=lambda: stopped(engine, "alembic_enterprise_made", count=2),
+    ):
+        report = run(engine, 2)
+    assert report.problems == []
+    rows = contents(connection)
+    assert (7, 7) not in rows
+    assert rows[8, 1] == 1
 
 
 def test_a_writer_on_an_old_snapshot_is_told_and_never_wrong(
@@ -336,7 +404,7 @@ def test_a_second_run_goes_away(connection: Connection, engine: Engine) -> None:
     seen: list[Report] = []
     before(
         engine,
-        "alembic_enterprise_places",
+        "alembic_enterprise_made",
         lambda: seen.extend([run(engine, 2), run(engine, None)]),
     )
     assert run(engine, 2).exit_code == 0

@@ -1,6 +1,6 @@
 """The statements by which a shard is replaced by copies of its parts; each is one transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import LiteralString
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
@@ -125,43 +125,45 @@ def follow(source: Source, copies: Sequence[Copy]) -> Composable:
 # Names of their own, which no column of the shard has.
 _BATCH: LiteralString = """#variable_conflict use_column
 DECLARE
-    alembic_enterprise_places tid[];
-    alembic_enterprise_made tid[];
+    alembic_enterprise_since xid :=
+        least({since}::xid8, pg_snapshot_xmin(pg_current_snapshot()))::xid;
+    alembic_enterprise_settled bigint;
+    alembic_enterprise_others tid[];
+    {made} tid[];
 BEGIN
-    BEGIN
-        {all_parts}
-    EXCEPTION WHEN unique_violation OR exclusion_violation OR SQLSTATE 'AE002' THEN
-        {each_part}
-    END;
+    {copy_settled}
+    SELECT count(*) FILTER (WHERE {settled}), array_agg(ctid) FILTER (WHERE NOT {settled})
+    INTO alembic_enterprise_settled, alembic_enterprise_others
+    FROM ONLY {shard} WHERE {range};
+    {copy_others}
+    IF cardinality({all_made}) > alembic_enterprise_settled THEN
+        {remove_gone}
+    END IF;
     {note};
 END"""
 
-_ALL_PARTS = SQL("""WITH source AS MATERIALIZED (
-            SELECT ctid AS alembic_enterprise_place, {columns},
-                   CASE {which} ELSE {last_part} END AS alembic_enterprise_part,
-                   age(xmin) <= age({since}::xid8::xid) AS alembic_enterprise_new
-            FROM ONLY {shard} WHERE {range}),
-            {inserts}
-        SELECT array_agg(alembic_enterprise_place) INTO alembic_enterprise_places FROM source;
-        IF (SELECT count(*) FILTER (WHERE ctid = ANY (alembic_enterprise_places))
-            FROM ONLY {shard} WHERE {range}) < cardinality(alembic_enterprise_places) THEN
-            RAISE SQLSTATE 'AE002';
-        END IF;""")
+# Written before the mirror was there, by transactions that had ended before this one began to copy.
+# Such rows only become fewer. No transaction is older than number 0, so none is settled then.
+_SETTLED = SQL("age(xmin) > age(alembic_enterprise_since)")
 
-_INSERTS = SQL("""{old} AS (
-            INSERT INTO {copy} ({columns}) SELECT {columns} FROM source
-            WHERE alembic_enterprise_part = {part} AND NOT alembic_enterprise_new),
-            {new} AS (
-            INSERT INTO {copy} ({columns}) SELECT {columns} FROM source
-            WHERE alembic_enterprise_part = {part} AND alembic_enterprise_new
-            ON CONFLICT DO NOTHING)""")
-
-_ONE_PART = SQL("""WITH written AS (
+_COPY_SETTLED = SQL("""BEGIN
+        WITH written AS (
             INSERT INTO {copy} ({columns}) SELECT {columns} FROM ONLY {shard}
-            WHERE {range} AND {belongs} ON CONFLICT DO NOTHING RETURNING ctid)
-        SELECT array_agg(ctid) INTO alembic_enterprise_made FROM written;
-        DELETE FROM ONLY {copy} AS c WHERE ctid = ANY (alembic_enterprise_made)
-        AND NOT EXISTS (SELECT FROM ONLY {shard} AS s WHERE {same});""")
+            WHERE {range} AND {settled} AND {belongs} RETURNING ctid)
+        SELECT array_agg(ctid) INTO {made} FROM written;
+    EXCEPTION WHEN unique_violation OR exclusion_violation THEN
+        alembic_enterprise_since := '0';
+    END;""")
+
+_COPY_OTHERS = SQL("""WITH written AS (
+        INSERT INTO {copy} ({columns}) SELECT {columns} FROM ONLY {shard}
+        WHERE ctid = ANY (alembic_enterprise_others) AND {belongs}
+        ON CONFLICT DO NOTHING RETURNING ctid)
+    SELECT {made} || array_agg(ctid) INTO {made} FROM written;""")
+
+# Whoever moves a row to other pages waits for this transaction to end, if its copy was made here.
+_REMOVE_GONE = SQL("""DELETE FROM ONLY {copy} AS c WHERE ctid = ANY ({made})
+        AND NOT EXISTS (SELECT FROM ONLY {shard} AS s WHERE {range} AND {same});""")
 
 
 def batch(source: Source, copies: Sequence[Copy], done: Mirror, pages: int) -> Composable:
@@ -169,68 +171,53 @@ def batch(source: Source, copies: Sequence[Copy], done: Mirror, pages: int) -> C
 
     It locks no row of the shard. A row that the mirror has put into the copy is newer, and stays. A
     row that somebody deletes while this runs must not be put back. Either it was deleted before it
-    was copied: then the next statement, with a snapshot of its own, does not see it in the shard
-    any more, and it is taken out of the copy. Or the mirror comes after, and waits for the end of
-    this transaction to delete it.
+    was copied: then a later statement, with a snapshot of its own, does not see it in the shard any
+    more, and it is taken out of the copy. Or the mirror comes after, and waits for the end of this
+    transaction to delete it.
 
-    To see whether rows are in the copy, and whether any is gone, costs least for many at once: rows
-    that are older than the mirror are written without looking, and all are counted again. Only
-    where that fails, the rows are copied once more and looked up one by one.
+    To look whether a row is in the copy already costs a third of writing it, so that settled rows
+    are written without. Where one of them is there, as somebody has just changed it, all rows of
+    the batch are looked up. And to see whether any is gone, rows are counted: settled ones that
+    were written and are still there make up all that was written, unless others were.
     """
     last = done.pages + pages
-    comment = mirror_comment(source, done.since, "%s", last, done.file)
-    rows = SQL("{} + coalesce(cardinality(alembic_enterprise_places), 0)").format(
-        Literal(done.rows)
-    )
     between = SQL("ctid >= {}::tid AND ctid < {}::tid").format(
         Literal(f"({done.pages},0)"), Literal(f"({last},0)")
     )
+    parts = [_part(source, copy, number, between) for number, copy in enumerate(copies)]
+    comment = mirror_comment(source, done.since, "%s", last, done.file)
+    rows = "{} + alembic_enterprise_settled + coalesce(cardinality(alembic_enterprise_others), 0)"
     return do_block(
         _BATCH,
-        all_parts=_all_parts(source, copies, done, between),
-        each_part=SQL("\n        ").join(_one_part(source, copy, between) for copy in copies),
-        note=mirror.note(done.name, comment, rows),
-    )
-
-
-def _all_parts(
-    source: Source, copies: Sequence[Copy], done: Mirror, between: Composable
-) -> Composable:
-    columns = listed(map(Identifier, source.stored))
-    parts = [
-        SQL("WHEN {} THEN {}").format(belongs(source, copy.held), Literal(number))
-        for number, copy in enumerate(copies[:-1])
-    ]
-    inserts = [
-        _INSERTS.format(
-            old=Identifier(f"old_{number}"),
-            new=Identifier(f"new_{number}"),
-            copy=copy.name.sql,
-            columns=columns,
-            part=Literal(number),
-        )
-        for number, copy in enumerate(copies)
-    ]
-    return _ALL_PARTS.format(
-        columns=columns,
-        shard=source.name.sql,
-        range=between,
-        which=SQL(" ").join(parts),
-        last_part=Literal(len(copies) - 1),
         since=Literal(str(done.since)),
-        inserts=listed(inserts),
-    )
-
-
-def _one_part(source: Source, copy: Copy, between: Composable) -> Composable:
-    return _ONE_PART.format(
-        copy=copy.name.sql,
+        made=SQL(" tid[];\n    ").join(part["made"] for part in parts),
+        all_made=SQL(" || ").join(part["made"] for part in parts),
         shard=source.name.sql,
-        columns=listed(map(Identifier, source.stored)),
         range=between,
-        belongs=belongs(source, copy.held),
-        same=equal(source.key, of("s"), of("c")),
+        settled=_SETTLED,
+        copy_settled=_for_each(parts, _COPY_SETTLED),
+        copy_others=_for_each(parts, _COPY_OTHERS),
+        remove_gone=_for_each(parts, _REMOVE_GONE),
+        note=mirror.note(done.name, comment, SQL(rows).format(Literal(done.rows))),
     )
+
+
+def _for_each(parts: Iterable[Mapping[str, Composable]], statement: SQL) -> Composable:
+    return SQL("\n    ").join(statement.format(**part) for part in parts)
+
+
+def _part(source: Source, copy: Copy, number: int, between: Composable) -> dict[str, Composable]:
+    """What the statements for one copy are filled with."""
+    return {
+        "copy": copy.name.sql,
+        "made": Identifier(f"alembic_enterprise_made_{number}"),
+        "shard": source.name.sql,
+        "columns": listed(map(Identifier, source.stored)),
+        "range": between,
+        "settled": _SETTLED,
+        "belongs": belongs(source, copy.held),
+        "same": equal(source.key, of("s"), of("c")),
+    }
 
 
 _REFER: LiteralString = """DECLARE
