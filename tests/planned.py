@@ -88,6 +88,7 @@ STEPS = (
         Reversibility.FULL,
         (ORDERS, EVENTS),
         lock_timeout=timedelta(seconds=5),
+        released=("public.orders_pkey", "public.orders_total"),
     ),
     Step(
         3,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alembic_enterprise.cli.options import Target, configured, only_reading
+from alembic_enterprise.cli.output import written
 from alembic_enterprise.cli.plan_output import Output, outputs_option
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ COLUMNS = 70
 @click.option(
     "--no-shadow",
     is_flag=True,
-    help="Measure nothing: locks are predicted where they can be, and drift stays unknown.",
+    help="Measure nothing: what a statement does is told by its text alone; drift stays unknown.",
 )
 @click.option(
     "--prove/--no-prove",
@@ -218,7 +219,5 @@ def _saved(found: "Review", file: Path) -> "Review":
 
 def _tell(found: "Review") -> None:
     """Say on standard error which files were written."""
-    from alembic_enterprise.plan.settings import path  # noqa: PLC0415  # --help stays fast
-
     for file in found.files:
-        click.echo(f"Written: {path(file, Path.cwd())}", err=True)
+        click.echo(written(file), err=True)

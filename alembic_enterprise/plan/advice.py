@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import getdoc
+from itertools import chain
 
 from sqlalchemy import Connection, MetaData
 
@@ -77,7 +78,22 @@ _CALLED: Mapping[Callable[..., object], str] = {
 
 _OF_AUDIT: Mapping[str, str] = {
     "trail-missing": "A model declares AuditTrail(), and changes of its table are not captured.",
-    "trail-drifted": "An audit trail is not what its model, or its own options, ask for.",
+    "trail-drifted": """An audit trail is not what its model, or its own options, ask for.
+
+Compares triggers, functions and their settings, owners, rights, columns, the
+partitions and the policy of the history, and the view of all trails. One that
+is off, or another one, lets changes go by untold, or lets somebody read or
+change what is kept.
+
+Asks for a revision by `alembic revision --autogenerate`, which puts all of it
+right with one op.alter_audit_trail; and where partitions of the history ran
+out and nothing else is wrong, for `partitions maintain`.
+
+Costs a lock on the table that stops its writers for a moment. Where changes
+may have gone by, the rows that are there are copied into the history.
+
+Leave it while somebody has switched a trigger off on purpose, such as for a
+restore.""",
     "trail-torn": "Only a part of the trail that wrote a history is left: nothing is captured.",
     "trail-undeclared": "The changes of a table are captured, and its model has no AuditTrail().",
     "audit-columns-drifted": "The audit columns of a table, or their trigger, are not as declared.",
@@ -93,15 +109,18 @@ def _told(*functions: Callable[..., object]) -> dict[str, str]:
     return {rule: "\n\n".join(texts) for rule, texts in told.items()}
 
 
-RULES: Mapping[str, str] = {
-    **_told(
-        partitions.headroom_short,
-        *partitions.RULES,
-        partitions.registries_closed,
-        *shards.RULES,
-        shards.stray,
+BY_COMMAND: Mapping[str, Mapping[str, str]] = {
+    "partitions check": _told(
+        partitions.headroom_short, *partitions.RULES, partitions.registries_closed
     ),
-    **_OF_AUDIT,
-    **_told(*INDEX_RULES.values()),
+    "shards check": _told(*shards.RULES, shards.stray),
+    "audit check": _OF_AUDIT,
+    "indexes advise": _told(*INDEX_RULES.values()),
+}
+"""What the findings are about, by the command that has them and by their ids."""
+
+RULES: Mapping[str, str] = {
+    rule: "\n\n".join(told[rule] for told in BY_COMMAND.values() if rule in told)
+    for rule in chain(*BY_COMMAND.values())
 }
 """What `explain` prints of their findings, by the ids."""

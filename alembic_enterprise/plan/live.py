@@ -18,7 +18,7 @@ from alembic_enterprise.partitions.catalog import Partition
 from alembic_enterprise.partitions.live import chosen
 from alembic_enterprise.partitions.status import Status, status
 from alembic_enterprise.plan.model import Circumstances, Database, Touched
-from alembic_enterprise.plan.schema.drift import stamped
+from alembic_enterprise.plan.shadow.original import stamped
 from alembic_enterprise.sql import Name
 from alembic_enterprise.wording import counted
 
@@ -142,11 +142,12 @@ class _Row(NamedTuple):
         return Name(self.schema, self.name)
 
 
+# A table that had no rows when it was analyzed may have some once it has pages.
 _TABLES = SQL("""
 SELECT c.oid, n.nspname, c.relname, c.relkind = 'p', i.inhparent,
        CASE WHEN c.relkind IN ('r', 'm') THEN coalesce(pg_total_relation_size(c.oid), 0) ELSE 0 END,
-       CASE WHEN c.relkind = 'p' THEN 0 WHEN c.reltuples >= 0 THEN c.reltuples
-            WHEN c.relkind = 'r' AND pg_relation_size(c.oid) = 0 THEN 0 END::bigint,
+       CASE WHEN c.relkind = 'p' THEN 0 WHEN c.reltuples > 0 THEN c.reltuples
+            WHEN c.relkind IN ('r', 'm') AND pg_relation_size(c.oid) = 0 THEN 0 END::bigint,
        coalesce(x.indexes, 0),
        pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid)
        + pg_stat_get_tuples_deleted(c.oid)

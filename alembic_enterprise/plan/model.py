@@ -185,12 +185,16 @@ class Step:
         revision: that it belongs to; None when it is proposed.
         basis: where `effects` are known from.
         server: the version that they are known of; None when they are not known.
-        effects: on each relation that stood before.
+        effects: on relations that stood before: those to which it does something, and those that
+            it names and its transaction has locked. What is held besides, `held` tells.
         reversibility: what its reverse brings back.
         tables: those that it is about.
         operation: the call of Alembic's `op` that runs it, when it is one of this package.
         transactional: whether it runs in a transaction block.
         lock_timeout: how long it waits for a lock at most; None when that has no end.
+        released: relations in effects of earlier steps of which none of that is left: the
+            transaction went back to a savepoint, or the lock of an index says no more than the one
+            on its table by now.
     """
 
     number: int
@@ -205,6 +209,7 @@ class Step:
     operation: str | None = None
     transactional: bool = True
     lock_timeout: timedelta | None = None
+    released: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

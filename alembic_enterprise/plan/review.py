@@ -3,8 +3,8 @@
     found = review(config, Request(datetime.now(UTC), policy), print)
     found.plan
 
-The live database is read while env.py has a connection to it, and not again. All else happens on a
-shadow.
+The live database is read while env.py has a connection to it, and then by pg_dump. All else happens
+on a shadow.
 """
 
 import re
@@ -28,6 +28,7 @@ from alembic_enterprise.plan.report.sections import facts, summary
 from alembic_enterprise.plan.saved import document
 from alembic_enterprise.plan.seen import Progress, Request, Seen, look
 from alembic_enterprise.plan.shadow import replay
+from alembic_enterprise.plan.shadow.database import shadow
 from alembic_enterprise.plan.trial import Tried, identity
 from alembic_enterprise.revision import writable
 from alembic_enterprise.wording import counted
@@ -86,10 +87,12 @@ def review(config: Config, request: Request, progress: Progress) -> Review:
         ServerError: there is no server for the shadow.
     """
     with ExitStack() as stack:
-        progress("reads the live database, and copies its schema")
-        seen = environment.visit(
-            config, lambda visit: look(visit, config, request, stack), reads=True
-        )
+        progress("reads the live database")
+        seen = environment.visit(config, lambda visit: look(visit, config, request), reads=True)
+        if seen.source is not None:
+            progress("copies the schema of the live database")
+            copied = stack.enter_context(shadow(seen.source, request.shadow_url))
+            seen = replace(seen, shadow=copied)
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="alembic-enterprise-")))
         tried = trial.run(config, request, seen, folder, progress)
     return Review(_plan(request, seen, tried), config, request, seen, tried)

@@ -1,7 +1,6 @@
 """The live database as a review sees it, read while env.py has a connection to it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,7 +21,9 @@ from alembic_enterprise.plan.proposal.autogenerate import Changes
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.schema.objects import Objects
 from alembic_enterprise.plan.shadow import replay
-from alembic_enterprise.plan.shadow.database import Shadow, shadow
+from alembic_enterprise.plan.shadow.database import Shadow
+from alembic_enterprise.plan.shadow.original import stamped
+from alembic_enterprise.plan.shadow.source import Source
 from alembic_enterprise.plan.surroundings import Surroundings
 from alembic_enterprise.sql import Name
 
@@ -67,9 +68,12 @@ class Seen:
         changes: what it lacks of the models; None while scripts are pending.
         large: tables whose indexes are to be built online.
         plugins: `autogenerate_plugins` of env.py.
+        is_one_transaction: whether env.py runs all revisions in one: `transaction_per_migration`.
         advised: what the capabilities remark.
         coverage: what was not looked at, a sentence each.
         objects: all that is there; empty unless the plan is to be saved.
+        source: what a shadow is made of; None when there is to be none.
+        shadow: made of it, once nothing is read of the live database any more.
     """
 
     live: Live
@@ -79,19 +83,20 @@ class Seen:
     changes: Changes | None
     large: set[Name]
     plugins: Sequence[str]
+    is_one_transaction: bool
     surroundings: Surroundings
     advised: Sequence[Finding]
     coverage: Sequence[str]
     objects: Objects
-    shadow: Shadow | None
+    source: Source | None
+    shadow: Shadow | None = None
 
 
-def look(visit: Visit, config: Config, request: Request, stack: ExitStack) -> Seen:
-    """Read the live database. The shadow is there until the stack is left.
+def look(visit: Visit, config: Config, request: Request) -> Seen:
+    """Read the live database in one transaction, which is ended with it.
 
     Raises:
         ConfigurationError: env.py gives no models, or the scripts are not what can be run.
-        ServerError: there is no server for the shadow.
     """
     if not visit.metadata:
         raise ConfigurationError(
@@ -101,19 +106,17 @@ def look(visit: Visit, config: Config, request: Request, stack: ExitStack) -> Se
     connection, context = visit.connection, visit.context
     version_table = Name(context.version_table_schema, context.version_table)
     sql.read_only(connection)
-    sql.rows(connection, _PATIENT)  # a large schema takes minutes to be copied
+    sql.rows(connection, _PATIENT)  # models of many tables take their time to be compared
     directory = ScriptDirectory.from_config(config)
     with guarded(directory):
-        pending = replay.pending(directory, drift.stamped(connection, version_table))
+        pending = replay.pending(directory, stamped(connection, version_table))
     changes = None if pending else autogenerate.compared(context, request.message)
-    copied = None
-    if request.has_shadow:
-        copied = stack.enter_context(
-            shadow(connection, version_table, request.shadow_url, whole=request.whole)
-        )
     known = live.read(connection, version_table, request.now)
     advised, unseen = advice.advised(connection, visit.metadata)
-    return Seen(
+    source = None
+    if request.has_shadow:
+        source = Source.read(connection, version_table, whole=request.whole)
+    seen = Seen(
         known,
         version_table,
         visit.metadata,
@@ -121,12 +124,15 @@ def look(visit: Visit, config: Config, request: Request, stack: ExitStack) -> Se
         changes,
         autogenerate.large_tables(context),
         tuple(visit.opts.get("autogenerate_plugins") or ()),
+        not visit.opts.get("transaction_per_migration"),
         surroundings.read(connection),
         advised,
         (*known.coverage, *unseen, *_uncompared(visit.metadata)),
         drift.read(connection) if request.saves else {},  # the last: it ends the transaction
-        copied,
+        source,
     )
+    connection.rollback()  # whoever alters a table would wait for the end of it
+    return seen
 
 
 def _uncompared(models: Sequence[MetaData]) -> Iterator[str]:

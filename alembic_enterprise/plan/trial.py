@@ -1,13 +1,15 @@
 """What comes of a release: its scripts, pending and proposed, run on the shadow."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script
 from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise.environment import connected
 from alembic_enterprise.errors import StepError
@@ -25,6 +27,7 @@ from alembic_enterprise.plan.schema.objects import Difference, Key, Objects
 from alembic_enterprise.plan.seen import Progress, Request, Seen
 from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.plan.shadow.database import Shadow
+from alembic_enterprise.plan.shadow.schema_copy import named
 from alembic_enterprise.plan.surroundings import Surroundings
 from alembic_enterprise.wording import counted
 
@@ -96,16 +99,22 @@ def run(config: Config, request: Request, seen: Seen, folder: Path, progress: Pr
     differences, coverage = _drift(config, copied, seen)
     before = _state(copied, seen)
     with copied.clone() as start:
-        performed = _rehearsed(config, seen, seen.pending, differences, progress)
+        performed = _rehearsed(config, copied, seen, seen.pending, differences, progress)
         changes = seen.changes
         if changes is None:
             changes = replay.visit(config, copied.url, lambda here: _compared(here, request, seen))
         extended, proposed = _proposed(config, changes, folder)
-        performed += _rehearsed(extended, seen, proposed, differences, progress)
+        more = _rehearsed(extended, copied, seen, proposed, differences, progress)
+        scripts = [*seen.pending, *proposed]
+        if performed and more and seen.is_one_transaction:
+            with copied.clone(start) as url:
+                again = replace(copied, url=url)
+                performed = _rehearsed(extended, again, seen, scripts, differences, progress)
+        else:
+            performed += _afterwards(performed, more)
         proven = Proven()
         if request.proves and performed:
             progress("tries the downgrade, the upgrade once more, and the SQL")
-            scripts = [*seen.pending, *proposed]
             proven = prove(extended, copied, start, scripts, seen.version_table)
     after = _state(copied, seen) if performed else before
     return Tried(
@@ -127,8 +136,23 @@ def _drift(
     """What was changed outside of the revisions, if these can be run from nothing."""
     try:
         return drift.drift(config, copied, seen.version_table), ()
-    except StepError as error:
-        return (), (f"drift is not known, since the revisions do not run from nothing: {error}",)
+    except (StepError, DBAPIError) as error:
+        refusal = refused(error)
+        told = str(error) if isinstance(error, StepError) else replay.said(error)
+        with connected(copied.url) as connection:
+            schemas = drift.schemas(connection)
+        if schemas and refusal is not None and sqlstate(refusal) == INVALID_SCHEMA_NAME:
+            with suppress(StepError, DBAPIError):
+                found = drift.drift(config, copied, seen.version_table, schemas)
+                return found, (BEFOREHAND.format(named(schemas)),)
+        return (), (f"drift is not known, since the revisions do not run from nothing: {told}",)
+
+
+INVALID_SCHEMA_NAME = "3F000"
+BEFOREHAND = (
+    "the revisions run from nothing only where these schemas are there: {}. Their owners and "
+    "rights are not compared: let env.py or the first revision CREATE SCHEMA IF NOT EXISTS"
+)
 
 
 def _state(copied: Shadow, seen: Seen) -> _State:
@@ -138,15 +162,21 @@ def _state(copied: Shadow, seen: Seen) -> _State:
         return _State(drift.read(connection), remarks, around)
 
 
+def _afterwards(done: Sequence[Performed], more: Sequence[Performed]) -> list[Performed]:
+    """Statements of another rehearsal, with the numbers that their transactions have after it."""
+    last = done[-1].transaction if done else 0
+    return [replace(one, transaction=last + one.transaction) for one in more]
+
+
 def _rehearsed(
     config: Config,
+    copied: Shadow,
     seen: Seen,
     scripts: Sequence[Script],
     differences: Sequence[Difference],
     progress: Progress,
 ) -> list[Performed]:
-    copied = seen.shadow
-    if copied is None or not scripts:
+    if not scripts:
         return []
     major = copied.original.major
     try:
@@ -199,7 +229,9 @@ def _unmeasured(config: Config, seen: Seen, folder: Path) -> Tried:
     coverage = [UNMEASURED, *([] if changes is not None else [UNCOMPARED])]
     performed: list[Performed] = []
     try:
-        performed = unmeasured.written(extended, scripts, seen.version_table)
+        performed = unmeasured.written(
+            extended, scripts, seen.version_table, is_one_transaction=seen.is_one_transaction
+        )
     except CommandError as error:
         coverage.append(f"the statements are not known without a database: {error}")
     return Tried(changes, proposed, performed, seen.surroundings, coverage=tuple(coverage))

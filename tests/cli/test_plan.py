@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from console import Outcome
-from psycopg.sql import SQL
-from reviewed import CUSTOMERS, EVENTS, Project
+from psycopg.sql import SQL, Identifier
+from reviewed import CUSTOMERS, EVENTS, FIRST, UNDONE, Project
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
@@ -138,8 +138,10 @@ def test_what_the_policy_blocks_ends_with_3_unless_told_otherwise(
 
 @pytest.mark.slow
 def test_without_a_shadow_it_says_what_is_not_known(
-    run: Callable[..., Outcome], shop: Project
+    run: Callable[..., Outcome], shop: Project, connection: Connection
 ) -> None:
+    sql.execute(connection, SQL("INSERT INTO customers (id, email) VALUES (1, 'a@example.com')"))
+    connection.commit()
     shop.revision("b2", "a1", 'op.drop_column("customers", "email")', "raise NotImplementedError")
     plan = planned(run, "--no-shadow")
     assert plan["shadow"] is None
@@ -147,6 +149,8 @@ def test_without_a_shadow_it_says_what_is_not_known(
     [step] = plan["steps"]
     assert step["basis"] == "unknown"
     assert any("drift" in sentence for sentence in plan["coverage"])
+    assert {item["rule"] for item in plan["findings"]} >= {"data-lost"}
+    assert "Nothing that is known blocks it." in run("plan", "--no-shadow", "--no-prove").output
 
 
 @pytest.mark.slow
@@ -173,3 +177,126 @@ def test_revisions_that_do_not_run_from_nothing_leave_drift_unknown(
     assert told(plan) == set()
     [sentence] = [item for item in plan["coverage"] if item.startswith("drift is not known")]
     assert 'revision b2 cannot be run on the shadow: relation "old" does not exist' in sentence
+
+
+SEARCHES = """context.execute(text('SET search_path TO "{0}"'))
+        context.get_context().dialect.default_schema_name = "{0}"
+        context.execute(statement)"""
+MADE = (
+    "the revisions run from nothing only where these schemas are there: {}. Their owners and "
+    "rights are not compared: let env.py or the first revision CREATE SCHEMA IF NOT EXISTS"
+)
+UNKNOWN = (
+    "drift is not known, since the revisions do not run from nothing: no schema has been selected "
+    "to create in"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("schema", "first", "told"),
+    [
+        ("app", FIRST, MADE.format("app")),
+        ("Our App", FIRST, MADE.format('"Our App"')),
+        ("app", f"op.execute('CREATE SCHEMA more'){FIRST}", UNKNOWN),
+    ],
+)
+def test_a_schema_that_no_revision_makes(
+    run: Callable[..., Outcome],
+    here: Path,
+    database_url: str,
+    connection: Connection,
+    schema: str,
+    first: str,
+    told: str,
+) -> None:
+    """Somebody has made it before, and env.py relies on it."""
+    for statement in ("CREATE SCHEMA {}", "GRANT USAGE ON SCHEMA {} TO PUBLIC"):
+        sql.execute(connection, SQL(statement).format(Identifier(schema)))
+    connection.commit()
+    shop = Project(here, database_url)
+    shop.models(CUSTOMERS.replace("=False)", "=False), Index('i', 'email')"), EVENTS)
+    env = shop.folder / "env.py"
+    env.write_text(env.read_text().replace("context.execute(statement)", SEARCHES.format(schema)))
+    shop.revision("a1", None, first, UNDONE)
+    shop.upgrade()
+    shop.revision("b2", "a1", 'op.create_index("i", "customers", ["email"])', "op.drop_index('i')")
+    plan = planned(run)
+    assert plan["coverage"] == [told]
+    assert (plan["drift"], plan["model_changes"], len(plan["pending"])) == ([], [], 1)
+    [index] = plan["steps"]
+    assert index["statement"] == "CREATE INDEX i ON customers (email)"
+    assert [item["outcome"] for item in plan["proof"]] == ["passed"] * 4
+
+
+HOOKS = """
+[post_write_hooks]
+hooks = told
+told.type = exec
+told.executable = echo
+told.options = formatted REVISION_SCRIPT_FILENAME
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plan", "--format", "json", "--no-prove", "--write", "-m", "add others"),
+        ("indexes", "advise", "--format", "json", "--write", "-m", "add others"),
+    ],
+)
+def test_hooks_print_nothing_into_the_plan(
+    shop: Project,
+    program: Callable[..., Outcome],
+    connection: Connection,
+    arguments: tuple[str, ...],
+) -> None:
+    """Programs inherit the standard output, as those do that format a new script."""
+    sql.execute(connection, SQL("CREATE TABLE lines (customer bigint REFERENCES customers)"))
+    connection.commit()
+    ini = shop.folder / "alembic.ini"
+    ini.write_text(ini.read_text() + HOOKS)
+    ended = program(*arguments)
+    json.loads(ended.output)
+    assert "post write hook" not in ended.error
+    assert re.fullmatch(r"formatted .*_add_others\.py", ended.error.splitlines()[0])
+
+
+@pytest.mark.slow
+def test_one_transaction_for_all_revisions(run: Callable[..., Outcome], shop: Project) -> None:
+    """Where env.py wants it so, a proposal runs in the transaction of what is pending."""
+    shop.revision(
+        "b2",
+        "a1",
+        'op.create_table("others", sa.Column("id", sa.BigInteger(), primary_key=True))\n'
+        'op.create_index("i", "customers", ["email"])',
+        'op.drop_index("i")\nop.drop_table("others")',
+    )
+    customers = CUSTOMERS.replace("=False)", "=False), Column('name', Text), Index('i', 'email')")
+    others = """
+Table("others", target_metadata, Column("id", BigInteger, primary_key=True), Column("b", Text))
+"""
+    shop.models(customers, EVENTS, others)
+    env = shop.folder / "env.py"
+    each = '"transaction_per_migration": True'
+    env.write_text(env.read_text().replace(each, each.replace("True", "False")))
+    steps = planned(run)["steps"]
+    assert [step["revision"] for step in steps] == ["b2", "b2", None, None]
+    assert [step["transaction"] for step in steps] == [1] * 4
+    locked = {
+        step["statement"]: {item["table"]: item["held_since"] for item in step["effects"]}
+        for step in steps[2:]
+    }
+    # What the transaction has made nobody else sees.
+    assert locked == {
+        "ALTER TABLE customers ADD COLUMN name TEXT": {"public.customers": None},
+        "ALTER TABLE others ADD COLUMN b TEXT": {"public.customers": 3},
+    }
+    shop.revision("c3", "b2", 'op.execute("ALTER TABLE others ADD b text")')
+    unmeasured = planned(run, "--no-shadow")["steps"]
+    assert [(step["revision"], step["transaction"]) for step in unmeasured] == [
+        ("b2", 1),
+        ("b2", 1),
+        ("c3", 1),
+    ]

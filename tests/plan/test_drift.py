@@ -14,6 +14,7 @@ from alembic_enterprise.errors import ConfigurationError, StepError
 from alembic_enterprise.plan.schema.drift import drift
 from alembic_enterprise.plan.schema.objects import Change, Difference, Key, compare
 from alembic_enterprise.plan.shadow.database import shadow
+from alembic_enterprise.plan.shadow.source import Source
 
 FIRST = '''
 op.execute("""
@@ -168,7 +169,7 @@ def run(engine: Engine, *statements: str) -> None:
 
 
 def found(config: Config, engine: Engine, folders: Sequence[Path]) -> list[Difference]:
-    with engine.connect() as live, shadow(live, folders=folders) as made:
+    with engine.connect() as live, shadow(Source.read(live), folders=folders) as made:
         assert made.gaps == ()
         return drift(config, made)
 

@@ -60,7 +60,7 @@ def test_no_password_is_on_a_command_line(
     url = parse(database_url.replace("postgres@", "postgres:ge%20heim'@"))
     url = url.set(drivername=f"postgresql+{driver}")
     with connected(url.update_query_dict({"sslpassword": "heimlich"})) as live:
-        dump.dump(live, [folder])
+        dump.dump(dump.Endpoint.of(live), [folder])
     assert (folder / "pg_dump.password").read_text() == "ge heim'\n"
     arguments = (folder / "pg_dump.arguments").read_text()
     assert "heim" not in arguments
@@ -77,7 +77,7 @@ def test_a_schema_that_may_not_be_read_is_told(
         connected(parse(database_url).set(username=role)) as live,
         pytest.raises(ServerError) as raised,
     ):
-        dump.dump(live, binary_folders())
+        dump.dump(dump.Endpoint.of(live), binary_folders())
     assert re.fullmatch(
         r"pg_dump cannot read the schema: .*permission denied.*\. Connect as a role that may read "
         r"all tables, as the members of pg_read_all_data may, and run this again",

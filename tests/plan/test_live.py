@@ -35,7 +35,8 @@ INSERT INTO events SELECT n, '2026-02-01' FROM generate_series(1, 50) AS n;
 CREATE TABLE child () INHERITS ("Other Schema"."we""ird");
 CREATE MATERIALIZED VIEW kept AS SELECT * FROM events;
 CREATE VIEW shown AS SELECT * FROM events;
-ANALYZE; TRUNCATE child;
+CREATE TABLE filled (id int);
+ANALYZE; TRUNCATE child; INSERT INTO filled VALUES (1);
 CREATE TABLE unknown (id int); INSERT INTO unknown VALUES (1)
 """
 
@@ -72,6 +73,10 @@ def test_tables_of_any_name_are_known(found: Live) -> None:
 def test_rows_are_unknown_before_the_first_analyze(found: Live) -> None:
     assert found.tables["public.unknown"].rows is None
     assert found.tables["public.child"].rows == 0
+
+
+def test_rows_are_unknown_when_a_table_was_filled_after_it_was_analyzed(found: Live) -> None:
+    assert found.tables["public.filled"].rows is None
 
 
 def test_it_tells_the_database_and_its_revisions(connection: Connection, found: Live) -> None:

@@ -17,6 +17,7 @@ from alembic_enterprise.partitions.operations import CreateRangePartitions, SetP
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.shadow import maintained
 from alembic_enterprise.plan.shadow.database import shadow
+from alembic_enterprise.plan.shadow.source import Source
 from alembic_enterprise.sql import Name
 
 SCHEMA = """
@@ -112,7 +113,7 @@ def test_few_partitions_are_all_needed(live: Connection, monkeypatch: pytest.Mon
 @pytest.mark.slow
 def test_a_shadow_goes_without_the_oldest(live: Connection, folders: Sequence[Path]) -> None:
     expected = tables(live) - set(OLD)
-    with shadow(live, folders=folders) as made, connected(made.url) as there:
+    with shadow(Source.read(live), folders=folders) as made, connected(made.url) as there:
         assert made.gaps == (
             "without 4 old partitions of whole periods, of public.events: --whole copies them, too",
         )
@@ -121,7 +122,10 @@ def test_a_shadow_goes_without_the_oldest(live: Connection, folders: Sequence[Pa
         assert tables(there) == expected
         objects = drift.read(there)
     assert objects == drift.read(live)
-    with shadow(live, folders=folders, whole=True) as made, connected(made.url) as there:
+    with (
+        shadow(Source.read(live, whole=True), folders=folders) as made,
+        connected(made.url) as there,
+    ):
         assert made.gaps == ()
         assert made.whole
         assert tables(there) == expected | set(OLD)
@@ -152,7 +156,7 @@ def test_drift_makes_no_more_of_them_unless_a_script_needs_one(
     write_revision(tmp_path / "migrations", "0001", None, CREATE)
     write_revision(tmp_path / "migrations", "0002", "0001", body)
     command.upgrade(config, "head")
-    with engine.connect() as live, shadow(live, folders=folders) as made:
+    with engine.connect() as live, shadow(Source.read(live), folders=folders) as made:
         assert drift.drift(config, made) == []
 
 

@@ -21,7 +21,7 @@ from alembic_enterprise.plan.rehearsal.rehearse import rehearse
 from alembic_enterprise.plan.rehearsal.steps import steps
 from alembic_enterprise.plan.rules import RULES, Facts
 from alembic_enterprise.plan.shadow import replay
-from alembic_enterprise.plan.shadow.database import VERSION_TABLE
+from alembic_enterprise.plan.shadow.original import VERSION_TABLE
 from alembic_enterprise.plan.shadow.statements import statements
 
 FOLDER = Path(__file__).parent / "rules"

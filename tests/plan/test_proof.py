@@ -27,8 +27,8 @@ from alembic_enterprise.plan.proposal.proof import (
     prove,
 )
 from alembic_enterprise.plan.shadow import replay
-from alembic_enterprise.plan.shadow.database import VERSION_TABLE, Host, Shadow
-from alembic_enterprise.plan.shadow.original import Original
+from alembic_enterprise.plan.shadow.database import Host, Shadow
+from alembic_enterprise.plan.shadow.original import VERSION_TABLE, Original
 
 SCRIPT = """
 from datetime import UTC, datetime

@@ -79,6 +79,18 @@ def names(one: Performed, oids: Iterable[int]) -> set[str]:
     return {one.before[oid].name.name for oid in oids}
 
 
+def held(done: Iterable[Performed], last: Performed) -> set[str]:
+    """The relations that the transaction of a statement had locked before it."""
+    locks: dict[tuple[int, LockMode], str] = {}
+    for one in done:
+        if one.transaction == last.transaction:
+            locks = {lock: name for lock, name in locks.items() if lock not in one.released}
+            if one is last:
+                break
+            locks |= {lock: one.before[lock[0]].name.name for lock in one.traces.locks}
+    return set(locks.values())
+
+
 def locked(one: Performed) -> set[tuple[str, str]]:
     """The strongest new locks on tables, by name."""
     modes: dict[int, set[LockMode]] = {}
@@ -98,22 +110,18 @@ op.get_bind().begin_nested().commit()
 op.execute("ALTER TABLE customers ADD a int")
 """
     second = 'op.execute("SET LOCAL lock_timeout = 0; ALTER TABLE orders DROP a")'
-    one, two, three = rehearsed(first, second)
+    done = one, two, three = rehearsed(first, second)
     assert [one.statement, one.revision, one.transaction] == [
         "ALTER TABLE orders ADD a int",
         "0001",
         1,
     ]
     assert locked(one) == {("orders", "ACCESS EXCLUSIVE")}
-    assert (one.lock_timeout, one.held, one.basis) == (
-        timedelta(seconds=2),
-        frozenset(),
-        Basis.MEASURED,
-    )
-    assert (two.transaction, names(two, (oid for oid, _ in two.held))) == (1, {"orders"})
+    assert (one.lock_timeout, one.basis) == (timedelta(seconds=2), Basis.MEASURED)
+    assert (two.transaction, held(done, two)) == (1, {"orders"})
     assert locked(two) == {("customers", "ACCESS EXCLUSIVE")}
     assert (three.revision, three.transaction, three.lock_timeout) == ("0002", 2, None)
-    assert (three.held, three.loses_data, one.loses_data) == (frozenset(), True, False)
+    assert (held(done, three), three.loses_data, one.loses_data) == (set(), True, False)
 
 
 def test_what_does_nothing_to_relations_is_no_step(rehearsed: Rehearse) -> None:
@@ -155,15 +163,15 @@ op.execute("DROP TABLE customers CASCADE")
 op.execute("ALTER TABLE events ADD a int")
 op.execute("DROP TABLE notes")
 """
-    made, altered, dropped, held, undone = rehearsed(body)
+    done = made, altered, dropped, added, undone = rehearsed(body)
     assert made.created == (Name("public", "notes"),)
     assert locked(altered) == {("orders", "SHARE ROW EXCLUSIVE")}
     assert Name("public", "customers") in dropped.dropped
     assert (dropped.loses_data, undone.loses_data) == (True, False)
     # Others still see the table that the transaction has dropped, and wait for it.
-    assert {"customers", "orders"} <= names(held, (oid for oid, _ in held.held))
-    partition = next(one for one in held.before.values() if one.name.name == "events_1")
-    assert held.before[partition.parent or 0].name.name == "events"
+    assert {"customers", "orders"} <= held(done, undone)
+    partition = next(one for one in added.before.values() if one.name.name == "events_1")
+    assert added.before[partition.parent or 0].name.name == "events"
 
 
 def test_outside_of_a_transaction_what_can_run_in_one_is_measured(rehearsed: Rehearse) -> None:
@@ -182,7 +190,7 @@ op.execute("ALTER TABLE orders DROP a")
 """
     added, commented, inserted, *concurrent, vacuumed, after = rehearsed(body)
     assert locked(added) == {("orders", "ACCESS EXCLUSIVE")}
-    assert (added.basis, added.transactional, added.held) == (Basis.MEASURED, False, frozenset())
+    assert (added.basis, added.transactional) == (Basis.MEASURED, False)
     assert commented.basis is inserted.basis is Basis.MEASURED
     assert inserted.statement == "INSERT INTO customers VALUES (%(id)s, ...)"
     assert locked(inserted) == {("customers", "ROW EXCLUSIVE")}
@@ -294,10 +302,11 @@ with op.get_context().autocommit_block():
     op.execute("ALTER TABLE customers ADD b int")
     op.execute("COMMIT")
 """
-    *_, again, first, second = rehearsed(body)
+    done = *_, again, first, second = rehearsed(body)
     assert locked(again) == {("customers", "ACCESS EXCLUSIVE")}
     assert [one.transaction for one in (again, first, second)] == [1, 2, 2]
-    assert names(second, (oid for oid, _ in second.held)) == {"orders"}
+    assert held(done, second) == {"orders"}
+    assert {"customers", "orders"} <= names(again, (oid for oid, _ in again.released))
 
 
 def test_a_statement_that_is_refused_is_handed_on(rehearsed: Rehearse) -> None:
@@ -323,8 +332,8 @@ def test_one_transaction_for_all_revisions(config: Config, rehearsed: Rehearse) 
     )
     assert [(one.revision, one.transaction) for one in done] == [("0001", 1), ("0002", 1)]
     # Without the version table, of which Alembic takes care.
-    assert {mode for _, mode in done[1].held} == {LockMode.ACCESS_EXCLUSIVE}
-    assert names(done[1], (oid for oid, _ in done[1].held)) == {"orders"}
+    assert {mode for _, mode in done[0].traces.locks} == {LockMode.ACCESS_EXCLUSIVE}
+    assert held(done, done[1]) == {"orders"}
 
 
 def test_an_asynchronous_env_py(config: Config, rehearsed: Rehearse) -> None:

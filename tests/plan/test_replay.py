@@ -79,6 +79,13 @@ def test_the_server_is_quoted_without_values(engine: Engine, statement: str, tol
     assert replay.said(raised.value) == told
 
 
+def test_a_constraint_without_a_name_is_told_as_such(config: Config, folder: Path) -> None:
+    write_revision(folder, "e1", "d1", "op.drop_constraint(None, 'a', type_='unique')")
+    script = ScriptDirectory.from_config(config).get_revision("e1")
+    with pytest.raises(StepError, match="as it has no name: name it there and in the model, or gi"):
+        replay.offline(config, [script])
+
+
 def caused(cause: Exception, told: str) -> Exception:
     error = ConfigurationError(told)
     error.__cause__ = cause

@@ -19,7 +19,8 @@ from alembic_enterprise.cli.plan_text import text
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.plan.locks.table import LockMode
 from alembic_enterprise.plan.model import FORMAT_VERSION, Basis, Database, Plan, Step
-from alembic_enterprise.plan.report.document import document
+from alembic_enterprise.plan.report.charts import CELLS
+from alembic_enterprise.plan.report.document import FEW, document
 from alembic_enterprise.plan.report.github import annotations
 from alembic_enterprise.plan.report.html import page
 from alembic_enterprise.plan.report.markdown import LIMIT, markdown, shares
@@ -129,6 +130,36 @@ def test_what_is_held_is_told_in_full_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(("count", "is_counted"), [(FEW, False), (FEW + 1, True)])
+def test_what_is_held_of_many_relations_is_counted(count: int, *, is_counted: bool) -> None:
+    """In the document, where it would otherwise stand with each step of the transaction."""
+    parts = [effect(f"s.p{n}", LockMode.ACCESS_EXCLUSIVE, "s.p") for n in range(count)]
+    scan = replace(parts[1], held_since=1, scanned=True)
+    first = replace(step(1), effects=tuple(parts))
+    told = document(replace(IN_ORDER, steps=(first, replace(step(2), effects=(scan,)))))
+    schema = files("alembic_enterprise").joinpath("schemas/plan.schema.json")
+    valid(json.loads(json.dumps(told)), jsonschema.Draft202012Validator, schema)
+    [all_of_them], found = (item["effects"] for item in told["steps"])
+    assert len(all_of_them["relations"]) == count
+    counted = {"modes": ["ACCESS EXCLUSIVE"], "blocks": ["reads", "writes", "DDL"]}
+    if is_counted:
+        assert told["steps"][1]["held"] == [counted | {"relations": count}]
+        assert [group["relations"] for group in found] == [["s.p1"]]
+    else:
+        assert "held" not in told["steps"][1]
+        assert sorted(len(group["relations"]) for group in found) == [1, count - 1]
+
+
+def test_many_steps_that_block_the_same_are_one_cell() -> None:
+    locking = step(3, ("s.a", None))
+    plan = replace(IN_ORDER, steps=(step(1), step(2), locking, *map(step, range(4, CELLS + 2))))
+    shown = page(plan)
+    assert "<title>steps 1 to 2 block nothing</title>" in shown
+    assert f"<title>steps 3 to {CELLS + 1} block reads, writes, DDL</title>" in shown
+    shown = page(replace(plan, steps=plan.steps[:CELLS]))
+    assert f"<title>step {CELLS} blocks reads, writes, DDL</title>" in shown
+
+
 def test_a_definition_that_is_empty_is_not_told() -> None:
     plan = replace(IN_ORDER, drift=(Difference("schema", "extra", None, ""),))
     assert "  + schema extra\n\n" in click.unstyle(text(plan))
@@ -140,7 +171,7 @@ def test_nothing_is_said_of_drift_that_was_not_looked_for() -> None:
 
 
 WRITE = "To write it: alembic-enterprise plan --write -m MESSAGE"
-APPLY = "To apply it: alembic-enterprise plan --out FILE, then apply FILE"
+APPLY = "To apply it: save it with --out FILE, then alembic-enterprise apply FILE"
 RELEASE = replace(IN_ORDER, pending=FULL.pending, steps=FULL.steps[:2])
 
 

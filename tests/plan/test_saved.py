@@ -25,6 +25,7 @@ from alembic_enterprise.plan.saved.document import Saved, Stale, State, stale
 from alembic_enterprise.plan.saved.slices import extent, plain, slice_of, touched
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.schema.objects import Difference, Key
+from alembic_enterprise.plan.shadow import original
 
 PLAN = Saved(
     "shop",
@@ -112,7 +113,7 @@ class Shop:
     def state(self) -> State:
         with self.engine.connect() as connection:
             objects = drift.read(connection)
-            there = tuple(drift.stamped(connection))
+            there = tuple(original.stamped(connection))
         return State(self.plan.database, self.plan.server, there, self.plan.digests, objects)
 
     def stale(self) -> Stale:

@@ -19,6 +19,7 @@ from alembic_enterprise.errors import ServerError
 from alembic_enterprise.plan.schema import objects
 from alembic_enterprise.plan.shadow.database import PREFIX, Shadow, shadow
 from alembic_enterprise.plan.shadow.original import Original
+from alembic_enterprise.plan.shadow.source import Source
 from alembic_enterprise.server import Server, temporary_server
 from alembic_enterprise.sql import Name
 
@@ -111,7 +112,7 @@ def folders(binaries: Path) -> Sequence[Path]:
 
 @pytest.fixture(scope="module")
 def made(live_url: str, folders: Sequence[Path]) -> Iterator[Shadow]:
-    with connected(parse(live_url)) as live, shadow(live, folders=folders) as made:
+    with connected(parse(live_url)) as live, shadow(Source.read(live), folders=folders) as made:
         live.close()
         yield made
 
@@ -206,7 +207,7 @@ def extended_url(shared_database: Callable[..., str]) -> str:
 def test_extensions_that_are_missing_have_stand_ins(
     extended_url: str, folders: Sequence[Path]
 ) -> None:
-    with connected(parse(extended_url)) as live, shadow(live, folders=folders) as made:
+    with connected(parse(extended_url)) as live, shadow(Source.read(live), folders=folders) as made:
         assert made.unknown == (Name("public", "named"),)
         with connected(made.url) as connection:
             ask_all = (
@@ -238,7 +239,7 @@ def test_it_can_be_on_a_given_server(live_url: str, other: Server, folders: Sequ
     given = parse(other.url())
     with (
         connected(parse(live_url)) as live,
-        shadow(live, given=given, folders=folders) as made,
+        shadow(Source.read(live), given=given, folders=folders) as made,
     ):
         assert databases(other) == 1
         with connected(given) as connection:
@@ -262,7 +263,7 @@ def test_errors_of_a_role_that_the_given_server_lacks_are_explained(
     role, expected = new_role(), "Owners and grants of such roles fail: create them there, or "
     with (
         connected(parse(live_url)) as live,
-        shadow(live, given=parse(other.url()), folders=folders) as made,
+        shadow(Source.read(live), given=parse(other.url()), folders=folders) as made,
         connected(made.url) as connection,
     ):
         for name, told in {role: expected, "nobody at all": ""}.items():
@@ -279,7 +280,7 @@ def test_it_is_removed_after_an_error(
     def fail() -> None:
         with (
             connected(parse(live_url)) as live,
-            shadow(live, given=parse(other.url()), folders=folders) as made,
+            shadow(Source.read(live), given=parse(other.url()), folders=folders) as made,
             connected(made.url),  # a session that stays open
         ):
             raise error
@@ -293,7 +294,7 @@ def refused(live_url: str, given: str, folders: Sequence[Path]) -> str:
     with (
         connected(parse(live_url)) as live,
         pytest.raises(ServerError) as raised,
-        shadow(live, given=parse(given), folders=folders),
+        shadow(Source.read(live), given=parse(given), folders=folders),
     ):
         pass
     return str(raised.value)
@@ -333,7 +334,7 @@ def test_a_locale_that_the_server_lacks_is_replaced(
         return creations(replace(self, database=database), name, major)
 
     monkeypatch.setattr(Original, "creations", elsewhere)
-    with connected(parse(live_url)) as live, shadow(live, folders=folders) as made:
+    with connected(parse(live_url)) as live, shadow(Source.read(live), folders=folders) as made:
         assert made.gaps[0].startswith("texts sort as in the locale C, and in the database as in ")
         assert made.unknown == ()
 
@@ -352,7 +353,7 @@ def test_it_has_the_encoding_and_the_locale_of_the_database(
     try:
         with (
             connected(parse(server_url).set(database=name)) as live,
-            shadow(live, folders=folders) as made,
+            shadow(Source.read(live), folders=folders) as made,
             connected(made.url) as there,
         ):
             assert made.gaps == ()
@@ -371,7 +372,7 @@ def test_the_live_server_is_only_read(binaries: Path, folders: Sequence[Path]) -
             sql.execute(session, SQL("SELECT pg_reload_conf()"))
         with (
             connected(parse(server.url())) as live,
-            shadow(live, folders=folders),
+            shadow(Source.read(live), folders=folders),
         ):
             pass
         log = (server.folder / "log").read_text()

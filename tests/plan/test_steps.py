@@ -1,10 +1,10 @@
 """The steps of a plan follow from what a rehearsal has seen; no server is needed."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
+from alembic_enterprise.plan.held import Held, held
 from alembic_enterprise.plan.locks.table import LockMode
 from alembic_enterprise.plan.locks.traces import Relation, Traces
 from alembic_enterprise.plan.model import Basis, RelationEffect, Reversibility, Step, Touched
@@ -41,18 +41,21 @@ NUMBERS = count()
 def performed(
     *locks: tuple[int, LockMode],
     statement: str | None = None,
-    held: Iterable[tuple[int, LockMode]] = (),
     **more: Any,
 ) -> Performed:
     parts = {name: more.pop(name) for name in ("rewritten", "scanned") if name in more}
     traces = Traces(frozenset(locks), **parts)
     text = f"DO {next(NUMBERS)}" if statement is None else statement
-    known = Performed(text, "0001", 1, before=RELATIONS, held=frozenset(held), traces=traces)
+    known = Performed(text, "0001", 1, before=RELATIONS, traces=traces)
     return replace(known, **{"basis": Basis.MEASURED, **more})
 
 
 def made(*of: Performed, reversible: bool = True) -> tuple[Step, ...]:
     return steps(of, LIVE, {"0001": reversible, "0002": reversible}, "18.4", {"0002"})
+
+
+def kept(before: Held) -> dict[str, int | None]:
+    return {relation: effect.held_since for relation, effect in before.effects.items()}
 
 
 def told(step: Step) -> list[tuple[str, str, int | None]]:
@@ -61,8 +64,8 @@ def told(step: Step) -> list[tuple[str, str, int | None]]:
 
 def test_locks_are_told_of_the_step_that_took_them() -> None:
     first = performed((ORDERS, EXCLUSIVE))
-    second = performed((LINES, SHARE), (ORDERS, READING), held=((ORDERS, EXCLUSIVE),))
-    third = performed(held=((ORDERS, EXCLUSIVE), (ORDERS, READING), (LINES, SHARE)))
+    second = performed((LINES, SHARE), (ORDERS, READING))
+    third = performed()
     other = performed(transaction=2)
     one, two, three, four = made(first, second, third, other)
     assert one.effects == (
@@ -73,11 +76,13 @@ def test_locks_are_told_of_the_step_that_took_them() -> None:
         ("public.order lines", "public.order lines", None),
         ("public.orders", "public.orders", 1),
     ]
-    assert told(three) == [
-        ("public.order lines", "public.order lines", 2),
-        ("public.orders", "public.orders", 1),
+    assert three.effects == four.effects == ()
+    assert [kept(before) for _, before in held((one, two, three, four))] == [
+        {},
+        {"public.orders": 1},
+        {"public.orders": 1, "public.order lines": 2},
+        {},
     ]
-    assert four.effects == ()
     assert [step.transaction for step in (one, two, three, four)] == [1, 1, 1, 2]
 
 
@@ -107,14 +112,17 @@ def test_an_index_that_blocks_no_more_than_its_table_is_left_out() -> None:
 def test_figures_are_of_the_tables_that_a_step_is_about() -> None:
     whole = performed((EVENTS, EXCLUSIVE), (EVENTS_1, EXCLUSIVE))
     alone = performed((EVENTS_1, SHARE), transaction=2)
-    held = ((ORDERS, EXCLUSIVE), (LINES, EXCLUSIVE))
-    named = performed(statement='ALTER TABLE public."order lines" ADD a int', held=held)
+    both = ((ORDERS, EXCLUSIVE), (LINES, EXCLUSIVE))
+    named = performed(statement='ALTER TABLE public."order lines" ADD a int')
     assert [[one.table for one in step.tables] for step in made(whole, alone)] == [
         ["public.events"],
         ["public.events_1"],
     ]
-    *_, last = made(performed(*held), replace(named, transaction=1))
+    _, last = made(performed(*both), named)
+    assert told(last) == [("public.order lines", "public.order lines", 1)]
     assert [one.table for one in last.tables] == ["public.order lines"]
+    _, last = made(performed(*both), performed(statement="ALTER TABLE Public.Orders ADD a int"))
+    assert [one.table for one in last.tables] == ["public.orders"]
 
 
 def test_what_a_downgrade_brings_back() -> None:
@@ -128,8 +136,8 @@ def test_what_a_downgrade_brings_back() -> None:
     assert (no.reversibility, untried.reversibility) == (Reversibility.NO, Reversibility.UNKNOWN)
 
 
-def test_a_rehearsal_of_its_own_is_a_transaction_of_its_own() -> None:
-    pending, proposed = performed(), performed(revision="0002")
+def test_what_is_proposed_has_no_revision_yet() -> None:
+    pending, proposed = performed(), performed(revision="0002", transaction=2)
     one, two = made(pending, proposed)
     assert (one.transaction, one.revision) == (1, "0001")
     assert (two.transaction, two.revision) == (2, None)
@@ -144,8 +152,47 @@ def test_the_version_that_effects_are_known_of() -> None:
 def test_statements_that_say_the_same_are_one_step() -> None:
     said = "UPDATE orders SET a = ... WHERE id = ..."
     update = performed((ORDERS, READING), statement=said, scanned=frozenset([ORDERS]))
-    again = replace(update, traces=Traces(scanned=frozenset([ORDERS])), held=update.traces.locks)
-    more = performed((LINES, READING), statement=said, held=update.traces.locks)
+    again = replace(update, traces=Traces(scanned=frozenset([ORDERS])))
+    more = performed((LINES, READING), statement=said)
     done = made(update, again, again, more, replace(again, transaction=2))
     assert [step.statement for step in done] == [f"{said}\n-- 3 times", said, said]
     assert [(step.number, step.transaction) for step in done] == [(1, 1), (2, 1), (3, 2)]
+
+
+def test_a_transaction_that_goes_back_to_a_savepoint_lets_go() -> None:
+    lost = frozenset([(ORDERS, EXCLUSIVE)])
+    first, second = performed((ORDERS, SHARE), (LINES, SHARE)), performed((ORDERS, EXCLUSIVE))
+    done = made(
+        first, second, performed(released=lost), performed(released=frozenset([(LINES, SHARE)]))
+    )
+    assert [step.released for step in done] == [(), (), (), ("public.order lines",)]
+    modes = [before.effects["public.orders"].modes for _, before in [*held(done)][-1:]]
+    assert modes == [{SHARE}]
+
+
+def test_the_lock_of_an_index_is_told_until_its_table_is_locked_as_well() -> None:
+    index, table = performed((ORDERS_KEY, EXCLUSIVE)), performed((ORDERS, EXCLUSIVE))
+    done = made(index, table, performed(released=frozenset([(ORDERS, EXCLUSIVE)])), performed())
+    assert [told(step) for step in done] == [
+        [("public.orders_pkey", "public.orders", None)],
+        [("public.orders", "public.orders", None)],
+        [("public.orders_pkey", "public.orders", 1)],
+        [],
+    ]
+    assert [step.released for step in done] == [(), ("public.orders_pkey",), ("public.orders",), ()]
+
+
+def test_many_steps_over_many_partitions_are_told_in_proportion() -> None:
+    """Each would otherwise tell again of all that its transaction has locked."""
+    partitions = {
+        oid: Relation(oid, Name("public", f"e{oid}"), "r", None, EVENTS, oid, 0)
+        for oid in range(100, 400)
+    }
+    known = RELATIONS | partitions
+    whole = performed(*((oid, EXCLUSIVE) for oid in partitions), before=known)
+    each = [performed(statement=f"ALTER TABLE e{oid} ADD CHECK (true)") for oid in partitions]
+    done = made(whole, *each)
+    assert sum(len(step.effects) for step in done) == 2 * len(partitions)
+    [*_, (_, before)] = held(done)
+    assert len(before.effects) == len(partitions)
+    assert len(before.groups) == 1

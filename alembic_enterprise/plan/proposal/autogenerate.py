@@ -16,7 +16,7 @@ from alembic.operations.ops import MigrationScript, OpContainer
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory, write_hooks
 
-from alembic_enterprise.environment import guarded
+from alembic_enterprise.environment import guarded, quiet_hooks
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.indexes import compare as index_compare
 from alembic_enterprise.indexes import sizes
@@ -179,7 +179,7 @@ def _summarise(path: str, options: Mapping[str, str]) -> None:
 
 def _generated(directory: ScriptDirectory, changes: Changes) -> list[Script]:
     changes.revision.script_directory = directory
-    with guarded(directory), writable():
+    with guarded(directory), writable(), quiet_hooks():
         return [script for script in changes.revision.generate_scripts() if script is not None]
 
 

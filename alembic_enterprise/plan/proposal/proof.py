@@ -1,7 +1,7 @@
 """What one expects of every release, tried on databases like the live one: the proof of a plan."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from alembic.config import Config
@@ -18,9 +18,16 @@ from alembic_enterprise.errors import EnterpriseError, StepError
 from alembic_enterprise.plan.model import Outcome, Proof
 from alembic_enterprise.plan.proposal import autogenerate
 from alembic_enterprise.plan.schema import drift
-from alembic_enterprise.plan.schema.objects import Change, Difference, Key, Objects, compare
+from alembic_enterprise.plan.schema.objects import (
+    Change,
+    Difference,
+    Objects,
+    compare,
+    is_of_schema,
+)
 from alembic_enterprise.plan.shadow import replay
-from alembic_enterprise.plan.shadow.database import VERSION_TABLE, Shadow
+from alembic_enterprise.plan.shadow.database import Shadow
+from alembic_enterprise.plan.shadow.original import VERSION_TABLE
 from alembic_enterprise.plan.shadow.statements import statements
 from alembic_enterprise.sql import Name, Remaining
 from alembic_enterprise.wording import counted
@@ -202,10 +209,8 @@ def _again(trial: _Trial, url: URL, *, is_back: bool) -> Proof:
 
 def _offline(trial: _Trial, start: URL, rows: Mapping[str, int]) -> Proof:
     """Run the SQL as psql would on the database of the start."""
-    with connected(start) as connection:
-        stamped = drift.stamped(connection, trial.version_table)
     try:
-        script = replay.offline(trial.config, trial.scripts, stamped)
+        script = replay.offline(trial.config, trial.scripts, trial.shadow.original.revisions)
     except FAILURES as error:
         reason = f"there is none: {replay.said(error)}"
         return Proof(OFFLINE, Outcome.SKIPPED, (reason,))
@@ -254,12 +259,7 @@ def _objects(url: URL, version_table: Name) -> Objects:
     used = {part[1] for key in found if (part := _SCHEMA.match(key.relation or key.name))}
     schemas = {key.name for key in found if key.kind == "schema"}
     empty = {f"schema {name}" for name in schemas - used - {"public"}}
-    return {key: text for key, text in found.items() if not _is_of_schema(key, empty)}
-
-
-def _is_of_schema(key: Key, schemas: Collection[str]) -> bool:
-    called = f"schema {key.name}" if key.kind == "schema" else key.name
-    return called in schemas or called.startswith(tuple(f"{schema} to " for schema in schemas))
+    return {key: text for key, text in found.items() if not is_of_schema(key, empty)}
 
 
 def _rows(url: URL) -> dict[str, int]:

@@ -8,8 +8,8 @@ what others would only see as a lock they wait for. A statement outside of a tra
 first tried inside of one, which is rolled back; what the server refuses there is predicted.
 """
 
-from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from alembic.config import Config
@@ -25,7 +25,7 @@ from alembic_enterprise.plan.model import Basis
 from alembic_enterprise.plan.rehearsal.phrases import is_query, readable, takes_rows
 from alembic_enterprise.plan.rehearsal.recorder import Recorder, Seen
 from alembic_enterprise.plan.shadow import replay
-from alembic_enterprise.plan.shadow.database import VERSION_TABLE
+from alembic_enterprise.plan.shadow.original import VERSION_TABLE
 from alembic_enterprise.sql import Name
 
 
@@ -41,8 +41,9 @@ class Performed:
         transactional: whether it ran in a transaction block.
         lock_timeout: how long it waits for a lock at most; None when that has no end.
         before: the relations that it is about, as they were, with their tables and parents.
-        held: what its transaction had locked before it.
         traces: what it did; of new locks only.
+        released: locks that its transaction had taken, and lost before it by going back to a
+            savepoint.
         basis: where that is known from.
         predicted_for: the version of PostgreSQL that a prediction is of.
         created: relations that it has made.
@@ -57,8 +58,8 @@ class Performed:
     transactional: bool = True
     lock_timeout: timedelta | None = None
     before: Relations = field(default_factory=dict[int, Relation])
-    held: Locks = frozenset()
     traces: Traces = field(default_factory=Traces)
+    released: Locks = frozenset()
     basis: Basis = Basis.UNKNOWN
     predicted_for: str | None = None
     created: tuple[Name, ...] = ()
@@ -130,6 +131,8 @@ class _Rehearsal:
         """The relations when the transaction began; others still see those that it has dropped."""
         self._hidden: set[int] = set()
         """The version table, and what the transaction has made, which nobody else sees."""
+        self._locks: Locks = frozenset()
+        """What the transaction held after its last statement."""
 
     def watch(self, connection: Connection, revision: str) -> None:
         """Take down what a revision does on a connection."""
@@ -142,9 +145,11 @@ class _Rehearsal:
         if seen.transaction != self._transaction:
             self._transaction, self._start = seen.transaction, seen.before.relations
             self._hidden = _named(connection, self._version_table, seen.before.relations)
+            self._locks = frozenset()
         found = self._evidence(connection, seen)
         if not (_only_asks(seen, found[0]) or _only_looks(seen, found)):
             self.performed.append(self._performed(seen, found))
+            self._locks = seen.after.locks
         if seen.transactional:
             self._hidden |= seen.after.relations.keys() - seen.before.relations.keys()
 
@@ -163,8 +168,10 @@ class _Rehearsal:
     def _performed(self, seen: Seen, found: Evidence) -> Performed:
         traces, basis, server = found
         before, after = seen.before.relations, seen.after.relations
-        known = before if before is self._start else {**self._start, **before}
-        held = _visible(seen.before.locks, known.keys() - self._hidden)
+        # What was locked by nobody's statement, as by env.py, counts with the first one after it.
+        locks = traces.locks | self._visible(seen.before.locks - self._locks, before)
+        traces, released = replace(traces, locks=locks), self._locks - seen.before.locks
+        released = self._visible(released, before)
         dropped = [oid for oid in before.keys() - after.keys() if oid not in self._hidden]
         loses = any(before[oid].kind in "rp" for oid in dropped) or bool(traces.emptied)
         is_ours = seen.operation is not None
@@ -175,15 +182,36 @@ class _Rehearsal:
             seen.operation,
             seen.transactional,
             seen.after.lock_timeout,
-            _about(known, _oids(traces, held)),
-            held,
+            self._about(before, _oids(traces, released)),
             traces,
+            released,
             basis,
             server,
             _names(after, before),
             _names(before, after),
             loses or (takes_rows(seen.statement) and not is_ours),
         )
+
+    def _visible(self, locks: Locks, before: Relations) -> Locks:
+        """Locks on relations that others see."""
+        return frozenset(
+            (oid, mode)
+            for oid, mode in locks
+            if oid not in self._hidden and (oid in before or oid in self._start)
+        )
+
+    def _about(self, before: Relations, oids: Iterable[int]) -> dict[int, Relation]:
+        """Some relations, with their tables and what these are partitions of."""
+        found: dict[int, Relation] = {}
+        waiting: list[int | None] = [*oids]
+        while waiting:
+            oid = waiting.pop()
+            if oid is None or oid in found:
+                continue
+            if relation := before.get(oid) or self._start.get(oid):
+                found[oid] = relation
+                waiting += [relation.table, relation.parent]
+        return found
 
 
 def _major(connection: Connection) -> int:
@@ -215,39 +243,19 @@ def _named(connection: Connection, table: Name, relations: Relations) -> set[int
     }
 
 
-def _visible(locks: Locks, visible: Container[int]) -> Locks:
-    return frozenset((oid, mode) for oid, mode in locks if oid in visible)
-
-
 def _without(traces: Traces, hidden: set[int]) -> Traces:
     locks = frozenset((oid, mode) for oid, mode in traces.locks if oid not in hidden)
     others = (traces.rewritten, traces.scanned, traces.emptied)
     return Traces(locks, *(oids - hidden for oids in others))
 
 
-def _oids(traces: Traces, held: Locks) -> set[int]:
-    return {oid for oid, _ in traces.locks | held} | traces.rewritten | traces.scanned
-
-
-def _about(relations: Relations, oids: Iterable[int]) -> dict[int, Relation]:
-    """Some relations, with their tables and what these are partitions of."""
-    found: dict[int, Relation] = {}
-    waiting: list[int | None] = [*oids]
-    while waiting:
-        oid = waiting.pop()
-        if oid is not None and oid not in found and oid in relations:
-            found[oid] = relations[oid]
-            waiting += [relations[oid].table, relations[oid].parent]
-    return found
+def _oids(traces: Traces, released: Locks) -> set[int]:
+    return {oid for oid, _ in traces.locks | released} | traces.rewritten | traces.scanned
 
 
 def _names(those: Relations, others: Relations) -> tuple[Name, ...]:
     """The names that are in one and not in the other; a rebuilt index is in both."""
-    if those is others:
+    if not (only := those.keys() - others.keys()):
         return ()
     there = {one.name for one in others.values()}
-    return tuple(
-        sorted(
-            one.name for oid, one in those.items() if oid not in others and one.name not in there
-        )
-    )
+    return tuple(sorted(those[oid].name for oid in only if those[oid].name not in there))

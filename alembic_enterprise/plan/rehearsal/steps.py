@@ -1,12 +1,13 @@
 """The steps of a plan, from what a rehearsal has seen."""
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from alembic_enterprise import registry
 from alembic_enterprise.plan.locks.table import LockMode, excluded
-from alembic_enterprise.plan.locks.traces import Relations, by_relation, own
+from alembic_enterprise.plan.locks.traces import Relation, Relations, by_relation, own
 from alembic_enterprise.plan.model import (
     Basis,
     RelationEffect,
@@ -38,11 +39,12 @@ def steps(
         proposed: revisions that are not in the project yet.
     """
     found: list[Step] = []
-    together = groupby(performed, lambda one: (one.revision in proposed, one.transaction))
+    together = groupby(performed, lambda one: one.transaction)
     for transaction, (_, group) in enumerate(together, 1):
         history = _History()
         for number, (one, times) in enumerate(_distinct(group), len(found) + 1):
-            effects = tuple(history.effects(one, number))
+            names = _names(one.statement)
+            effects, released = history.take(one, number, names)
             step = Step(
                 number,
                 one.statement if times == 1 else f"{one.statement}\n-- {times:,} times",
@@ -50,12 +52,13 @@ def steps(
                 None if one.revision in proposed else one.revision,
                 one.basis,
                 server if one.basis is Basis.MEASURED else one.predicted_for,
-                effects,
+                tuple(effects),
                 _reversibility(one, reversible),
-                tuple(_touched(one, effects, tables)),
+                tuple(_touched(effects, names, tables)),
                 one.operation,
                 one.transactional,
                 one.lock_timeout,
+                tuple(released),
             )
             found.append(step)
     return tuple(found)
@@ -79,7 +82,7 @@ def _repeats(one: Performed, last: Performed) -> bool:
     did = one.traces
     return (
         (one.statement, one.revision, one.operation) == (last.statement, last.revision, None)
-        and not (did.locks or did.rewritten or did.emptied)
+        and not (did.locks or did.rewritten or did.emptied or one.released)
         and did.scanned <= last.traces.scanned
     )
 
@@ -91,56 +94,82 @@ def _reversibility(one: Performed, reversible: Mapping[str, bool]) -> Reversibil
     return Reversibility.STRUCTURE_ONLY if one.loses_data else Reversibility.FULL
 
 
+def _names(statement: str) -> set[str]:
+    """All that may be the name of a relation in a statement, without schemas."""
+    found = _NAME.findall(statement)
+    return {quoted.replace('""', '"') or plain.lower() for quoted, plain in found}
+
+
 class _History:
-    """Which step of a transaction has taken the locks on a relation."""
+    """What a transaction holds, which of its steps took that, and what was told of it."""
 
     def __init__(self) -> None:
+        self._relations: dict[int, Relation] = {}
+        self._modes = defaultdict[int, set[LockMode]](set)
         self._since: dict[int, int] = {}
-        # What is only held is the same in every later step: thousands of partitions may be.
-        self._held: dict[tuple[int, frozenset[LockMode]], RelationEffect] = {}
+        self._told: dict[int, RelationEffect] = {}
+        self._called = defaultdict[str, set[int]](set)
+        self._indexes = defaultdict[int, set[int]](set)
+        """Those that are locked, by the oids of their tables."""
 
-    def effects(self, one: Performed, number: int) -> Iterator[RelationEffect]:
-        """What a statement does to each relation, and what is held of those before it."""
-        new, held = by_relation(one.traces.locks), by_relation(one.held)
-        done = one.traces.rewritten | one.traces.scanned
-        modes = {
-            oid: held.get(oid, set()) | new.get(oid, set())
-            for oid in new.keys() | held.keys() | done
-        }
-        for oid, taken in new.items():
-            if oid not in self._since or not excluded(taken) <= excluded(held.get(oid, ())):
+    def take(
+        self, one: Performed, number: int, names: Collection[str]
+    ) -> tuple[list[RelationEffect], list[str]]:
+        """The effects of a step on what it is about; and the relations that are held no more."""
+        self._relations.update(one.before)
+        self._move(one, number)
+        acted = {oid for oid, _ in one.traces.locks} | one.traces.rewritten | one.traces.scanned
+        named = {oid for name in names for oid in self._called.get(name, ()) if oid in self._told}
+        effects: list[RelationEffect] = []
+        released: list[str] = []
+        for oid in sorted(
+            acted | named | self._moved(one), key=lambda oid: _order(self._relations, oid)
+        ):
+            told, effect = self._told.pop(oid, None), self._effect(oid, one, number)
+            if told is not None and (effect is None or effect.relation != told.relation):
+                released.append(told.relation)
+            if effect is not None and effect.modes:
+                self._told[oid] = effect
+                self._called[self._relations[oid].name.name].add(oid)
+            is_new = told is None or effect is None or effect.modes != told.modes
+            if effect is not None and (oid in acted or oid in named or is_new):
+                effects.append(effect)
+        return effects, released
+
+    def _move(self, one: Performed, number: int) -> None:
+        """Let go what a savepoint had kept, and take what is new."""
+        for oid, mode in one.released:
+            self._modes[oid].discard(mode)
+        for oid, taken in by_relation(one.traces.locks).items():
+            kept = self._modes[oid]
+            if oid not in self._since or not excluded(taken) <= excluded(kept):
                 self._since[oid] = number
-        for oid in sorted(modes, key=lambda oid: _order(one.before, oid)):
-            if one.before[_root(one.before, oid)].name.name == registry.TABLE:
-                continue  # as the version table, it is nobody's but the migrations'
-            mine = own(modes, one.before[oid])
-            if oid in new or oid in done:
-                if mine or oid in one.traces.rewritten:
-                    yield self._effect(oid, one, mine, number)
-            elif mine:
-                yield self._only_held(oid, one, mine, number)
+            kept |= taken
+            if (table := self._relations[oid].table) is not None:
+                self._indexes[table].add(oid)
 
-    def _effect(
-        self, oid: int, one: Performed, modes: frozenset[LockMode], number: int
-    ) -> RelationEffect:
-        relation = one.before[oid]
+    def _moved(self, one: Performed) -> set[int]:
+        """Relations with other locks than before; what is told of an index depends on its table."""
+        moved = {oid for oid, _ in one.traces.locks | one.released}
+        return moved | {index for oid in moved for index in self._indexes.get(oid, ())}
+
+    def _effect(self, oid: int, one: Performed, number: int) -> RelationEffect | None:
+        """What there is to tell of a relation, if anything."""
+        relation, table = self._relations[oid], self._relations[_root(self._relations, oid)]
+        modes, is_rewritten = own(self._modes, relation), oid in one.traces.rewritten
+        if table.name.name == registry.TABLE:
+            return None  # as the version table, it is nobody's but the migrations'
+        if not modes and not is_rewritten:
+            return None
         since = self._since.get(oid, number)
         return RelationEffect(
             str(relation.name),
-            str(one.before[_root(one.before, oid)].name),
+            str(table.name),
             modes,
-            oid in one.traces.rewritten,
+            is_rewritten,
             oid in one.traces.scanned,
             None if since == number else since,
         )
-
-    def _only_held(
-        self, oid: int, one: Performed, modes: frozenset[LockMode], number: int
-    ) -> RelationEffect:
-        key = oid, modes
-        if key not in self._held:
-            self._held[key] = self._effect(oid, one, modes, number)
-        return self._held[key]
 
 
 def _root(relations: Relations, oid: int) -> int:
@@ -157,14 +186,13 @@ def _order(relations: Relations, oid: int) -> tuple[str, bool, str]:
 
 
 def _touched(
-    one: Performed, effects: Sequence[RelationEffect], tables: Mapping[str, Touched]
+    effects: Iterable[RelationEffect], names: Collection[str], tables: Mapping[str, Touched]
 ) -> Iterator[Touched]:
     """The figures of the tables that a statement is about; a partition alone has its own.
 
     These are the tables to which it does something, and those that it names: it may do with the
     locks that are held.
     """
-    names = {quoted.replace('""', '"') or plain for quoted, plain in _NAME.findall(one.statement)}
     about = [
         effect
         for effect in effects

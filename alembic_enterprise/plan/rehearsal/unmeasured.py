@@ -20,13 +20,16 @@ from alembic_enterprise.plan.shadow.statements import statements
 from alembic_enterprise.sql import Name
 
 
-def written(config: Config, scripts: Iterable[Script], version_table: Name) -> list[Performed]:
+def written(
+    config: Config, scripts: Iterable[Script], version_table: Name, *, is_one_transaction: bool
+) -> list[Performed]:
     """The statements of upgrades in order. Nothing is known of their effects.
 
     Args:
         config: Alembic's configuration of the project.
         scripts: in the order in which they run.
         version_table: whose statements are Alembic's own, and left out.
+        is_one_transaction: whether a script goes on in the transaction that another one has left.
 
     Raises:
         ConfigurationError: env.py fails.
@@ -36,7 +39,10 @@ def written(config: Config, scripts: Iterable[Script], version_table: Name) -> l
     own = re.compile(rf"(CREATE TABLE|INSERT INTO|UPDATE|DELETE FROM) {name}\s")
     performed: list[Performed] = []
     for script in scripts:
-        first = performed[-1].transaction + 1 if performed else 1
+        last = performed[-1] if performed else None
+        first = 1 if last is None else last.transaction + 1
+        if is_one_transaction and last is not None and last.transactional:
+            first = last.transaction
         performed += _of_script(script.revision, replay.offline(config, [script]), own, first)
     return performed
 

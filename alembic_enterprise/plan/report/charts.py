@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from itertools import groupby
 
 from alembic_enterprise.partitions.status import Cell, Status, step, timeline
+from alembic_enterprise.plan.held import Held, held
 from alembic_enterprise.plan.locks.table import Activity, LockMode, blocks
 from alembic_enterprise.plan.model import Plan, Step
-from alembic_enterprise.plan.report.sections import size
+from alembic_enterprise.plan.report.sections import numbered, size
 from alembic_enterprise.wording import printable
 
 WIDTH, NAMES, ROW = 800, 240, 24
@@ -14,6 +16,9 @@ WIDTH, NAMES, ROW = 800, 240, 24
 
 LETTERS = 34
 """Characters that fit in the column of names."""
+
+CELLS = 100
+"""Up to so many steps have a cell each; of more, those in a row that block the same have one."""
 
 PAST, AHEAD = 24, 12
 """Periods of a timeline, before the current one and after it."""
@@ -52,18 +57,37 @@ def _figure(title: str, caption: str, rows: Sequence[str]) -> str:
 
 
 def _locks(steps: Sequence[Step]) -> list[str]:
-    """A row for each table with a cell for each step."""
+    """A row for each table with a cell for each step, or for several that block the same."""
     tables = dict.fromkeys(effect.table for one in steps for effect in one.effects)
-    return [_row(table, _cells([_blocked(one, table) for one in steps])) for table in tables]
+    blocked: dict[str, list[frozenset[Activity]]] = {table: [] for table in tables}
+    for one, before in held(steps):
+        locked = _locked(one, before)
+        for table, row in blocked.items():
+            row.append(locked.get(table, frozenset()))
+    return [_row(table, _blocking(steps, row)) for table, row in blocked.items()]
 
 
-def _blocked(one: Step, table: str) -> tuple[str, str]:
-    """The class of a step's cell in the row of a table, and what it says."""
-    held = (effect.modes for effect in one.effects if effect.table == table)
-    blocked = blocks(frozenset[LockMode]().union(*held))
-    name = next((activity.lower() for activity in Activity if activity in blocked), "none")
-    words = ", ".join(activity for activity in Activity if activity in blocked) or "nothing"
-    return name, f"step {one.number} blocks {words}"
+def _locked(one: Step, before: Held) -> dict[str, frozenset[Activity]]:
+    """What is blocked of the tables in which something is locked once a step has been run."""
+    modes = {table: frozenset[LockMode]().union(*kept) for table, kept in before.modes.items()}
+    for effect in one.effects:
+        modes[effect.table] = modes.get(effect.table, frozenset[LockMode]()) | effect.modes
+    return {table: blocks(some) for table, some in modes.items()}
+
+
+def _blocking(steps: Sequence[Step], row: Sequence[frozenset[Activity]]) -> list[str]:
+    """The cells of a table; what each step blocks is given."""
+    width = (WIDTH - NAMES) / len(steps)
+    together = groupby(range(len(row)), key=lambda at: (row[at], at if len(row) <= CELLS else 0))
+    cells: list[str] = []
+    for (blocked, _), places in together:
+        first, *more = places
+        name = next((activity.lower() for activity in Activity if activity in blocked), "none")
+        words = ", ".join(activity for activity in Activity if activity in blocked) or "nothing"
+        told = numbered([steps[first], steps[(first, *more)[-1]]])
+        verb = "block" if more else "blocks"
+        cells.append(_cell(name, width * first, width * (1 + len(more)), f"{told} {verb} {words}"))
+    return cells
 
 
 def _sizes(steps: Sequence[Step]) -> list[str]:

@@ -1,11 +1,13 @@
 """A plan as JSON values, as schemas/plan.schema.json says."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from alembic_enterprise.plan.locks.table import Activity, LockMode
+from alembic_enterprise.plan.held import Held, held, place
+from alembic_enterprise.plan.locks.table import Activity, LockMode, blocks
 from alembic_enterprise.plan.model import (
     FORMAT_VERSION,
     Circumstances,
@@ -18,6 +20,9 @@ from alembic_enterprise.plan.report.sections import grouped
 from alembic_enterprise.plan.schema.objects import Difference
 
 Member = TypeVar("Member", bound=StrEnum)
+
+FEW = 100
+"""Up to so many relations that are held from before are told with each step."""
 
 
 def document(plan: Plan) -> dict[str, Any]:
@@ -32,7 +37,7 @@ def document(plan: Plan) -> dict[str, Any]:
         "model_changes": [*plan.model_changes],
         "enterprise_changes": [item.plain() for item in plan.enterprise_changes],
         "pending": [dict(vars(item)) for item in plan.pending],
-        "steps": [_step(step) for step in plan.steps],
+        "steps": [_step(step, before) for step, before in held(plan.steps)],
         "findings": [_finding(item) for item in plan.findings],
         "proof": [vars(item) | {"differences": [*item.differences]} for item in plan.proof],
         "coverage": [*plan.coverage],
@@ -55,13 +60,39 @@ def _difference(item: Difference) -> dict[str, Any]:
     return vars(item) | {"change": item.change}
 
 
-def _step(step: Step) -> dict[str, Any]:
-    return {
+def _step(step: Step, before: Held) -> dict[str, Any]:
+    told = {
         **vars(step),
         "lock_timeout": _seconds(step.lock_timeout),
-        "effects": [_effect(group) for group in grouped(step.effects)],
+        "effects": [_effect(group) for group in grouped(_effects(step, before))],
         "tables": [dict(vars(touched)) for touched in step.tables],
     }
+    del told["released"]
+    return told | {"held": _counted(before)} if len(before.effects) > FEW else told
+
+
+def _effects(step: Step, before: Held) -> Sequence[RelationEffect]:
+    """What a step does, and what is held from before it, if that is little."""
+    if len(before.effects) > FEW:
+        return step.effects
+    own = {effect.relation for effect in step.effects}
+    rest = [effect for relation, effect in before.effects.items() if relation not in own]
+    return sorted([*step.effects, *rest], key=place) if rest else step.effects
+
+
+def _counted(before: Held) -> list[dict[str, Any]]:
+    """How many relations are locked from before: the steps that did it tell which."""
+    relations = Counter[frozenset[LockMode]]()
+    for modes in before.modes.values():
+        relations.update(modes)
+    return [
+        {
+            "modes": _ordered(LockMode, modes),
+            "blocks": _ordered(Activity, blocks(modes)),
+            "relations": count,
+        }
+        for modes, count in relations.items()
+    ]
 
 
 def _effect(group: Sequence[RelationEffect]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from datetime import UTC, timedelta
 from itertools import groupby
 
 from alembic_enterprise.finding import Finding
+from alembic_enterprise.plan.held import Group, Held, place
 from alembic_enterprise.plan.locks.table import Activity, LockMode, strongest
 from alembic_enterprise.plan.model import (
     IN_ORDER,
@@ -135,7 +136,8 @@ def summary(plan: Plan) -> str:
 
 def _verdict(plan: Plan) -> str:
     if not plan.is_blocked:
-        return "Nothing blocks it."
+        unknown = any(step.basis is Basis.UNKNOWN for step in plan.steps)
+        return "Nothing that is known blocks it." if unknown else "Nothing blocks it."
     blocking = sum(item.is_blocking for item in plan.findings)
     failed = sum(item.outcome is Outcome.FAILED for item in plan.proof)
     by = [counted(blocking, "finding")] * bool(blocking) + ["a failed proof"] * bool(failed)
@@ -147,7 +149,7 @@ def next_step(plan: Plan) -> str | None:
     if any(step.revision is None for step in plan.steps):
         return "To write it: alembic-enterprise plan --write -m MESSAGE"
     if plan.pending and plan.shadow is not None and not plan.is_blocked:
-        return "To apply it: alembic-enterprise plan --out FILE, then apply FILE"
+        return "To apply it: save it with --out FILE, then alembic-enterprise apply FILE"
     return None
 
 
@@ -207,19 +209,27 @@ def _steps(steps: Sequence[Step]) -> Iterator[Entry]:
 
 def _held_before(calls: Sequence[Sequence[Step]]) -> Iterator[list[str]]:
     """What a transaction holds when each of its calls begins: in full once, then what is new."""
-    known: set[str] = set()
-    place = ""
+    state, known, where = Held(), set[str](), ""
     for call in calls:
-        first, last = call[0], call[-1]
-        effects = [x for x in last.effects if x.held_since and x.held_since < first.number]
-        held = [_held(group) for group in grouped([x for x in effects if x.blocks])]
-        new = [words for words in held if words not in known]
-        told = [f"as in {place}"] if len(new) < len(held) else []
-        told += [", ".join(new)] if new else []
+        for step in call:
+            state.release(step)
+            state.keep(step)
+        own = {group for group in state.changed if group[2] >= call[0].number}
+        words = [_held(group) for group in _of(state, state.changed - own)]
+        new = [told for told in words if told not in known]
+        is_more = len(new) < len(state.groups) - len(own & state.groups.keys())
+        told = [f"as in {where}"] * is_more + [", ".join(new)] * bool(new)
         yield [f"held from before: {', and '.join(told)}"] if told else []
+        state.changed = own
         if new:
             known.update(new)
-            place = numbered(call)
+            where = numbered(call)
+
+
+def _of(state: Held, groups: Iterable[Group]) -> list[Sequence[RelationEffect]]:
+    """The relations of those groups that are still there."""
+    found = [[*state.groups[group].values()] for group in groups if group in state.groups]
+    return sorted(found, key=lambda group: place(group[0]))
 
 
 def _call(step: Step) -> tuple[object, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from alembic_enterprise.indexes.operations import SetNotNullOnline
-from alembic_enterprise.plan.model import PlanFinding, RelationEffect, Step
+from alembic_enterprise.plan.model import PlanFinding, Step
 from alembic_enterprise.plan.rules.facts import Facts
 from alembic_enterprise.plan.rules.reading import name, shape
 from alembic_enterprise.sql import Name
@@ -27,7 +27,7 @@ _NOT_NULL = shape("NOT NULL")
 class Added(NamedTuple):
     """A column that a step adds to a table of the live database."""
 
-    table: RelationEffect
+    table: str
     called: Name
     column: str
     definition: str
@@ -42,10 +42,10 @@ class Added(NamedTuple):
 
 def added(facts: Facts, step: Step) -> Iterator[Added]:
     """The columns that a step adds to tables of the live database."""
-    for table, action in facts.actions(step):
-        match, effect = _ADD.match(action), facts.live(step, table)
-        if match is not None and effect is not None:
-            yield Added(effect, table, name(match["column"]).name, match["definition"])
+    for called, action in facts.actions(step):
+        match, table = _ADD.match(action), facts.changed(step, called)
+        if match is not None and table is not None:
+            yield Added(table, called, name(match["column"]).name, match["definition"])
 
 
 def volatile_default(facts: Facts) -> Iterator[PlanFinding]:
@@ -71,7 +71,7 @@ def volatile_default(facts: Facts) -> Iterator[PlanFinding]:
                 yield facts.remark(
                     "volatile-default",
                     step,
-                    item.table.relation,
+                    item.table,
                     f"{reason}, so that the table is written anew while nobody can use it: add "
                     f"{item.column} without it, set the default afterwards, and fill in batches",
                     column=item.column,
@@ -108,7 +108,7 @@ def not_null_without_default(facts: Facts) -> Iterator[PlanFinding]:
     """
     for step in facts.steps:
         for item in added(facts, step):
-            known = facts.tables[item.table.relation]
+            known = facts.tables[item.table]
             if item.lacks_value and known.size and known.rows != 0:
                 yield _refused(facts, step, item)
 
@@ -117,17 +117,17 @@ def _refused(facts: Facts, step: Step, item: Added) -> PlanFinding:
     return facts.remark(
         "not-null-without-default",
         step,
-        item.table.relation,
+        item.table,
         f"rows that are there have no value for {item.column}, and it is NOT NULL: give it a "
         "constant server_default, or forbid nulls once all rows have a value",
         severity="error",
         operations=[SetNotNullOnline(item.called.name, item.column, item.called.schema)],
         column=item.column,
-        rows=facts.tables[item.table.relation].rows,
+        rows=facts.tables[item.table].rows,
     )
 
 
 def told_of(facts: Facts, step: Step) -> set[str]:
     """The tables of which the rules about columns tell that a step reads or writes them."""
     columns = added(facts, step)
-    return {item.table.table for item in columns if item.lacks_value or _reason(facts, item)}
+    return {item.table for item in columns if item.lacks_value or _reason(facts, item)}

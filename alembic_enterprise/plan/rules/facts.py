@@ -8,7 +8,7 @@ from typing import Any
 
 from alembic_enterprise.finding import Finding, Severity
 from alembic_enterprise.operation import Operation
-from alembic_enterprise.plan.model import PlanFinding, RelationEffect, Step, Touched
+from alembic_enterprise.plan.model import Basis, PlanFinding, RelationEffect, Step, Touched
 from alembic_enterprise.plan.rules.reading import actions, parts
 from alembic_enterprise.plan.surroundings import Surroundings
 from alembic_enterprise.sql import Name
@@ -80,6 +80,13 @@ class Facts:
             return effect.relation
         called = self._called.get(str(name), ())
         return called[0] if len(called) == 1 else None
+
+    def changed(self, step: Step, name: Name) -> str | None:
+        """The same table, when the step does something to it, as far as that is known."""
+        if step.basis is Basis.UNKNOWN:
+            return self.table(step, name)
+        effect = self.live(step, name)
+        return None if effect is None else effect.relation
 
     def remark(
         self,

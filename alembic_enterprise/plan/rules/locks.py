@@ -1,7 +1,8 @@
 """Rules about locks: how long they are waited for, and how many there are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from alembic_enterprise.plan.held import held
 from alembic_enterprise.plan.locks.table import Activity
 from alembic_enterprise.plan.model import PlanFinding, RelationEffect, Step
 from alembic_enterprise.plan.rules.alternatives import alternative
@@ -160,10 +161,8 @@ def lock_table_budget(facts: Facts) -> Iterator[PlanFinding]:
 
     Leave it when nothing else runs then.
     """
-    last = {step.transaction: step for step in facts.steps}
-    for step in last.values():
-        tables = dict.fromkeys(effect.table for effect in step.effects)
-        locks = {table: _locks(facts, step, table) for table in tables}
+    for step, relations in _at_the_end(facts.steps):
+        locks = {table: _locks(facts, table, locked) for table, locked in relations.items()}
         needed, slots = sum(locks.values()), facts.before.lock_slots
         if needed > BUDGET * slots:
             yield facts.remark(
@@ -178,12 +177,22 @@ def lock_table_budget(facts: Facts) -> Iterator[PlanFinding]:
             )
 
 
-def _locks(facts: Facts, step: Step, table: str) -> int:
+def _at_the_end(steps: Sequence[Step]) -> Iterator[tuple[Step, dict[str, set[str]]]]:
+    """The last step of each transaction, and the relations that are locked then, by table."""
+    last = {step.transaction: step for step in steps}
+    for step, before in held(steps):
+        if step is last[step.transaction]:
+            found: dict[str, set[str]] = {}
+            for effect in (*before.effects.values(), *step.effects):
+                found.setdefault(effect.table, set()).add(effect.relation)
+            yield step, dict(sorted(found.items()))
+
+
+def _locks(facts: Facts, table: str, locked: set[str]) -> int:
     """Locks on a table with its partitions, and on the indexes of all.
 
     The shadow may lack old partitions: when all that it has are locked, those are as well.
     """
-    locked = {effect.relation for effect in step.effects if effect.table == table}
     for name, partitions in facts.after.partitions.items():
         copied = {str(item.name) for item in partitions} & facts.tables.keys()
         if str(name) == table and copied and copied <= locked:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from alembic_enterprise.plan.locks.table import Activity, blocks
+from alembic_enterprise.plan.held import Held, held
+from alembic_enterprise.plan.locks.table import Activity, LockMode, blocks
 from alembic_enterprise.plan.model import PlanFinding, RelationEffect, Step
 from alembic_enterprise.plan.rules.alternatives import alternative
 from alembic_enterprise.plan.rules.columns import told_of
@@ -74,7 +75,11 @@ def _by_table(
 
 def _stopped(effects: Iterable[RelationEffect]) -> list[Activity]:
     """Which use of the rows has to wait."""
-    stopped = blocks(mode for effect in effects for mode in effect.modes)
+    return _waiting(mode for effect in effects for mode in effect.modes)
+
+
+def _waiting(modes: Iterable[LockMode]) -> list[Activity]:
+    stopped = blocks(modes)
     return [activity for activity in USE if activity in stopped]
 
 
@@ -118,25 +123,34 @@ def locks_held_while_scanning(facts: Facts) -> Iterator[PlanFinding]:
 
     Leave it when nobody needs the locked table meanwhile.
     """
-    for step in facts.steps:
+    for step, before in held(facts.steps):
         long = [item for item in step.effects if item.scanned or item.rewritten]
         for table, effects in _by_table(facts, long):
             size = _size(facts, table, effects)
-            kept = {name: found for name, found in _kept(facts, step).items() if name != table}
-            if kept and (size is None or size >= SMALL):
-                yield _chained(facts, step, table, size, kept)
+            if size is not None and size < SMALL:
+                continue
+            kept = {name: used for name, used in _kept(facts, before) if name != table}
+            if kept:
+                since = min(group[2] for group in before.groups if group[0] in kept)
+                yield _chained(facts, step, table, size, kept, since)
 
 
-def _kept(facts: Facts, step: Step) -> dict[str, list[RelationEffect]]:
-    """The tables that earlier steps keep others from using."""
-    held = [item for item in step.effects if item.held_since is not None]
-    return {table: effects for table, effects in _by_table(facts, held) if _stopped(effects)}
+def _kept(facts: Facts, before: Held) -> Iterator[tuple[str, list[Activity]]]:
+    """The tables that earlier steps keep others from using, and in which way."""
+    for table, modes in sorted(before.modes.items()):
+        stopped = _waiting(mode for some in modes for mode in some)
+        if table in facts.tables and stopped:
+            yield table, stopped
 
 
 def _chained(
-    facts: Facts, step: Step, table: str, size: int | None, kept: dict[str, list[RelationEffect]]
+    facts: Facts,
+    step: Step,
+    table: str,
+    size: int | None,
+    kept: dict[str, list[Activity]],
+    since: int,
 ) -> PlanFinding:
-    since = min(item.held_since or 0 for effects in kept.values() for item in effects)
     return facts.remark(
         "locks-held-while-scanning",
         step,
@@ -144,7 +158,7 @@ def _chained(
         f"locks of step {since} on {', '.join(kept)} stand until all of this table is read: give "
         "this step a transaction of its own",
         table_bytes=size,
-        locked={other: _stopped(effects) for other, effects in kept.items()},
+        locked=kept,
         held_since=since,
     )
 
@@ -225,13 +239,13 @@ def data_lost(facts: Facts) -> Iterator[PlanFinding]:
     Leave it when nobody has read it for long.
     """
     for step in facts.steps:
-        for effect, what in _lost(facts, step):
-            known = facts.tables[effect.relation]
+        for table, what in _lost(facts, step):
+            known = facts.tables[table]
             if known.size and known.rows != 0:
                 yield facts.remark(
                     "data-lost",
                     step,
-                    effect.relation,
+                    table,
                     f"what is in {what} is gone, and no downgrade brings it back: make sure that "
                     "nothing reads it any more, and that there is a backup",
                     severity="error" if known.size >= LARGE else "warning",
@@ -239,13 +253,13 @@ def data_lost(facts: Facts) -> Iterator[PlanFinding]:
                 )
 
 
-def _lost(facts: Facts, step: Step) -> Iterator[tuple[RelationEffect, str]]:
+def _lost(facts: Facts, step: Step) -> Iterator[tuple[str, str]]:
     """The tables that lose something, and what."""
     for match in facts.said(step, _DROP_TABLE, _TRUNCATE):
-        for table in names(match["names"]):
-            if effect := facts.live(step, table):
-                yield effect, "the table"
-    for table, action in facts.actions(step):
-        dropped, effect = _DROP_COLUMN.match(action), facts.live(step, table)
-        if dropped is not None and effect is not None:
-            yield effect, f"column {name(dropped['column']).name}"
+        for called in names(match["names"]):
+            if table := facts.changed(step, called):
+                yield table, "the table"
+    for called, action in facts.actions(step):
+        dropped, table = _DROP_COLUMN.match(action), facts.changed(step, called)
+        if dropped is not None and table is not None:
+            yield table, f"column {name(dropped['column']).name}"

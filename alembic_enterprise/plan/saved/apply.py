@@ -34,6 +34,7 @@ from alembic_enterprise.plan.saved.migrating import Session, migrating
 from alembic_enterprise.plan.saved.words import held_by, said, shortened, without_values
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.shadow import replay
+from alembic_enterprise.plan.shadow.original import stamped
 from alembic_enterprise.sql import Name
 
 LOCK = "alembic_enterprise.apply"
@@ -140,15 +141,17 @@ def apply(config: Config, plan: Saved, job: Job | None = None) -> Report:
     advisory lock and looks who is in the way.
 
     Raises:
-        ConfigurationError: before anything is tried: env.py fails, or the server is read-only.
+        ConfigurationError: before anything is tried: env.py fails, or the server is read-only or
+            behind a pooler by transaction.
         DBAPIError: before anything is tried: there is no connection, or the catalog cannot be read.
     """
     place = environment.visit(config, _place)
     report = Report(list(plan.digests))
     with ExitStack() as stack:
-        control = stack.enter_context(sessions.connect(place.engine))
-        sessions.configured(control, APPLICATION, lock_timeout=READING)
+        control = sessions.connect(place.engine)
+        stack.callback(sessions.close, control)
         sessions.require_server(control, writes=True)
+        sessions.configured(control, APPLICATION, lock_timeout=READING)
         report.other = locks.only_run(stack, control, LOCK)
         if report.other is None:
             report.stale = stale(plan, _state(config, plan, place))
@@ -191,7 +194,7 @@ def _state(config: Config, plan: Saved, place: _Place) -> State:
         [(database, server)] = sql.rows(
             connection, SQL("SELECT current_database(), current_setting('server_version')")
         )
-        revisions = tuple(drift.stamped(connection, place.version_table))
+        revisions = tuple(stamped(connection, place.version_table))
         return State(database, server.split()[0], revisions, again, drift.read(connection))
 
 
@@ -233,6 +236,7 @@ class _Run:
         self.report = report
         self.directory = ScriptDirectory.from_config(config)
         self.running = report.left[0]
+        self.told = ""
         self.kept = list[str]()
         self.seen = set[Blocker]()
 
@@ -246,11 +250,11 @@ class _Run:
                 self._note_in_the_end()
                 held = held_by(self.seen) if isinstance(error, LockedError) else ""
                 told = f"revision {self.running}: {said(error)}{held}"
-                self.report.problem = f"{told}. {self._next_step(error)}"
+                stop = "" if told.endswith("...") else "."
+                self.report.problem = f"{told}{stop} {self._next_step(error)}"
             except KeyboardInterrupt:
                 self._note_in_the_end()
-                self.job.progress(self._interrupted())
-                raise
+                raise KeyboardInterrupt(self._interrupted()) from None
 
     def _further(self, watcher: Watcher) -> None:
         """Apply at least one revision, trying again for its locks."""
@@ -296,7 +300,7 @@ class _Run:
             session = self._session(stack, watcher, context.connection)
             for script in scripts:
                 self.running = script.revision
-                self.job.progress(f"revision {script.revision}")
+                self._tell(f"revision {script.revision}")
                 session.begin_revision()
                 with session.unnoted():
                     self._require(context, script)
@@ -340,10 +344,16 @@ class _Run:
 
     def _note(self) -> None:
         """Look which revisions are applied."""
-        stamped = drift.stamped(self.control, self.place.version_table)
-        there = {script.revision for script in replay.ordered(self.directory, stamped)}
+        now = stamped(self.control, self.place.version_table)
+        there = {script.revision for script in replay.ordered(self.directory, now)}
         self.report.applied += [each for each in self.report.left if each in there]
         self.report.left = [each for each in self.report.left if each not in there]
+
+    def _tell(self, words: str) -> None:
+        """Report progress, unless it is what another attempt of the same said last."""
+        if words != self.told:
+            self.job.progress(words)
+        self.told = words
 
     def _waited(self, attempt: int) -> None:
         self.report.retries += 1

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from sqlalchemy.exc import DBAPIError
 
+from alembic_enterprise.environment import MEND_ENVIRONMENT, MEND_MIGRATION
 from alembic_enterprise.locks import Blocker
 from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.plan.rehearsal.phrases import REDACTED, readable
@@ -30,7 +31,10 @@ def said(error: Exception) -> str:
         state = sqlstate(error)
         code = "" if state is None else f" (SQLSTATE {state})"
         return f"{replay.said(error)}{code}"
-    return replay.said(error).partition(". Mend it; ")[0].rstrip(".")
+    told = replay.said(error)
+    for step in (MEND_ENVIRONMENT, MEND_MIGRATION):
+        told = told.removesuffix(f". {step}")
+    return told.rstrip(".")
 
 
 def shortened(statement: str) -> str:

@@ -1,7 +1,7 @@
 """How a live database differs from what its own revisions give, by changes outside of them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import date
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
 from psycopg.sql import SQL, Literal
-from sqlalchemy import Connection, event
+from sqlalchemy import URL, Connection, event
 
 from alembic_enterprise import registry, sql
 from alembic_enterprise.environment import connected
@@ -18,9 +18,16 @@ from alembic_enterprise.operation import RUNNING
 from alembic_enterprise.partitions.catalog import NOW
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.plan.schema import objects
-from alembic_enterprise.plan.schema.objects import Difference, Key, Objects, compare
+from alembic_enterprise.plan.schema.objects import (
+    Difference,
+    Key,
+    Objects,
+    compare,
+    is_of_schema,
+)
 from alembic_enterprise.plan.shadow import maintained, replay
-from alembic_enterprise.plan.shadow.database import VERSION_TABLE, Shadow
+from alembic_enterprise.plan.shadow.database import Shadow
+from alembic_enterprise.plan.shadow.original import VERSION_TABLE
 from alembic_enterprise.plan.shadow.replay import Watch
 from alembic_enterprise.sql import Name
 
@@ -29,6 +36,7 @@ def drift(
     config: Config,
     shadow: Shadow,
     version_table: Name = VERSION_TABLE,
+    schemas: Collection[str] = (),
 ) -> list[Difference]:
     """What was changed in a live database outside of its revisions.
 
@@ -39,39 +47,55 @@ def drift(
         config: Alembic's configuration of the project.
         shadow: of the live database.
         version_table: where Alembic keeps the revisions.
+        schemas: quoted names of those that are made beforehand, and not compared themselves.
 
     Raises:
         ConfigurationError: the project lacks a revision that the database is stamped with, or
             env.py fails.
         StepError: a migration cannot be run from an empty database.
+        DBAPIError: nor can env.py.
         ServerError: no further database can be had.
     """
     with connected(shadow.url) as connection:
-        revisions = stamped(connection, version_table)
         [(now,)] = sql.rows(connection, SQL("SELECT {}").format(NOW))
-        after = read(connection)
-    scripts = replay.ordered(ScriptDirectory.from_config(config), revisions)
+        after = _but(schemas, read(connection))
+    scripts = replay.ordered(ScriptDirectory.from_config(config), shadow.original.revisions)
+
+    def found(watch: Watch) -> list[Difference]:
+        with shadow.database() as url:
+            _make(url, schemas)
+            replay.upgrade(config, url, scripts, watch)
+            with connected(url) as connection:
+                before = _but(schemas, read(connection))
+                if differences := compare(before, after):
+                    copied = _copied(connection, shadow, version_table)
+                    differences = compare(_but(schemas, copied), after)
+                return differences
+
     if not shadow.whole:
         # A script may need an older partition than there is then: all of them are made below.
         with suppress(StepError):
-            return _drift(config, shadow, version_table, scripts, after, _newest(now.date()))
-    return _drift(config, shadow, version_table, scripts, after, _as_they_are)
+            return found(_newest(now.date()))
+    return found(_as_they_are)
 
 
-def _drift(
-    config: Config,
-    shadow: Shadow,
-    version_table: Name,
-    scripts: Sequence[Script],
-    after: Objects,
-    watch: Watch,
-) -> list[Difference]:
-    with shadow.database() as url:
-        replay.upgrade(config, url, scripts, watch)
-        with connected(url) as connection:
-            if found := compare(read(connection), after):
-                found = compare(_copied(connection, shadow, version_table), after)
-            return found
+def schemas(connection: Connection) -> list[str]:
+    """Quoted names of the schemas that somebody has made, and no extension."""
+    return [name for (name,) in sql.rows(connection, _SCHEMAS)]
+
+
+def _make(url: URL, schemas: Collection[str]) -> None:
+    with connected(url) as connection:
+        for schema in schemas:
+            name = SQL(schema)  # pyright: ignore[reportArgumentType]  # quoted by the server
+            sql.execute(connection, SQL("CREATE SCHEMA {}").format(name))
+        connection.commit()
+
+
+def _but(schemas: Collection[str], found: Objects) -> Objects:
+    """Objects without some schemas themselves; what is in these stays."""
+    names = {f"schema {name}" for name in schemas}
+    return {key: text for key, text in found.items() if not is_of_schema(key, names)}
 
 
 def _as_they_are(_connection: Connection, _script: Script) -> None:
@@ -98,16 +122,6 @@ def _newest(today: date) -> Watch:
     return watch
 
 
-def stamped(connection: Connection, version_table: Name = VERSION_TABLE) -> list[str]:
-    """The revisions that a database is stamped with."""
-    table = Literal(version_table.text)
-    [(there,)] = sql.rows(connection, SQL("SELECT to_regclass({}) IS NOT NULL").format(table))
-    if not there:
-        return []
-    query = SQL("SELECT version_num FROM {} ORDER BY 1").format(version_table.sql)
-    return [revision for (revision,) in sql.rows(connection, query)]
-
-
 def _copied(connection: Connection, shadow: Shadow, version_table: Name) -> Objects:
     """The objects of a database once they have gone through pg_dump, as those of the shadow have.
 
@@ -118,11 +132,15 @@ def _copied(connection: Connection, shadow: Shadow, version_table: Name) -> Obje
 
 
 def read(connection: Connection) -> Objects:
-    """The objects of a database, but for the partitions that the scheduled job looks after."""
+    """The objects of a database, but for the partitions that the scheduled job looks after.
+
+    The transaction of the connection is ended with it.
+    """
     trees = maintained.inside(connection, maintained.read(connection)).values()
     names = [name.text for tree in trees for name in tree]
     passed_over = {called for _, called in sql.rows(connection, _CALLED.format(Literal(names)))}
-    found = {**objects.read(connection), **_policies(connection)}
+    policies = _policies(connection)
+    found = {**objects.read(connection), **policies}  # the last: it ends the transaction
     return {key: text for key, text in found.items() if key.relation not in passed_over}
 
 
@@ -134,6 +152,13 @@ def _policies(connection: Connection) -> dict[Key, str]:
         for oid, name in names
     }
 
+
+_SCHEMAS = SQL("""
+SELECT quote_ident(nspname) FROM pg_catalog.pg_namespace AS n
+WHERE nspname !~ '^(pg_|information_schema$)' AND nspname <> 'public'
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.deptype = 'e'
+                  AND d.classid = 'pg_catalog.pg_namespace'::regclass AND d.objid = n.oid)
+ORDER BY 1""")
 
 _CALLED = SQL("""
 SELECT c.oid, format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class AS c

@@ -7,7 +7,7 @@ the search path. Left out are the server's own objects and those of extensions.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import unified_diff
 from enum import StrEnum
@@ -138,6 +138,12 @@ def _is_of(key: Key, owned: set[str]) -> bool:
     if key.kind == "grant":
         return any(called[: found.start()] in owned for found in re.finditer(" to ", called))
     return key.kind == "owner" and called in owned
+
+
+def is_of_schema(key: Key, schemas: Collection[str]) -> bool:
+    """Whether an object is one of some schemas, called "schema NAME", its owner, or a right."""
+    called = f"schema {key.name}" if key.kind == "schema" else key.name
+    return called in schemas or called.startswith(tuple(f"{schema} to " for schema in schemas))
 
 
 def _parents(objects: Objects) -> dict[str, str]:

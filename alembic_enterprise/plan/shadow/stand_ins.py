@@ -57,17 +57,21 @@ class StandIn:
         return "".join(map(text_of, creations))
 
 
-def lacking(live: Connection, other: Connection) -> list[StandIn]:
-    """The extensions of the live database that the server of another connection does not have."""
-    available = SQL("SELECT name FROM pg_catalog.pg_available_extensions")
-    there = {name for (name,) in sql.rows(other, available)}
+def read(live: Connection) -> list[StandIn]:
+    """What would stand in for the extensions of the live database."""
     wanted = sql.rows(live, SQL("SELECT oid, extname, extversion FROM pg_catalog.pg_extension"))
     functions = sql.rows(live, _FUNCTIONS)
     return [
         StandIn(name, version, tuple(tuple(row) for of, *row in functions if of == oid))
         for oid, name, version in wanted
-        if name not in there
     ]
+
+
+def lacking(wanted: Iterable[StandIn], other: Connection) -> list[StandIn]:
+    """Those of extensions that the server of another connection does not have."""
+    available = SQL("SELECT name FROM pg_catalog.pg_available_extensions")
+    there = {name for (name,) in sql.rows(other, available)}
+    return [item for item in wanted if item.extension not in there]
 
 
 def write(missing: Iterable[StandIn], folder: Path) -> None:
