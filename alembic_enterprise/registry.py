@@ -4,19 +4,26 @@ It stands in the schema of the tables it describes and is created on first use, 
 `alembic_version`. A row is found by `regclass`, so it follows its table through RENAME, SET SCHEMA
 and pg_upgrade (PostgreSQL docs, "pg_upgrade": regclass columns can be upgraded).
 
-Anybody may create a table of that name in a schema of their own. So a registry counts only when its
-columns are what they should be, and its owner has the rights of the table's owner; and of several
-that name one table, the one in the table's own schema counts.
+Anybody may create a table of that name in a schema of their own, with what runs code of theirs when
+somebody else reads or writes it. So it is looked at before it is touched:
+
+- A registry is read when it is an ordinary table with the columns it should have, and reading it
+  runs nothing: no policy of row security, no expression of an index or of statistics.
+- It counts for a table when its owner has the rights of the table's owner; and of several that name
+  one table, the one in the table's own schema counts.
+- It is written when it counts for the table, and writing runs nothing either: it has no trigger,
+  rule, check or further column.
 """
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
+from alembic_enterprise.operation import REFUSED
 from alembic_enterprise.sql import Name, do_block
 
 TABLE = "alembic_enterprise_policy"
@@ -25,19 +32,56 @@ TABLE = "alembic_enterprise_policy"
 OWNERSHIP = "alembic-enterprise: "
 """How the comment of every relation begins that we made, and may therefore drop."""
 
+_READABLE = SQL("""c.relkind = 'r' AND NOT row_security_active(c.oid)
+              AND 2 = (SELECT count(*) FROM pg_catalog.pg_attribute AS a
+                       WHERE a.attrelid = c.oid AND (a.attname, a.atttypid) IN (
+                           ('relation', 'pg_catalog.regclass'::regtype),
+                           ('policy', 'pg_catalog.jsonb'::regtype)))
+              -- The planner evaluates these where they are constant.
+              AND NOT EXISTS (SELECT FROM pg_catalog.pg_index
+                              WHERE indrelid = c.oid AND coalesce(indexprs, indpred) IS NOT NULL)
+              AND NOT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext WHERE stxrelid = c.oid)""")
+
+_REFUSE_CODE = SQL("""
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_class AS c
+        WHERE c.oid = to_regclass(registry)
+              AND NOT (c.relhasrules OR c.relchecks > 0 OR c.relnatts > 2)
+              AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid)
+              AND {readable})
+    THEN
+        RAISE EXCEPTION '%: % cannot be written to: it has to be an ordinary table (relation '
+            'regclass, policy jsonb) without triggers, rules, checks, row security and indexes by '
+            'expression. Take away what is more, or drop it',
+            described, registry USING ERRCODE = {refused};
+    END IF;
+""").format(readable=_READABLE, refused=Literal(REFUSED))
+
 _PUT = """DECLARE
     described constant regclass := {table};
+    owner constant oid := (SELECT relowner FROM pg_catalog.pg_class WHERE oid = described);
     policy constant jsonb := {policy};
     registry constant text := (
         SELECT format('%I.%I', n.nspname, {registry}) FROM pg_catalog.pg_class AS c
         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = described);
+    keeper oid;
 BEGIN
     IF to_regclass(registry) IS NULL THEN
         EXECUTE format('CREATE TABLE %s (relation regclass PRIMARY KEY, policy jsonb NOT NULL)',
                        registry);
+    ELSIF has_table_privilege(registry, 'INSERT') THEN
+        -- What is looked at now stays so.
+        EXECUTE format('LOCK TABLE ONLY %s IN ROW EXCLUSIVE MODE', registry);
     END IF;
+    SELECT relowner INTO keeper FROM pg_catalog.pg_class WHERE oid = to_regclass(registry);
+    IF NOT pg_has_role(keeper, owner, 'USAGE') THEN
+        RAISE EXCEPTION '%: its policy would not count in %, which belongs to role %, '
+            'without the rights of role %, who owns the table. Run this as that role; if % is '
+            'somebody else''s, drop it', described, registry, keeper::regrole, owner::regrole,
+            registry USING ERRCODE = {refused};
+    END IF;{refuse_code}
     -- A table that was dropped by hand leaves its row, and its oid may come again.
-    EXECUTE format('DELETE FROM %s WHERE relation = %L::regclass OR relation NOT IN '
+    EXECUTE format('DELETE FROM ONLY %s WHERE relation = %L::regclass OR relation NOT IN '
                    '(SELECT oid FROM pg_catalog.pg_class)', registry, described);
     EXECUTE format('INSERT INTO %s (relation, policy) VALUES (%L, %L)',
                    registry, described, policy);
@@ -45,40 +89,54 @@ END"""
 
 _REMOVE = """DECLARE
     described constant regclass := {table};
+    owner constant oid := (SELECT relowner FROM pg_catalog.pg_class WHERE oid = described);
+    command text;
     registry text;
 BEGIN
-    FOR registry IN
-        SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class AS c
-        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.relname = {registry} AND c.relkind = 'r' AND has_schema_privilege(n.oid, 'USAGE')
-          AND has_table_privilege(c.oid, 'SELECT, DELETE')
-    LOOP
-        EXECUTE format('DELETE FROM %s WHERE relation = %L::regclass', registry, described);
+    -- Locked first, and then looked at again.
+    FOREACH command IN ARRAY ARRAY['LOCK TABLE ONLY %s IN ROW EXCLUSIVE MODE',
+                                   'DELETE FROM ONLY %s WHERE relation = %L::regclass'] LOOP
+        FOR registry IN
+            SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class AS c
+            JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+            WHERE c.relname = {registry} AND has_schema_privilege(n.oid, 'USAGE')
+              AND has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'DELETE')
+              AND pg_has_role(c.relowner, owner, 'USAGE') AND {readable}
+        LOOP{refuse_code}
+            EXECUTE format(command, registry, described);
+        END LOOP;
     END LOOP;
 END"""
 
 
 def put(table: Name, policy: Mapping[str, Any]) -> list[Composable]:
-    """Statements that create the registry where it is missing and set the policy of one table."""
-    values = {"table": table.regclass, "registry": Literal(TABLE)}
-    return [do_block(_PUT, policy=Literal(json.dumps(policy)), **values)]
+    """Statements that create the registry where it is missing and set the policy of one table.
+
+    They refuse one in which it would not count, or that runs code when it is written to.
+    """
+    values = {"policy": Literal(json.dumps(policy)), "refused": Literal(REFUSED)}
+    return [_block(_PUT, table, **values)]
 
 
 def remove(table: Name) -> list[Composable]:
-    """Statements that forget the policy of one table, wherever it is kept."""
-    return [do_block(_REMOVE, table=table.regclass, registry=Literal(TABLE))]
+    """Statements that forget the policy of one table, in every registry that counts for it.
+
+    They refuse one that runs code when it is written to.
+    """
+    return [_block(_REMOVE, table, readable=_READABLE)]
+
+
+def _block(body: LiteralString, table: Name, **more: Composable) -> Composable:
+    named = {"table": table.regclass, "registry": Literal(TABLE), "refuse_code": _REFUSE_CODE}
+    return do_block(body, **named, **more)
 
 
 _REGISTRIES = SQL("""
 SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relname = {registry} AND c.relkind = 'r'
-  AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
-  AND 2 = (SELECT count(*) FROM pg_catalog.pg_attribute AS a
-           WHERE a.attrelid = c.oid AND (a.attname, a.atttypid) IN (
-               ('relation', 'pg_catalog.regclass'::regtype),
-               ('policy', 'pg_catalog.jsonb'::regtype)))
-ORDER BY 1""")
+WHERE c.relname = {registry} AND has_schema_privilege(n.oid, 'USAGE')
+              AND has_table_privilege(c.oid, 'SELECT') AND {readable}
+ORDER BY 1""").format(registry=Literal(TABLE), readable=_READABLE)
 
 # A row of the table's own schema comes last and wins.
 _POLICIES = SQL("""
@@ -95,29 +153,41 @@ def read(connection: Connection) -> dict[int, Any]:
 
     That is an object, unless somebody has written something else into the table by hand.
     """
-    registries = sql.rows(connection, _REGISTRIES.format(registry=Literal(TABLE)))
+    registries = sql.rows(connection, _REGISTRIES)
     if not registries:
         return {}
-    query = SQL("SELECT tableoid AS registry, relation, policy FROM {}")
+    query = SQL("SELECT tableoid AS registry, relation, policy FROM ONLY {}")
     queries = [query.format(Name(schema, name).sql) for schema, name in registries]
-    rows = sql.rows(connection, _POLICIES.format(kept=SQL(" UNION ALL ").join(queries)))
+    with sql.plain_tables(connection):
+        rows = sql.rows(connection, _POLICIES.format(kept=SQL(" UNION ALL ").join(queries)))
     return {oid: json.loads(policy) for oid, policy in rows}
 
 
 _UNREADABLE = SQL("""
-SELECT c.oid::regclass::text FROM pg_catalog.pg_class AS c
+SELECT c.oid::regclass::text, n.nspname FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relname = {registry} AND c.relkind = 'r'
-  AND NOT (has_schema_privilege(c.relnamespace, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
+  AND (row_security_active(c.oid) OR NOT (
+       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')))
 ORDER BY 1""")
 
 
+def closed(connection: Connection) -> dict[str, str]:
+    """The registries that this role may not read, or not whole, by schema.
+
+    `read` leaves them out.
+    """
+    query = _UNREADABLE.format(registry=Literal(TABLE))
+    return {schema: name for name, schema in sql.rows(connection, query)}
+
+
 def unreadable(connection: Connection) -> list[str]:
-    """The registries that this role may not read; `read` leaves them out."""
-    return [name for (name,) in sql.rows(connection, _UNREADABLE.format(registry=Literal(TABLE)))]
+    """The names of the registries that this role may not read."""
+    return list(closed(connection).values())
 
 
 UNREADABLE = (
     "this role may not read these policies, so their tables are left out: connect as the owner of "
-    "the tables, or GRANT SELECT on it"
+    "the tables, or GRANT USAGE on its schema and SELECT on it"
 )
 """What is so with a registry that is unreadable, and the next step."""

@@ -5,6 +5,7 @@
 
 import secrets
 import signal
+import subprocess
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url
 
 from alembic_enterprise.binaries import find_binaries
+from alembic_enterprise.errors import ServerError
 from alembic_enterprise.server import temporary_server
 
 pytest.register_assert_rewrite("laws", "golden_files")
@@ -88,6 +90,27 @@ def binaries(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
+def psql() -> Callable[[str, str], None]:
+    """A function that runs a script in the database of a URL; any psql talks to any server."""
+    try:
+        program = find_binaries(None) / "psql"
+    except ServerError:
+        program = Path("psql")
+    if not program.exists():
+        pytest.skip("there is no psql")
+
+    def run(url: str, script: str) -> None:
+        target = make_url(url).set(drivername="postgresql")
+        arguments = ["-X", "-v", "ON_ERROR_STOP=1", target.render_as_string(hide_password=False)]
+        done = subprocess.run(
+            [program, *arguments], input=script, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def administrator(server_url: str) -> Iterator[psycopg.Connection]:
     """The session that makes and drops databases and roles."""
     with psycopg.connect(
@@ -121,10 +144,12 @@ def template_database(
     """The name of the database that every test's database is a copy of.
 
     The first session in a database writes a cache of the catalog to a file. Here it is copied, too.
+    And on each server only those may create in schema public who may from 15 on.
     """
     with _databases(server_url, administrator, drop_databases, "template0") as make:
         url = make()
-        psycopg.connect(_changed(url, drivername="postgresql")).close()
+        with psycopg.connect(_changed(url, drivername="postgresql")) as connection:
+            connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
         yield str(make_url(url).database)
 
 

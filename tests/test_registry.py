@@ -1,14 +1,17 @@
-"""The registry of policies: who may speak for a table, and what happens to stale rows."""
+"""The registry of policies: who may speak for a table, whose code runs, and stale rows."""
 
 from collections.abc import Callable
 
 import pytest
 from autogenerate import run_sql
 from psycopg.sql import SQL
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from waiting import waiting
 
 from alembic_enterprise import registry, sql
 from alembic_enterprise.errors import ConfigurationError
+from alembic_enterprise.operation import REFUSED, message, sqlstate
 from alembic_enterprise.partitions import catalog
 from alembic_enterprise.sql import Name
 
@@ -18,6 +21,12 @@ POLICY = {"kind": "range", "every": "month"}
 
 def put(connection: Connection, name: Name, policy: dict[str, str]) -> None:
     for statement in registry.put(name, policy):
+        sql.execute(connection, statement)
+    connection.commit()
+
+
+def remove(connection: Connection, name: Name) -> None:
+    for statement in registry.remove(name):
         sql.execute(connection, statement)
     connection.commit()
 
@@ -45,8 +54,7 @@ def test_a_table_that_moved_has_the_policy_of_its_new_schema(connection: Connect
     changed = POLICY | {"every": "day"}
     put(connection, Name("archive", "events"), changed)
     assert policies(connection) == [changed]
-    for statement in registry.remove(Name("archive", "events")):
-        sql.execute(connection, statement)
+    remove(connection, Name("archive", "events"))
     assert policies(connection) == []
 
 
@@ -63,6 +71,203 @@ def test_nobody_speaks_for_the_table_of_another_owner(
         f"ALTER TABLE theirs.{registry.TABLE} OWNER TO {stranger}",
     )
     assert policies(connection) == []
+
+
+# --- Code of strangers
+
+THEIRS = f"theirs.{registry.TABLE}"
+POLICY_OF_ROWS = (
+    f"CREATE POLICY visible ON {THEIRS} USING (theirs.run(1) = 1)",
+    f"ALTER TABLE {THEIRS} ENABLE ROW LEVEL SECURITY",
+)
+TRIGGER = (
+    f"CREATE TRIGGER run AFTER INSERT OR DELETE ON {THEIRS} EXECUTE FUNCTION theirs.run_trigger()",
+)
+
+
+@pytest.fixture
+def stranger(connection: Connection, new_role: Callable[..., str]) -> str:
+    """A role with a registry in a schema of its own, and functions that note who runs them."""
+    role, note = new_role(), "INSERT INTO theirs.ran VALUES (current_user)"
+    run_sql(
+        connection,
+        EVENTS,
+        f"CREATE SCHEMA theirs AUTHORIZATION {role}",
+        f"SET ROLE {role}",
+        "CREATE TABLE theirs.ran (as_role text)",
+        f"CREATE TABLE {THEIRS} (relation regclass, policy jsonb)",
+        f"""INSERT INTO {THEIRS} VALUES ('events', '{{"kind": "range"}}')""",
+        "GRANT USAGE ON SCHEMA theirs TO PUBLIC",
+        "GRANT ALL ON ALL TABLES IN SCHEMA theirs TO PUBLIC",
+        "CREATE FUNCTION theirs.note() RETURNS int LANGUAGE plpgsql AS "
+        f"$$BEGIN IF current_user <> '{role}' THEN {note}; END IF; RETURN 1; END$$",
+        "CREATE FUNCTION theirs.run(one int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS "
+        "$$BEGIN RETURN theirs.note(); END$$",
+        "CREATE FUNCTION theirs.run_trigger() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN PERFORM theirs.note(); RETURN NULL; END$$",
+        "RESET ROLE",
+    )
+    return role
+
+
+def ran(connection: Connection) -> list[tuple[str, ...]]:
+    return sql.rows(connection, SQL("SELECT as_role FROM theirs.ran"))
+
+
+def put_theirs(connection: Connection) -> None:
+    put(connection, Name("theirs", "events"), POLICY)
+
+
+def remove_theirs(connection: Connection) -> None:
+    remove(connection, Name("theirs", "events"))
+
+
+@pytest.mark.every_server
+@pytest.mark.parametrize(
+    "made",
+    [
+        POLICY_OF_ROWS,
+        (f"CREATE INDEX ON {THEIRS} (theirs.run(1))",),
+        (f"CREATE INDEX ON {THEIRS} (relation) WHERE theirs.run(1) = 1",),
+        (f"CREATE STATISTICS theirs.s ON (theirs.run(1)), (relation::oid) FROM {THEIRS}",),
+        (
+            f"ALTER TABLE {THEIRS} RENAME TO other",
+            f"CREATE VIEW {THEIRS} AS SELECT * FROM theirs.other WHERE theirs.note() = 1",
+            f"GRANT SELECT ON {THEIRS} TO PUBLIC",
+        ),
+    ],
+    ids=["row security", "index", "partial index", "statistics", "view"],
+)
+def test_reading_runs_no_code_of_a_stranger(
+    connection: Connection, stranger: str, role: str, made: tuple[str, ...]
+) -> None:
+    run_sql(connection, f"SET ROLE {stranger}", *made, f"SET ROLE {role}")
+    assert policies(connection) == []
+    assert ran(connection) == []
+
+
+@pytest.mark.every_server
+def test_a_registry_that_gets_row_security_while_it_is_waited_for_is_not_read(
+    connection: Connection, engine: Engine, stranger: str, role: str
+) -> None:
+    def read(own: Connection) -> None:
+        run_sql(own, f"SET ROLE {role}")
+        policies(own)
+
+    connection.exec_driver_sql(f"SET ROLE {stranger}")
+    for statement in POLICY_OF_ROWS:
+        connection.exec_driver_sql(statement)
+    with waiting(engine, read) as future:
+        connection.commit()
+    with pytest.raises(DBAPIError, match="row-level security"):
+        future.result()
+    assert ran(connection) == []
+
+
+def test_settings_of_the_session_stay_as_they_were(connection: Connection) -> None:
+    run_sql(connection, EVENTS)
+    put(connection, Name(None, "events"), POLICY)
+    assert policies(connection) == [POLICY]
+    query = SQL("SELECT name FROM pg_settings WHERE source = 'session' AND setting <> boot_val")
+    assert sql.rows(connection, query) == []
+
+
+@pytest.mark.every_server
+def test_forgetting_a_policy_runs_no_trigger_of_a_stranger(
+    connection: Connection, stranger: str
+) -> None:
+    run_sql(connection, f"SET ROLE {stranger}", *TRIGGER, "RESET ROLE")
+    put(connection, Name("public", "events"), POLICY)
+    remove(connection, Name("public", "events"))
+    assert ran(connection) == []
+    assert policies(connection) == []
+
+
+@pytest.mark.every_server
+def test_a_registry_that_a_stranger_made_before_is_refused(
+    connection: Connection, stranger: str
+) -> None:
+    run_sql(connection, *TRIGGER, f"ALTER TABLE {THEIRS} SET SCHEMA public")
+    told = (
+        f"events: its policy would not count in public.{registry.TABLE}, which belongs to role "
+        f"{stranger}, without the rights of role postgres, who owns the table. Run this as that "
+        f"role; if public.{registry.TABLE} is somebody else's, drop it"
+    )
+    with pytest.raises(DBAPIError) as caught:
+        put(connection, Name(None, "events"), POLICY)
+    assert (sqlstate(caught.value), message(caught.value)) == (REFUSED, told)
+    connection.rollback()
+    assert ran(connection) == []
+
+
+def test_a_role_without_the_rights_of_the_owner_makes_no_registry(
+    connection: Connection, role: str
+) -> None:
+    run_sql(connection, EVENTS, f"SET ROLE {role}")
+    with pytest.raises(DBAPIError, match=f"belongs to role {role}, without the rights of role "):
+        put(connection, Name(None, "events"), POLICY)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        TRIGGER,
+        (f"CREATE RULE run AS ON DELETE TO {THEIRS} DO ALSO SELECT theirs.note()",),
+        (f"ALTER TABLE {THEIRS} ADD CHECK (theirs.note() = 1)",),
+        (f"ALTER TABLE {THEIRS} ADD more int DEFAULT theirs.note()",),
+    ],
+    ids=["trigger", "rule", "check", "default"],
+)
+@pytest.mark.parametrize("change", [put_theirs, remove_theirs])
+def test_what_the_owner_of_a_table_put_on_its_registry_is_not_run(
+    connection: Connection,
+    stranger: str,
+    made: tuple[str, ...],
+    change: Callable[[Connection], None],
+) -> None:
+    run_sql(
+        connection,
+        f"SET ROLE {stranger}",
+        EVENTS.replace("events", "theirs.events"),
+        *made,
+        "RESET ROLE",
+    )
+    with pytest.raises(DBAPIError, match=rf"theirs\.events: {THEIRS} cannot be written to"):
+        change(connection)
+    connection.rollback()
+    assert ran(connection) == []
+
+
+@pytest.mark.parametrize("change", [put_theirs, remove_theirs])
+def test_a_trigger_that_comes_while_a_registry_is_waited_for_is_not_run(
+    connection: Connection, engine: Engine, stranger: str, change: Callable[[Connection], None]
+) -> None:
+    run_sql(connection, f"SET ROLE {stranger}", EVENTS.replace("events", "theirs.events"))
+    connection.exec_driver_sql(*TRIGGER)
+    with waiting(engine, change) as future:
+        connection.commit()
+    with pytest.raises(DBAPIError, match="cannot be written to"):
+        future.result()
+    assert ran(connection) == []
+
+
+def test_the_owner_of_a_registry_may_see_all_its_rows(connection: Connection, role: str) -> None:
+    """Row security is switched on for every table in some shops; it does not bind the owner."""
+    run_sql(connection, EVENTS)
+    put(connection, Name(None, "events"), POLICY)
+    run_sql(
+        connection,
+        f"ALTER TABLE {registry.TABLE} ENABLE ROW LEVEL SECURITY",
+        f"GRANT SELECT ON {registry.TABLE} TO {role}",
+    )
+    assert policies(connection) == [POLICY]
+    assert registry.unreadable(connection) == []
+    run_sql(connection, f"SET ROLE {role}")
+    assert policies(connection) == []
+    assert registry.unreadable(connection) == [registry.TABLE]
+
+
+# --- Rows and columns
 
 
 @pytest.mark.parametrize(

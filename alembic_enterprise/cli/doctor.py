@@ -12,7 +12,6 @@ from alembic_enterprise.wording import printable
 
 if TYPE_CHECKING:
     from alembic_enterprise.doctor.checks import Row
-    from alembic_enterprise.doctor.facts import Facts
 
 LABELS = {
     "ok": ("ok", "green"),
@@ -37,16 +36,18 @@ def command(context: click.Context, target: Target, form: str) -> None:
     """Say what is right, and what is missing.
 
     Connects as env.py does and changes nothing. Each thing that is missing comes with its fix. With
-    --url there is no env.py, and what depends on it is not checked.
+    --url there is no env.py, and what depends on it is not checked; and where a project cannot
+    connect, what needs the server is not.
 
     \b
     Looked at are:
       versions of Python, Alembic, SQLAlchemy, psycopg and the server
       env.py: the plugin, autogenerate_plugins, target_metadata, include_schemas,
-        transactions
+        transactions, and what it sets up for `alembic upgrade --sql`
       lock_timeout
       PgBouncer's transaction pooling
       privileges on schemas, and ownership of partitioned tables
+      who else may create functions in schemas of the search_path
     \b
     Examples:
       alembic-enterprise doctor
@@ -55,30 +56,32 @@ def command(context: click.Context, target: Target, form: str) -> None:
 
     Exit code 1 when something is missing, 0 otherwise.
     """  # noqa: D301  # click wants the character \b
-    from alembic_enterprise.doctor import checks  # noqa: PLC0415  # --help stays fast
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # --help stays fast
 
-    facts = _facts(target)
-    rows = checks.examine(facts)
-    if form == "json":
-        write(json.dumps(checks.document(rows), indent=2))
+    from alembic_enterprise.doctor import checks, facts  # noqa: PLC0415  # as above
+
+    if target.url is not None:
+        found = target.connected(facts.of_database)
     else:
-        write(_text(facts, rows))
+        try:
+            found = facts.of_project(target.configuration())
+        except DBAPIError:
+            project = facts.unconnected(target.configuration())
+            _show(form, "No connection", checks.examine_unconnected(facts.versions(), project))
+            raise
+    rows = checks.examine(found)
+    _show(form, f"Database {found.database}, role {found.privileges.role}", rows)
     context.exit(1 if any(row.state == "missing" for row in rows) else 0)
 
 
-def _facts(target: Target) -> "Facts":
-    from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
-    from alembic_enterprise.doctor import facts  # noqa: PLC0415  # --help stays fast
+def _show(form: str, head: str, rows: "list[Row]") -> None:
+    from alembic_enterprise.doctor import checks  # noqa: PLC0415  # --help stays fast
 
-    if target.url is None:
-        return environment.visit(target.configuration(), facts.of_project)
-    return target.connected(facts.of_database)
-
-
-def _text(facts: "Facts", rows: "list[Row]") -> str:
-    head = f"Database {facts.database}, role {facts.privileges.role}"
-    lines = [line for row in rows for line in _lines(row)]
-    return "\n".join([printable(head), "", *lines, "", _summary(rows)])
+    if form == "json":
+        write(json.dumps(checks.document(rows), indent=2))
+    else:
+        lines = [line for row in rows for line in _lines(row)]
+        write("\n".join([printable(head), "", *lines, "", _summary(rows)]))
 
 
 def _lines(row: "Row") -> list[str]:
@@ -104,4 +107,6 @@ def _summary(rows: "list[Row]") -> str:
     missing = sum(row.state == "missing" for row in rows)
     if missing:
         return f"{missing} missing. Apply what follows each arrow and run doctor again."
+    if any(row.state == "unknown" for row in rows):
+        return "Nothing is missing of what was checked."
     return "Nothing is missing."

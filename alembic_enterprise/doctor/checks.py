@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from alembic_enterprise.doctor.facts import PLUGIN, Environment, Facts
+from alembic_enterprise.doctor.facts import PLUGIN, Environment, Facts, Project, Versions
 from alembic_enterprise.registry import TABLE
 
 FORMAT_VERSION = 1
@@ -20,6 +20,8 @@ SERVER = 140000
 """The oldest server, as `server_version_num`."""
 
 CONFIGURE = "in env.py, in each call of context.configure(), write "
+EACH = "transaction_per_migration=True"
+SET_TIMEOUT = "context.execute(\"SET lock_timeout = '5s'\")"
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,32 @@ class Row:
 
 def examine(facts: Facts) -> list[Row]:
     """The outcome of every check."""
-    rows = [check(facts) for check in DATABASE_CHECKS]
-    if facts.environment is None:
+    rows = [check(facts.versions) for check in VERSION_CHECKS]
+    rows += [check(facts) for check in DATABASE_CHECKS]
+    if facts.project is None or facts.environment is None:
         return [*rows, _without_environment()]
+    rows += [check(facts.project) for check in PROJECT_CHECKS]
     return [*rows, *(check(facts.environment) for check in ENVIRONMENT_CHECKS)]
+
+
+def examine_unconnected(versions: Versions, project: Project) -> list[Row]:
+    """The outcome of the checks that need no connection; one row stands for all others."""
+    rows = [check(versions) for check in VERSION_CHECKS]
+    return [*rows, _without_server(), *(check(project) for check in PROJECT_CHECKS)]
 
 
 def document(rows: Sequence[Row]) -> dict[str, Any]:
     """What `doctor --format json` prints."""
     return {"format_version": FORMAT_VERSION, "checks": [asdict(row) for row in rows]}
+
+
+def _without_server() -> Row:
+    return Row(
+        "server",
+        "unknown",
+        "the server, privileges on it, and what env.py configures with its connection",
+        "mend the error that ends this, and run doctor again",
+    )
 
 
 def _without_environment() -> Row:
@@ -60,24 +79,24 @@ def _without_environment() -> Row:
     )
 
 
-def python(facts: Facts) -> Row:
+def python(versions: Versions) -> Row:
     """Python 3.11."""
-    return _version("python", "Python", facts.python, "3.11")
+    return _version("python", "Python", versions.python, "3.11")
 
 
-def alembic(facts: Facts) -> Row:
+def alembic(versions: Versions) -> Row:
     """Alembic 1.18, which has plugins."""
-    return _version("alembic", "Alembic", facts.alembic, "1.18", "alembic")
+    return _version("alembic", "Alembic", versions.alembic, "1.18", "alembic")
 
 
-def sqlalchemy(facts: Facts) -> Row:
+def sqlalchemy(versions: Versions) -> Row:
     """SQLAlchemy 2.0."""
-    return _version("sqlalchemy", "SQLAlchemy", facts.sqlalchemy, "2.0", "sqlalchemy")
+    return _version("sqlalchemy", "SQLAlchemy", versions.sqlalchemy, "2.0", "sqlalchemy")
 
 
-def psycopg(facts: Facts) -> Row:
+def psycopg(versions: Versions) -> Row:
     """Psycopg 3, which quotes our SQL whatever driver runs it."""
-    return _version("psycopg", "psycopg", facts.psycopg, "3.2", "psycopg")
+    return _version("psycopg", "psycopg", versions.psycopg, "3.2", "psycopg")
 
 
 def _version(check: str, name: str, found: str, least: str, package: str | None = None) -> Row:
@@ -108,8 +127,8 @@ def lock_timeout(facts: Facts) -> Row:
         message, fix = "whether env.py sets a lock_timeout", "run this without --url"
         return Row("lock_timeout", "unknown", message, fix)
     fix = (
-        "after context.begin_transaction() in env.py, write "
-        "context.execute(\"SET lock_timeout = '5s'\"); or ALTER ROLE ... SET lock_timeout = '5s'"
+        f"after each context.begin_transaction() in env.py, write {SET_TIMEOUT}; "
+        "or ALTER ROLE ... SET lock_timeout = '5s'"
     )
     message = "no lock_timeout: a migration that waits for a lock blocks all who come after it"
     return Row("lock_timeout", "missing", message, fix)
@@ -143,9 +162,12 @@ def schemas(facts: Facts) -> Row:
 def owners(facts: Facts) -> Row:
     """Only the owner of a table attaches partitions to it."""
     role, tables = facts.privileges.role, facts.privileges.foreign_tables
-    if closed := facts.privileges.unreadable:
+    unused, unreadable = facts.privileges.unused, facts.privileges.unreadable
+    if closed := sorted({*unused, *unreadable}):
         message = f"role {role} may not read the partition policies in {', '.join(closed)}"
-        grants = (f"GRANT SELECT ON {_quoted(name)}.{TABLE} TO {_quoted(role)}" for name in closed)
+        rights = [f"USAGE ON SCHEMA {_quoted(name)}" for name in unused]
+        rights += [f"SELECT ON {_quoted(name)}.{TABLE}" for name in unreadable]
+        grants = (f"GRANT {right} TO {_quoted(role)}" for right in rights)
         fix = "connect as the role that owns the tables, or " + "; ".join(grants)
         return Row("owners", "missing", message, fix)
     if not tables:
@@ -158,16 +180,58 @@ def owners(facts: Facts) -> Row:
     return Row("owners", "missing", f"role {role} does not own {names}", fix)
 
 
+def search_path(facts: Facts) -> Row:
+    """Whoever may create a function there can have migrations call it.
+
+    A call goes to the function whose arguments fit best, whichever schema of the search_path it is
+    in (PostgreSQL docs, "Schemas", "Usage Patterns"; CVE-2018-1058).
+    """
+    role, others = facts.privileges.role, facts.privileges.others
+    if not others:
+        message = "only trusted roles may create functions in schemas of the search_path"
+        return Row("search_path", "ok", message)
+    who = ", ".join(f"{other or 'PUBLIC'} in {schema}" for schema, other in others)
+    message = (
+        f"CREATE is granted on schemas of the search_path to {who}: "
+        f"a function made there can get the rights of role {role}"
+    )
+    fix = "; ".join(
+        f"REVOKE CREATE ON SCHEMA {_quoted(schema)} FROM "
+        + ("PUBLIC" if other is None else _quoted(other))
+        for schema, other in others
+    )
+    return Row("search_path", "missing", message, fix)
+
+
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def plugin(environment: Environment) -> Row:
+def plugin(project: Project) -> Row:
     """Without the plugin, op.create_range_partitions() does not exist."""
-    if environment.plugin_imported:
+    if project.plugin_imported:
         return Row("plugin", "ok", f"env.py imports {PLUGIN}")
     fix = f"add to env.py: import {PLUGIN}  # noqa: F401"
     return Row("plugin", "missing", f"env.py does not import {PLUGIN}", fix)
+
+
+def offline(project: Project) -> Row:
+    """What `alembic upgrade --sql` writes is run without env.py: all it needs stands in it."""
+    if project.offline is None:
+        message = "what `alembic upgrade --sql` writes: env.py fails with it"
+        fix = "where you need it, run `alembic upgrade head --sql`, which says why"
+        return Row("offline", "unknown", message, fix)
+    lacks: dict[str, str] = {}
+    if not project.offline.transaction_per_migration:
+        lacks["one transaction for all migrations"] = f"{EACH} in context.configure()"
+    if project.offline.lock_timeout is False:
+        lacks["no lock_timeout"] = f"{SET_TIMEOUT} after context.begin_transaction()"
+    if not lacks:
+        message = "`alembic upgrade --sql` writes a transaction for each migration"
+        return Row("offline", "ok", message)
+    message = f"`alembic upgrade --sql` writes {', and '.join(lacks)}"
+    fix = f"in env.py, where it runs offline, too: {', and '.join(lacks.values())}"
+    return Row("offline", "missing", message, fix)
 
 
 def autogenerate(environment: Environment) -> Row:
@@ -227,28 +291,30 @@ def per_migration(environment: Environment) -> Row:
     if environment.transaction_per_migration:
         return Row("per_migration", "ok", "each migration has a transaction of its own")
     message = "all migrations share one transaction, and hold their locks to its end"
-    return Row("per_migration", "missing", message, f"{CONFIGURE}transaction_per_migration=True")
+    return Row("per_migration", "missing", message, f"{CONFIGURE}{EACH}")
 
+
+VERSION_CHECKS: list[Callable[[Versions], Row]] = [python, alembic, sqlalchemy, psycopg]
+"""Checks that need nothing, in the order printed."""
 
 DATABASE_CHECKS: list[Callable[[Facts], Row]] = [
-    python,
-    alembic,
-    sqlalchemy,
-    psycopg,
     server,
     lock_timeout,
     pooling,
     schemas,
     owners,
+    search_path,
 ]
-"""Checks that need a connection only, in the order printed."""
+"""Checks that need a connection only."""
+
+PROJECT_CHECKS: list[Callable[[Project], Row]] = [plugin, offline]
+"""Checks that need env.py only."""
 
 ENVIRONMENT_CHECKS: list[Callable[[Environment], Row]] = [
-    plugin,
     autogenerate,
     metadata,
     include_schemas,
     transaction,
     per_migration,
 ]
-"""Checks that need env.py."""
+"""Checks that need env.py and its connection."""

@@ -324,7 +324,7 @@ _MEASURED = SQL("""
         SELECT inhrelid FROM tree JOIN pg_catalog.pg_inherits ON inhparent = tree.oid),
     leaves AS (
         SELECT coalesce(pg_total_relation_size(oid), 0) AS size,
-               CASE WHEN reltuples >= 0 THEN reltuples
+               CASE WHEN reltuples > 0 THEN reltuples
                     WHEN relkind = 'r' AND pg_relation_size(oid) = 0 THEN 0 END AS estimate
         FROM tree JOIN pg_catalog.pg_class USING (oid) WHERE relkind <> 'p')
     SELECT CASE WHEN count(*) = count(estimate) THEN coalesce(sum(estimate), 0) END::bigint,
@@ -369,7 +369,7 @@ def _by_bound(partition: Partition) -> tuple[bool, bool, tuple[bool, datetime]]:
 _READABLE = SQL("""
 SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE (n.nspname, c.relname) IN ({tables}) AND c.relkind <> 'f'
+WHERE (n.nspname, c.relname) IN ({tables}) AND c.relkind <> 'f' AND NOT row_security_active(c.oid)
   AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')""")
 _COUNTED = SQL("SELECT {schema}, {name}, count(*) FROM (SELECT FROM {table} LIMIT {limit}) AS few")
 
@@ -377,7 +377,7 @@ _COUNTED = SQL("SELECT {schema}, {name}, count(*) FROM (SELECT FROM {table} LIMI
 def counted(connection: Connection, tables: Iterable[Name], limit: int) -> dict[Name, int]:
     """Exact numbers of rows, up to `limit`, of those tables that may be read.
 
-    Foreign tables are left out. Two round trips.
+    Foreign tables are left out, and those whose row security hides rows. A few round trips.
     """
     names = [SQL("({}, {})").format(Literal(name.schema), Literal(name.name)) for name in tables]
     if not names:
@@ -391,5 +391,6 @@ def counted(connection: Connection, tables: Iterable[Name], limit: int) -> dict[
     ]
     if not counts:
         return {}
-    found = sql.rows(connection, SQL(" UNION ALL ").join(counts))
+    with sql.plain_tables(connection):
+        found = sql.rows(connection, SQL(" UNION ALL ").join(counts))
     return {Name(schema, name): count for schema, name, count in found}

@@ -30,6 +30,28 @@ with engine.connect() as connection:
 """
 
 
+OFFLINE = """
+def configure(**options):
+    context.configure(target_metadata=MetaData(), **options)
+
+if context.is_offline_mode():
+    url = context.config.get_main_option("sqlalchemy.url")
+    configure(url=url, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    engine = create_engine(context.config.get_main_option("sqlalchemy.url"), poolclass=NullPool)
+    with engine.connect() as connection:
+        plugins = ["alembic.autogenerate.*", "alembic_enterprise.*"]
+        configure(connection=connection, autogenerate_plugins=plugins,
+                  transaction_per_migration=True)
+        with context.begin_transaction():
+            context.execute("SET lock_timeout = '5s'")
+            context.run_migrations()
+"""
+"""The end of an env.py that has forgotten what `alembic upgrade --sql` writes."""
+
+
 @pytest.fixture
 def env(tmp_path: Path, database_url: str) -> Path:
     """The env.py of a project that lacks nothing."""
@@ -89,7 +111,6 @@ def test_nothing_is_missing(doctor: Callable[..., Outcome], env: Path) -> None:
         ),
         ('"alembic.autogenerate.*", ', "", "autogenerate", "write autogenerate_plugins="),
         ("target_metadata=MetaData(),", "", "metadata", "write target_metadata = "),
-        ("transaction_per_migration=True,", "", "per_migration", "transaction_per_migration=True"),
         ("engine.connect()", "engine.begin()", "transaction", "connect() instead of begin()"),
         (
             "    context.configure(\n",
@@ -97,7 +118,6 @@ def test_nothing_is_missing(doctor: Callable[..., Outcome], env: Path) -> None:
             "transaction",
             "connection.commit()",
         ),
-        ("SET lock_timeout = '5s'", "SELECT 1", "lock_timeout", "SET lock_timeout = '5s'"),
     ],
 )
 def test_what_env_lacks_is_told_with_its_fix(
@@ -107,6 +127,95 @@ def test_what_env_lacks_is_told_with_its_fix(
     found = missing(doctor("--format", "json"))
     assert list(found) == [check]
     assert fix in found[check]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "check", "fix"),
+    [
+        ("transaction_per_migration=True,", "", "per_migration", "transaction_per_migration=True"),
+        ("SET lock_timeout = '5s'", "SELECT 1", "lock_timeout", "SET lock_timeout = '5s'"),
+    ],
+)
+def test_what_both_calls_of_env_lack_is_told_of_both(
+    doctor: Callable[..., Outcome], env: Path, old: str, new: str, check: str, fix: str
+) -> None:
+    change(env, old, new)
+    found = missing(doctor("--format", "json"))
+    assert sorted(found) == sorted([check, "offline"])
+    assert fix in found[check]
+    assert fix in found["offline"]
+
+
+def offline(env: Path) -> None:
+    env.write_text(ENV.partition("engine =")[0] + OFFLINE)
+
+
+def test_what_is_written_offline_is_looked_at(doctor: Callable[..., Outcome], env: Path) -> None:
+    offline(env)
+    outcome = doctor()
+    assert (outcome.code, outcome.error) == (1, "")
+    assert outcome.output.count("missing  ") == 1
+    text = " ".join(outcome.output.split())
+    told = "`alembic upgrade --sql` writes one transaction for all migrations, and no lock_timeout"
+    assert told in text
+    assert (
+        "-> in env.py, where it runs offline, too: transaction_per_migration=True in "
+        "context.configure(), and context.execute(\"SET lock_timeout = '5s'\") after "
+        "context.begin_transaction()"
+    ) in text
+    assert text.endswith("1 missing. Apply what follows each arrow and run doctor again.")
+
+
+def test_a_lock_timeout_of_the_role_counts_offline(
+    doctor: Callable[..., Outcome], env: Path, engine: Engine
+) -> None:
+    """Of the database, as it is here: psql has it, too."""
+    offline(env)
+    execute(engine, f"ALTER DATABASE {engine.url.database} SET lock_timeout = '3s'")
+    fix = missing(doctor("--format", "json"))["offline"]
+    assert "transaction_per_migration" in fix
+    assert "lock_timeout" not in fix
+
+
+def test_an_option_of_the_connection_does_not_count_offline(
+    doctor: Callable[..., Outcome], env: Path
+) -> None:
+    offline(env)
+    option = "connect_args={'options': '-c lock_timeout=3s'}, poolclass"
+    text = env.read_text().replace("poolclass", option)
+    env.write_text(text.replace("SET lock_timeout = '5s'", "SELECT 1"))
+    assert list(found := missing(doctor("--format", "json"))) == ["offline"]
+    assert "lock_timeout" in found["offline"]
+
+
+def test_an_env_that_cannot_write_sql(doctor: Callable[..., Outcome], env: Path) -> None:
+    change(env, "engine =", "assert not context.is_offline_mode()\nengine =")
+    outcome = doctor()
+    assert (outcome.code, outcome.error) == (0, "")
+    assert (
+        "not checked  what `alembic upgrade --sql` writes: env.py fails with it" in outcome.output
+    )
+    assert outcome.output.endswith("\nNothing is missing of what was checked.\n")
+
+
+def test_without_a_server_the_rest_is_told(
+    doctor: Callable[..., Outcome], env: Path, tmp_path: Path
+) -> None:
+    offline(env)
+    env.write_text(env.read_text().replace("import alembic_enterprise.plugin", ""))
+    ini = tmp_path / "alembic.ini"
+    url = "postgresql+psycopg://nobody@127.0.0.1:1/nowhere"
+    ini.write_text(f"[alembic]\nscript_location = .\npath_separator = os\nsqlalchemy.url = {url}\n")
+    outcome = doctor()
+    assert outcome.code == 1
+    assert outcome.error.startswith("Error: connection failed")
+    assert outcome.output.startswith("No connection\n\nok           Python ")
+    assert "missing      env.py does not import alembic_enterprise.plugin\n" in outcome.output
+    text = " ".join(outcome.output.split())
+    assert "`alembic upgrade --sql` writes one transaction for all migrations ->" in text
+    assert "mend the error that ends this" in text
+    rows = json.loads(doctor("--format", "json").output)["checks"]
+    assert [row["check"] for row in rows if row["state"] != "ok"] == ["server", "plugin", "offline"]
 
 
 @pytest.mark.parametrize(
@@ -175,6 +284,34 @@ def test_a_role_that_may_not_create_is_told(
     assert found == {"schemas": f'GRANT CREATE ON SCHEMA "public" TO "{role}"'}
 
 
+def test_who_may_create_functions_in_the_search_path_is_told(
+    doctor: Callable[..., Outcome], engine: Engine, database_url: str, new_role: Callable[..., str]
+) -> None:
+    stranger, group, colleague = new_role(), new_role(), new_role()
+    execute(
+        engine,
+        "CREATE SCHEMA apart;\n"
+        "CREATE SCHEMA sales;\n"
+        "GRANT CREATE ON SCHEMA public TO PUBLIC;\n"
+        f"GRANT CREATE ON SCHEMA apart TO {stranger};\n"
+        f"GRANT CREATE ON SCHEMA sales TO {stranger}, {group}, {colleague};\n"
+        f"ALTER ROLE {stranger} LOGIN;\n"
+        f"ALTER ROLE {colleague} LOGIN SUPERUSER",
+    )
+    url = f"{database_url}&options=-c%20search_path%3Dsales,public"
+    found = missing(doctor("--format", "json", "--url", url))
+    assert found == {
+        "search_path": 'REVOKE CREATE ON SCHEMA "public" FROM PUBLIC; '
+        f'REVOKE CREATE ON SCHEMA "sales" FROM "{stranger}"'
+    }
+    execute(engine, found["search_path"])
+    execute(engine, f"GRANT {group} TO {stranger}")
+    found = missing(doctor("--format", "json", "--url", url))
+    assert found == {"search_path": f'REVOKE CREATE ON SCHEMA "sales" FROM "{group}"'}
+    execute(engine, found["search_path"])
+    assert missing(doctor("--format", "json", "--url", url)) == {}
+
+
 def test_a_role_that_does_not_own_a_table_is_told(
     doctor: Callable[..., Outcome], engine: Engine, database_url: str, role: str
 ) -> None:
@@ -188,6 +325,26 @@ def test_a_role_that_does_not_own_a_table_is_told(
     execute(engine, f"GRANT SELECT ON alembic_enterprise_policy TO {role}")
     found = missing(doctor("--format", "json", "--url", url))
     assert found == {"owners": f'connect as the owner, or GRANT "postgres" TO "{role}"'}
+
+
+def test_a_schema_that_may_not_be_used_is_told(
+    doctor: Callable[..., Outcome], engine: Engine, database_url: str, role: str
+) -> None:
+    managed(engine)
+    execute(engine, 'CREATE SCHEMA "Mixed Case"')
+    for name in ("events", "alembic_enterprise_policy"):
+        execute(engine, f'ALTER TABLE {name} SET SCHEMA "Mixed Case"')
+    url = f"{database_url}&options=-c%20role%3D{role}"
+    fix = missing(doctor("--format", "json", "--url", url))["owners"]
+    _, *grants = fix.replace(" or ", "; ").split("; ")
+    assert grants == [
+        f'GRANT USAGE ON SCHEMA "Mixed Case" TO "{role}"',
+        f'GRANT SELECT ON "Mixed Case".alembic_enterprise_policy TO "{role}"',
+    ]
+    execute(engine, grants[1])
+    assert grants[0] in missing(doctor("--format", "json", "--url", url))["owners"]
+    execute(engine, grants[0])
+    assert "GRANT SELECT" not in missing(doctor("--format", "json", "--url", url))["owners"]
 
 
 def test_a_declared_table_has_to_be_owned_before_it_has_a_policy(

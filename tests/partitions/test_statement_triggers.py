@@ -1,11 +1,14 @@
 """Statement triggers meant for each partition: who makes one gives them, who takes one tells."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import laws
 import pytest
+from alembic.util import CommandError
 from autogenerate import run_sql
 from sqlalchemy import Connection, Engine
 
@@ -125,6 +128,23 @@ def test_they_come_and_go_with_attaching_and_detaching(connection: Connection) -
     assert told(connection) == ["attach old", "detach old"]
 
 
+def test_they_come_to_the_partitions_of_what_is_attached(connection: Connection) -> None:
+    table(connection)
+    run_sql(
+        connection,
+        "CREATE TABLE old (LIKE events) PARTITION BY HASH (id)",
+        "CREATE TABLE old_0 PARTITION OF old FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+    )
+    attach, detach = (kind("events", "old", *BOUNDS) for kind in (AttachPartition, DetachPartition))
+    laws.apply(connection, [attach])
+    run_sql(connection, "INSERT INTO old_0 VALUES (1, '2026-01-02')")
+    marked = [relation for relation, name, *_ in triggers(connection) if name == 'mar"ked']
+    assert marked == ["events", "old", "old_0"]
+    assert told(connection) == ["attach old", "INSERT old_0 1"]
+    laws.apply(connection, [detach])
+    assert {relation for relation, *_ in triggers(connection)} == {"events"}
+
+
 def test_rows_that_were_there_before_are_marked(connection: Connection) -> None:
     table(connection)
     run_sql(
@@ -160,17 +180,78 @@ def test_nobody_is_told_with_the_rights_of_who_calls(connection: Connection) -> 
     assert told(connection) == []
 
 
+@pytest.fixture
+def stranger(connection: Connection, new_role: Callable[..., str]) -> str:
+    """A role that can log in, and owns all that `table` makes."""
+    role, database = new_role(), connection.engine.url.database
+    run_sql(
+        connection,
+        f"GRANT CREATE ON DATABASE {database} TO {role}",
+        f"GRANT ALL ON SCHEMA public TO {role}",
+        f"SET ROLE {role}",
+    )
+    table(connection)
+    laws.apply(connection, [JANUARY])
+    run_sql(connection, "RESET ROLE", f"ALTER ROLE {role} LOGIN")
+    return role
+
+
+def test_nobody_is_told_who_could_get_the_rights_of_who_calls_by_that(
+    connection: Connection, stranger: str
+) -> None:
+    """He could leave a search_path in the session, or another function of that name."""
+    with pytest.raises(CommandError) as caught:
+        laws.apply(connection, [DROP])
+    assert str(caught.value) == (
+        "events_y2026_m01: function note(regclass,text) has to be told of the drop, and role "
+        f"{stranger}, who owns it, could get the rights of role postgres by that. Run this as "
+        f"role {stranger}, who owns the table, or let a role that nobody logs in as own the "
+        "function"
+    )
+    connection.rollback()
+    assert told(connection) == []
+    run_sql(connection, f"SET ROLE {stranger}")
+    laws.apply(connection, [DROP])
+    assert told(connection) == ["drop events_y2026_m01"]
+
+
+def test_a_role_that_nobody_can_log_in_as_is_told(connection: Connection, stranger: str) -> None:
+    run_sql(connection, f"ALTER ROLE {stranger} NOLOGIN")
+    laws.apply(connection, [DROP])
+    assert told(connection) == ["drop events_y2026_m01"]
+
+
+@pytest.mark.parametrize("both", [True, False], ids=["chosen by the table", "made beside it"])
+def test_the_owner_of_a_table_tells_whom_he_has_chosen(
+    connection: Connection, stranger: str, new_role: Callable[..., str], *, both: bool
+) -> None:
+    auditor = new_role()
+    run_sql(
+        connection,
+        f"ALTER ROLE {auditor} LOGIN",
+        f"ALTER FUNCTION note(regclass, text) OWNER TO {auditor}",
+        f"GRANT ALL ON told TO {auditor}",
+        *([f"ALTER FUNCTION note() OWNER TO {auditor}"] if both else []),
+        f"SET ROLE {stranger}",
+    )
+    with nullcontext() if both else pytest.raises(CommandError, match="has to be told of the drop"):
+        laws.apply(connection, [DROP])
+    connection.rollback()
+    assert told(connection) == (["drop events_y2026_m01"] if both else [])
+
+
 def test_the_job_gives_and_tells(engine: Engine) -> None:
     with engine.connect() as connection:
         table(connection)
         policy = SetPartitionPolicy("events", "month", ahead=0, retain=1)
         laws.apply(connection, [JANUARY, policy])
-    report = maintain(engine, Job(now=datetime(2026, 6, 15, tzinfo=UTC)))
-    assert not report.undone
+    for month in (2, 3):
+        report = maintain(engine, Job(now=datetime(2026, month, 15, tzinfo=UTC)))
+        assert not report.undone
     with engine.connect() as connection:
         assert told(connection) == ["detach events_y2026_m01"]
         marked = [relation for relation, name, *_ in triggers(connection) if name == 'mar"ked']
-        assert marked == ["events", "events_y2026_m05", "events_y2026_m06"]
+        assert marked == ["events", "events_y2026_m02", "events_y2026_m03"]
 
 
 def test_a_partition_that_stays_after_all_is_told_of_as_attached(engine: Engine) -> None:

@@ -160,6 +160,7 @@ DROP_VARIABLES: LiteralString = """    parents regclass[] := ARRAY[root];
     partition regclass;
     parent regclass;
     command text;
+    told record;
     is_foreign boolean;
     is_locked boolean;
     rows_held bigint;

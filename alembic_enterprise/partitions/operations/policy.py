@@ -81,7 +81,8 @@ class SetPartitionPolicy(_PartitionPolicy):
         The arguments are those of `RangePartitions`, and those of `create_range_partitions` for
         partitions that have shards; the policy stands in the table `alembic_enterprise_policy`, in
         the table's schema, so that the job needs no models. That of a table partitioned by hash
-        counts for each of its shards.
+        counts for each of its shards. Refused where somebody without the rights of the table's
+        owner made that table, or it runs code when it is written to.
         """
         expiry = (on_expire, hold, archive)
         policy = Policy(

@@ -6,12 +6,19 @@ Trigger Behavior"). A statement trigger whose comment is `ON_EACH_PARTITION` is 
 partition. So whoever makes one here gives it those of its table. And whoever takes one away says so
 to the trigger's function, in its form with the arguments (regclass, text), where there is one that
 runs with its owner's rights. What they do, nobody here needs to know.
+
+But it runs in the session of who calls, and what it leaves there, a search_path for instance,
+counts for whatever comes after it, with the caller's rights. So it is called only when nobody gains
+by that: when all who can log in as its owner can act as the caller anyway; or when that is so of
+the table's owner, who chose the trigger's function, and both functions have one owner. Otherwise
+the operation is refused, since nobody would see what is missing where nobody was told.
 """
 
 from typing import LiteralString
 
 from psycopg.sql import Composable, Composed, Literal
 
+from alembic_enterprise.operation import REFUSED
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import Name, do_block
 
@@ -53,29 +60,50 @@ COPY: LiteralString = (
 
 
 def tell(relation: LiteralString, action: LiteralString) -> LiteralString:
-    """Says what is about to happen to a partition. Needs `command` and `ownership`."""
+    """Says what is about to happen to a partition, or refuses it.
+
+    Needs `told`, a record, and `ownership`; and what `{refused}` stands for.
+    """
     return (
         """
-            FOR command IN
-                SELECT DISTINCT format('SELECT %s(%L::regclass, %L::text)', told.name, """
-        + relation
-        + ", "
+            FOR told IN
+                SELECT DISTINCT p.oid::regprocedure AS listener, p.proowner::regrole AS owner,
+                    c.relowner::regrole AS table_owner, """
         + action
-        + """)
+        + """ AS action,
+                    format('SELECT %s(%L::regclass, %L::text)', called, c.oid::regclass, """
+        + action
+        + """) AS call,
+                    EXISTS (
+                        SELECT FROM unnest(ARRAY[p.proowner, c.relowner]) AS chooser
+                        WHERE (chooser = p.proowner OR p.proowner = f.proowner) AND NOT EXISTS (
+                            SELECT FROM pg_catalog.pg_roles AS r
+                            WHERE r.rolcanlogin AND pg_has_role(r.oid, chooser, 'MEMBER')
+                              AND NOT pg_has_role(r.oid, current_user, 'MEMBER'))) AS is_safe
                 FROM """
         + _MARKED
         + """
+                JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
                 JOIN pg_catalog.pg_proc AS f ON f.oid = t.tgfoid
                 JOIN pg_catalog.pg_namespace AS n ON n.oid = f.pronamespace
-                CROSS JOIN format('%I.%I', n.nspname, f.proname) AS told (name)
+                CROSS JOIN format('%I.%I', n.nspname, f.proname) AS called
                 JOIN pg_catalog.pg_proc AS p
-                     ON p.oid = to_regprocedure(told.name || '(regclass, text)')
+                     ON p.oid = to_regprocedure(called || '(regclass, text)')
                 WHERE t.tgrelid = """
         + relation
         + """
                   AND p.prosecdef  -- anybody can have made it: never with the rights of who calls
             LOOP
-                EXECUTE command;
+                IF NOT told.is_safe THEN
+                    RAISE EXCEPTION '%: function % has to be told of the %, and role %, who owns '
+                        'it, could get the rights of role % by that. Run this as role %, who owns '
+                        'the table, or let a role that nobody logs in as own the function',
+                        """
+        + relation
+        + """, told.listener, told.action, told.owner, current_user, told.table_owner
+                        USING ERRCODE = {refused};
+                END IF;
+                EXECUTE told.call;
             END LOOP;
 """
     )
@@ -96,6 +124,16 @@ _FORGET: LiteralString = (
 """
 )
 """Takes the triggers from `relation`, which is no partition any more, and from its partitions."""
+
+_COPY_TO_ALL: LiteralString = (
+    """
+    FOR child IN SELECT relid::regclass::text FROM pg_partition_tree(relation) LOOP"""
+    + COPY
+    + """
+    END LOOP;
+"""
+)
+"""Gives the triggers to `relation`, and to its partitions: each fires for the rows it is sent."""
 
 _MARK_ROWS: LiteralString = (
     """
@@ -119,10 +157,11 @@ _DECLARE: LiteralString = """DECLARE
     ownership constant text := {ownership};
     relation constant regclass := {relation};
     command text;
+    told record;
 """
 
 _OF_PARENT: LiteralString = """    parent constant regclass := {parent};
-    child constant text := relation::text;
+    child text;
     table_row pg_catalog.pg_class;
     place name;
     filled boolean;
@@ -134,7 +173,7 @@ BEGIN
 
 def attached(table: Name, partition: Name) -> Composed:
     """The statement that follows the ATTACH of a table that was made elsewhere."""
-    body = _OF_PARENT + _FORGET + COPY + _MARK_ROWS + tell("relation", "'attach'")
+    body = _OF_PARENT + _FORGET + _COPY_TO_ALL + _MARK_ROWS + tell("relation", "'attach'")
     return _block(body, partition, parent=table.regclass, untold=Literal(WITH_ROWS_UNTOLD))
 
 
@@ -152,5 +191,5 @@ def forgetting(partition: Name) -> Composed:
 
 
 def _block(body: LiteralString, partition: Name, **more: Composable) -> Composed:
-    named = {"ownership": Literal(OWNERSHIP), "relation": partition.regclass}
-    return do_block(_DECLARE + body + "END", **named, **more)
+    named = {"ownership": Literal(OWNERSHIP), "refused": Literal(REFUSED)}
+    return do_block(_DECLARE + body + "END", relation=partition.regclass, **named, **more)
