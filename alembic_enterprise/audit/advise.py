@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Table
 
-from alembic_enterprise import sql
+from alembic_enterprise import registry, sql
 from alembic_enterprise.audit import catalog, columns
 from alembic_enterprise.audit.catalog import AuditedTable, Trails
 from alembic_enterprise.audit.compare import compare
@@ -28,6 +28,7 @@ FORMAT_VERSION = 1
 
 
 _AUTOGENERATE = "write a revision with `alembic revision --autogenerate`"
+_MAINTAIN = "run `alembic-enterprise partitions maintain`"
 
 
 def inspect(connection: Connection, tables: Sequence[Table] | None = None) -> list[Finding]:
@@ -50,6 +51,11 @@ def inspect(connection: Connection, tables: Sequence[Table] | None = None) -> li
     return [*by_models(tables, live, resolve), *map(_unstamped, unlike)]
 
 
+def count(connection: Connection) -> int:
+    """How many tables have a trail."""
+    return len(catalog.read(connection, partition_catalog.read(connection)).tables)
+
+
 def by_options(live: Trails) -> list[Finding]:
     """The findings on trails that are not what their own options ask for."""
     drifted = [_drifted(table) for table in live.tables.values() if table.drift]
@@ -65,6 +71,21 @@ def by_models(
     return [_needed(item, live, resolve) for item in operations]
 
 
+def policies_closed(connection: Connection) -> list[Finding]:
+    """The notes on policies of histories that this role may not read, and that are not compared."""
+    live = catalog.read(connection, partition_catalog.read(connection))
+    schemas = {table.history.schema for table in live.tables.values()}
+    closed = registry.closed(connection).items() if schemas else ()
+    names = [name for schema, name in closed if schema in schemas]
+    return [Finding("registry-closed", "note", name, _CLOSED) for name in names]
+
+
+_CLOSED = (
+    "this role may not read the policies of histories, so they are not compared: connect as the "
+    "owner of the histories, or GRANT USAGE on its schema and SELECT on it"
+)
+
+
 def _drifted(table: AuditedTable) -> Finding:
     about = (table.name, table.history, table.trail)
     repair = AlterAuditTrail.of(*about, concurrently=table.gap)
@@ -72,7 +93,7 @@ def _drifted(table: AuditedTable) -> Finding:
         "trail-drifted",
         "error",
         str(table.name),
-        f"{table.trouble}: run op.{repair}",
+        f"{table.trouble}: {_MAINTAIN if table.lapsed else f'write a revision with op.{repair}'}",
         {"drift": list(table.drift)},
         (repair,),
     )
@@ -93,17 +114,20 @@ def _needed(item: Operation, live: Trails, resolve: Callable[[Name], Name]) -> F
     name = resolve(about.name)
     table = live.tables.get(name)
     drift = () if table is None else table.drift
+    step = f"{_AUTOGENERATE}, or by hand with op.{item}"
     if isinstance(item, CreateAuditTrail):
         rule, told = "trail-missing", "the model declares AuditTrail(), and nothing is captured"
     elif isinstance(item, AlterAuditTrail):
         rule, told = "trail-drifted", _altered(item.trail, table)
+        if table is not None and table.lapsed and table.trail == item.trail:
+            step = _MAINTAIN
     else:
         rule, told = "trail-undeclared", "changes are captured, and the model has no AuditTrail()"
     return Finding(
         rule,
         "warning" if rule == "trail-undeclared" else "error",
         str(name),
-        f"{told}: {_AUTOGENERATE}, or run op.{item}",
+        f"{told}: {step}",
         {"drift": list(drift)},
         (item,),
     )
@@ -120,7 +144,7 @@ def _unstamped(item: Operation) -> Finding:
         "audit-columns-drifted",
         "error",
         str(about.name),
-        f"{told}: {_AUTOGENERATE}, or run op.{item}",
+        f"{told}: {_AUTOGENERATE}, or by hand with op.{item}",
         {"missing": about.columns if isinstance(item, AddAuditColumns) else []},
         (item,),
     )
@@ -144,14 +168,18 @@ def _written(value: Any) -> str:
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """What `audit check` ends with."""
-    return 2 if findings else 0
+    """What `audit check` ends with; notes do not count."""
+    return 2 if any(found.severity != "note" for found in findings) else 0
 
 
-def document(findings: Sequence[Finding]) -> dict[str, Any]:
-    """What `audit check --format json` prints, as schemas/audit-check.schema.json says."""
+def document(tables: int, findings: Sequence[Finding]) -> dict[str, Any]:
+    """What `audit check --format json` prints, as schemas/audit-check.schema.json says.
+
+    `tables` is how many have a trail.
+    """
     return {
         "format_version": FORMAT_VERSION,
         "exit_code": exit_code(findings),
+        "tables": tables,
         "findings": [found.plain() for found in findings],
     }

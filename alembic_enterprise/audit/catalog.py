@@ -34,6 +34,7 @@ class AuditedTable:
         baseline: whether the rows that exist when the trail begins are kept; only declared.
         drift: what of a live trail is not as its options ask for, each as a sentence.
         gap: whether there may be changes, or rows, that a live history was not told of.
+        lapsed: whether all that drifted is partitions that the scheduled job makes.
     """
 
     name: Name
@@ -42,6 +43,7 @@ class AuditedTable:
     baseline: bool = field(default=True, compare=False)
     drift: tuple[str, ...] = field(default=(), compare=False)
     gap: bool = field(default=False, compare=False)
+    lapsed: bool = field(default=False, compare=False)
 
     @property
     def trouble(self) -> str:
@@ -141,7 +143,14 @@ def read(connection: Connection, partitioned: Catalog) -> Trails:
     rows = sql.rows(connection, query)
     parts = [_parts(row) for row in rows if None not in (row[2], row[4])]
     tables = [
-        AuditedTable(one.table, one.history, one.trail or Trail(), drift=found.told, gap=found.gap)
+        AuditedTable(
+            one.table,
+            one.history,
+            one.trail or Trail(),
+            drift=found.told,
+            gap=found.gap,
+            lapsed=found.lapsed,
+        )
         for one, found in zip(parts, drift.read(connection, parts, partitioned), strict=True)
     ]
     whole = {table.history for table in tables}

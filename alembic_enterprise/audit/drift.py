@@ -5,7 +5,7 @@ Each of its parts gives the number of a trail and a sentence, about something th
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import LiteralString
@@ -13,7 +13,7 @@ from typing import LiteralString
 from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection
 
-from alembic_enterprise import sql
+from alembic_enterprise import registry, sql
 from alembic_enterprise.audit import capture, view
 from alembic_enterprise.audit.model import Trail
 from alembic_enterprise.partitions.catalog import Catalog
@@ -48,10 +48,12 @@ class Drift:
     Attributes:
         told: all of it, as sentences.
         gap: whether there may be changes, or rows, that the history was not told of.
+        lapsed: whether all of it is partitions that the scheduled job makes.
     """
 
     told: tuple[str, ...]
     gap: bool
+    lapsed: bool
 
 
 # `audited` are the tables with all their partitions, `kept` the histories with theirs.
@@ -260,7 +262,9 @@ _OTHERS: tuple[LiteralString, ...] = (_FUNCTIONS, _RIGHTS, _OWNERS, _COLUMNS, _H
 
 
 def read(connection: Connection, trails: Sequence[Parts], partitioned: Catalog) -> list[Drift]:
-    """What is wrong with each of some trails, in one round trip.
+    """What is wrong with each of some trails, in one round trip; in two where a policy is missing.
+
+    Nothing is said of a policy in a registry that this role may not read.
 
     Args:
         connection: where to read.
@@ -269,27 +273,42 @@ def read(connection: Connection, trails: Sequence[Parts], partitioned: Catalog) 
     """
     if not trails:
         return []
-    found = {number: set(_unkept(one, partitioned)) for number, one in enumerate(trails)}
+    closed = registry.closed(connection) if _is_policy_missing(trails, partitioned) else {}
+    found = {number: set(_mistaken(one, partitioned, closed)) for number, one in enumerate(trails)}
+    lapsed = [set(_lapsed(one, partitioned)) for one in trails]
     gaps: set[int] = set()
     for number, text, gap in sql.rows(connection, _query(trails)):
         found[number].add(text)
         gaps |= {number} if gap else set()
-    return [Drift(tuple(sorted(texts)), number in gaps) for number, texts in found.items()]
+    return [
+        Drift(tuple(sorted(texts | late)), number in gaps, lapsed=bool(late and not texts))
+        for number, (texts, late) in enumerate(zip(found.values(), lapsed, strict=True))
+    ]
 
 
-def _unkept(parts: Parts, partitioned: Catalog) -> Iterator[str]:
-    """What is wrong with the options, and with what the scheduled job keeps true for the history.
+def _is_policy_missing(trails: Sequence[Parts], partitioned: Catalog) -> bool:
+    histories = (partitioned.tables.get(one.history) for one in trails)
+    return any(history is not None and history.policy is None for history in histories)
 
-    Of its partitions, those of the past are what retention left.
-    """
+
+def _mistaken(parts: Parts, partitioned: Catalog, closed: Collection[str]) -> Iterator[str]:
+    """What is wrong with the options, and with the policy unless its registry is `closed`."""
     if parts.trail is None:
         yield f"{parts.history}: the comment on its function holds no options that can be read"
         return
-    history, policy = partitioned.tables.get(parts.history), capture.policy(parts.trail)
-    if history is None:
+    history = partitioned.tables.get(parts.history)
+    if history is None or (history.policy is None and parts.history.schema in closed):
         return
-    if history.policy != policy:
-        yield f"{parts.history}: its policy is another one, or this role may not read it"
+    if history.policy != capture.policy(parts.trail):
+        yield f"{parts.history}: its policy is missing, or another one"
+
+
+def _lapsed(parts: Parts, partitioned: Catalog) -> Iterator[str]:
+    """The partitions that the scheduled job has not made; of the past are those retention left."""
+    history = partitioned.tables.get(parts.history)
+    if history is None or parts.trail is None:
+        return
+    policy = capture.policy(parts.trail)
     ahead = replace(policy, start=f"{partitioned.now.astimezone(UTC):%Y-%m-01}")
     for part in missing(ahead, history, partitioned.now):
         yield f"{parts.history} has no partition from {part.lower} on"

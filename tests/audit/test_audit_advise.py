@@ -1,13 +1,16 @@
 """What `audit check` finds with trails and audit columns, and the step that each finding names."""
 
+from datetime import UTC, datetime
+
 import pytest
 from audited import audited, orders
-from autogenerate import generate, run, run_sql, upgrade
+from autogenerate import generate, pretend, run, run_sql, upgrade
 from sqlalchemy import Column, Connection, MetaData, Table, Text, Uuid
 
 from alembic_enterprise import AuditColumns
 from alembic_enterprise.audit.advise import inspect
 from alembic_enterprise.finding import Finding
+from alembic_enterprise.partitions.maintain import Job, maintain
 
 
 def inspected(connection: Connection, metadata: MetaData | None = None) -> list[Finding]:
@@ -19,8 +22,8 @@ def inspected(connection: Connection, metadata: MetaData | None = None) -> list[
 
 
 def mended(connection: Connection, finding: Finding) -> None:
-    """Do what a finding tells to run."""
-    run(connection, "op." + finding.message.partition("run op.")[2])
+    """Do what a finding tells to write."""
+    run(connection, "op." + finding.message.partition(" with op.")[2])
 
 
 # --- Trails
@@ -37,7 +40,7 @@ def test_the_advice_after_a_forgotten_rename(connection: Connection, by_models: 
     assert "each change of a row fails, as its body names note" in found.message
     renamed = 'renamed={"note": "remark"}'
     assert f"where that was note until now, add {renamed}" in found.message
-    call = found.message.partition("run op.")[2].removesuffix(")")
+    call = found.message.partition(" with op.")[2].removesuffix(")")
     run(connection, f"op.{call}, {renamed})")
     assert inspected(connection, changed) == []
     rows = connection.exec_driver_sql("SELECT remark FROM audit.orders_history").all()
@@ -63,6 +66,29 @@ def test_a_trail_of_which_a_part_is_left(connection: Connection) -> None:
     run_sql(connection, "DROP FUNCTION audit.orders_history() CASCADE")
     [found] = inspected(connection, audited())
     assert found.message.startswith("only a part of its trail is left, and nothing is captured: w")
+
+
+@pytest.mark.parametrize("by_models", [True, False])
+def test_months_that_nobody_made_are_the_scheduled_jobs(
+    connection: Connection, by_models: bool
+) -> None:
+    models = audited()
+    upgrade(connection, models)
+    pretend(connection, "2028-06-15")
+    [found] = inspected(connection, models if by_models else None)
+    assert found.message.startswith("audit.orders_history has no partition from 2028-06-01")
+    assert found.message.endswith("on: run `alembic-enterprise partitions maintain`")
+    maintain(connection.engine, Job(now=datetime(2028, 6, 15, tzinfo=UTC)))
+    assert inspected(connection, models) == []
+
+
+def test_months_and_more_are_put_right_by_one_revision(connection: Connection) -> None:
+    upgrade(connection, audited())
+    run_sql(connection, "DROP VIEW audit.audit_trail")
+    pretend(connection, "2028-06-15")
+    [found] = inspected(connection)
+    mended(connection, found)
+    assert inspected(connection, audited()) == []
 
 
 # --- Audit columns

@@ -118,5 +118,4 @@ def test_a_reader_that_may_see_little_reads_the_trails_all_the_same(
     upgrade(connection, audited())
     run_sql(connection, f"SET ROLE {role}")
     [table] = trails(connection).tables.values()
-    [text] = table.drift
-    assert "may not read it" in text
+    assert table.drift == (), "that it may not read the policy is no drift"

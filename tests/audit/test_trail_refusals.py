@@ -8,7 +8,7 @@ import pytest
 from alembic.util import CommandError
 from audited import drift
 from autogenerate import run_sql
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine, NullPool, create_engine
 
 from alembic_enterprise.audit.operations import AlterAuditTrail, CreateAuditTrail, DropAuditTrail
 from alembic_enterprise.operation import Operation
@@ -263,3 +263,56 @@ def test_roles_that_are_not_there_are_told(
     run_sql(connection, TABLE)
     laws.apply(connection, [] if operation is CREATE else [CREATE])
     assert told in refused(connection, replace(operation, **options))
+
+
+# --- Transactions that do not see what others have written
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.parametrize(
+    ("before", "operation"),
+    [
+        ([], replace(CREATE, baseline=False)),
+        ([CREATE], ALTER),
+        ([CREATE], CREATE.reverse()),
+    ],
+    ids=["create", "alter", "drop"],
+)
+def test_a_snapshot_that_could_miss_rows_is_refused(
+    connection: Connection,
+    database_url: str,
+    level: str,
+    before: list[Operation],
+    operation: Operation,
+) -> None:
+    """What is committed meanwhile would not be counted, nor copied into the history."""
+    run_sql(connection, TABLE)
+    laws.apply(connection, before)
+    engine = create_engine(database_url, poolclass=NullPool, isolation_level=level)
+    with engine.connect() as own:
+        own.exec_driver_sql("SELECT 1 FROM pg_class")
+        run_sql(connection, "INSERT INTO orders VALUES (1)")
+        with pytest.raises(CommandError, match=f"orders: .* {level} does not see.*READ COMMITTED"):
+            laws.apply(own, [operation])
+    assert not before or kept(connection, "audit_action") == ["insert"]
+
+
+@pytest.mark.parametrize("operation", [CREATE, replace(ALTER, concurrently=True)])
+def test_a_server_that_gives_each_statement_such_a_snapshot_is_refused(
+    connection: Connection, engine: Engine, operation: Operation
+) -> None:
+    run_sql(connection, TABLE)
+    with engine.connect() as own:
+        run_sql(own, "SET default_transaction_isolation = 'repeatable read'")
+        assert "is REPEATABLE READ does not see" in refused(own, operation)
+
+
+def test_a_history_that_need_not_be_counted_is_dropped_with_any_snapshot(
+    connection: Connection, engine: Engine
+) -> None:
+    run_sql(connection, TABLE)
+    laws.apply(connection, [CREATE])
+    with engine.connect() as own:
+        run_sql(own, "SET default_transaction_isolation = 'repeatable read'")
+        laws.apply(own, [DropAuditTrail("orders", "orders_history")])
+        laws.apply(own, [replace(CREATE.reverse(), drop_rows=True)])

@@ -6,6 +6,8 @@ may run while others write.
 
 from typing import LiteralString
 
+from psycopg.sql import SQL, Composable, Literal
+
 from alembic_enterprise.audit import capture
 from alembic_enterprise.partitions.operations import pieces
 
@@ -101,3 +103,10 @@ BEGIN
 """Copies the rows of tables that are marked, while others write: what they change is told after it,
 or is in it already and told once more.
 """
+
+VALUES: dict[str, Composable] = {
+    "columns": capture.columns(SQL("root"), SQL("trail")),
+    "value": capture.value("n"),
+    "text_settings": Literal([*capture.TEXT_SETTINGS]),
+}
+"""What fills in `BASELINE` besides what all blocks share."""

@@ -6,8 +6,14 @@ then, and what is right already stays. So one pair of blocks makes a trail and a
 
 from typing import LiteralString
 
+from psycopg.sql import SQL, Composable, Literal
+
+from alembic_enterprise.audit import capture, view
+from alembic_enterprise.audit.model import Trail
 from alembic_enterprise.audit.operations import baseline, refusals
 from alembic_enterprise.audit.operations.baseline import DECLARE
+from alembic_enterprise.partitions.operations import pieces
+from alembic_enterprise.sql import Name
 
 MAKE_HISTORY: LiteralString = (
     DECLARE
@@ -16,14 +22,13 @@ MAKE_HISTORY: LiteralString = (
     place constant text := {place};
     problem text;
     other text;
-BEGIN
-"""
+BEGIN"""
+    + pieces.REFUSE_OLD_SNAPSHOT
     + refusals.TABLE
     + refusals.SHARED_HISTORY
     + """
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = place) THEN
-        EXECUTE format('CREATE SCHEMA %I', place)
-            || coalesce(' AUTHORIZATION ' || quote_ident(trail ->> 'owner'), '');
+        EXECUTE format('CREATE SCHEMA %I', place);
     END IF;
     IF to_regclass(history) IS NULL THEN
         EXECUTE format('CREATE SEQUENCE %s', {sequence});
@@ -34,10 +39,13 @@ BEGIN
     END IF;
 """
     + refusals.FOREIGN_HISTORY
+    + refusals.OWNERS
     + refusals.RENAMED
     + """END"""
 )
-"""Refuses what cannot be audited, and creates the history with its own columns only."""
+"""Refuses what cannot be audited, or not by this migration, and creates the history with its own
+columns only.
+"""
 
 _COLUMNS: LiteralString = """
     FOR column_name, wanted_type IN SELECT * FROM jsonb_each_text(renamed) LOOP
@@ -299,6 +307,32 @@ BEGIN
 it. What a history was told before changes went past it ends with `detach`.
 """
 
+
+def expected(trail: Trail, schema: str) -> dict[str, Composable]:
+    """What fills in `CAPTURE` besides what all blocks share: the catalog reader looks for it, too.
+
+    Args:
+        trail: what is kept.
+        schema: that of the history.
+    """
+    root, history, shown = SQL("root"), SQL("history"), SQL("shown_trail")
+    events = [
+        SQL("({}, {}, {})").format(Literal(event), Literal(transition), Literal(kind))
+        for event, (transition, kind) in capture.TRIGGERS.items()
+    ]
+    return {
+        "columns": capture.columns(root, shown),
+        "key": capture.key(root),
+        "trigger_body": capture.body(root, history, shown),
+        "record_body": capture.record_body(history),
+        "settings": capture.settings(shown),
+        "all_settings": Literal([capture.SEARCH_PATH, *capture.TEXT_SETTINGS]),
+        "function_comment": Literal(capture.comment(trail)),
+        "triggers": SQL(", ").join(events),
+        "view": Literal(Name(schema, view.NAME).text),
+    }
+
+
 DROP: LiteralString = (
     DECLARE
     + """    drop_history constant boolean := {drop_history};
@@ -313,7 +347,9 @@ BEGIN
     + refusals.FOREIGN_HISTORY
     + """
     END IF;
-    IF drop_history AND NOT {drop_rows} AND to_regclass(history) IS NOT NULL THEN
+    IF drop_history AND NOT {drop_rows} AND to_regclass(history) IS NOT NULL THEN"""
+    + pieces.REFUSE_OLD_SNAPSHOT
+    + """
         EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', history);
         EXECUTE format('SELECT count(*) FROM %s WHERE audit_action <> ''baseline''', history)
         INTO rows_held;

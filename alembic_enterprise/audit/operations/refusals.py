@@ -119,3 +119,34 @@ FOREIGN_HISTORY: LiteralString = """
     END IF;
 """
 """A table of somebody else, called as the history is."""
+
+OWNERS: LiteralString = """
+    SELECT format('%1$s belongs to %2$s, who could read or drop what is kept: run ALTER %1$s '
+                  'OWNER TO %3$I first, or give the trail owner=%4$L', part, owner::regrole,
+                  coalesce(trail ->> 'owner', current_user), pg_get_userbyid(owner)) INTO problem
+    FROM (
+        SELECT format('SCHEMA %I', nspname), nspowner
+        FROM pg_catalog.pg_namespace JOIN pg_catalog.pg_database ON datname = current_database()
+        -- The owner of the database can drop all of it anyway.
+        WHERE nspname = place AND nspowner NOT IN (datdba, 'pg_database_owner'::regrole)
+        UNION ALL
+        SELECT 'TABLE ' || oid::regclass, relowner
+        FROM pg_catalog.pg_class WHERE oid = to_regclass(history)
+        UNION ALL
+        SELECT 'FUNCTION ' || oid::regprocedure, proowner
+        FROM pg_catalog.pg_proc WHERE oid IN (to_regprocedure(history || '()'),
+                                              to_regprocedure(history || '(regclass, text)'))
+    ) AS parts (part, owner)
+    WHERE NOT pg_has_role(owner, current_user, 'USAGE')
+      AND pg_has_role(owner, (trail ->> 'owner')::name, 'USAGE') IS NOT TRUE
+      -- A trail in use: the owner of the table let its triggers call that function.
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger
+                      WHERE tgrelid = root AND tgfoid = to_regprocedure(history || '()'))
+    LIMIT 1;
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION '%: %', root, problem USING ERRCODE = {refused};
+    END IF;
+"""
+"""A part of a trail to be made that belongs to neither its owner nor who migrates, nor to a role
+with the rights of one of them: anybody who may create a schema can have made it in advance.
+"""

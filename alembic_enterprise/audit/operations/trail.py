@@ -120,36 +120,11 @@ class _Capture(_AuditTrail):
         )
         yield partitions.block(_MONTH)
         yield from registry.put(self.history_name, policy.to_json())
-        yield do_block(blocks.CAPTURE, **values, **self._expected())
+        expected = blocks.expected(self.trail, self.history_schema)
+        yield do_block(blocks.CAPTURE, **values, **expected)
         yield view.refresh(self.history_schema)
         if copied != "none":
-            yield do_block(baseline.BASELINE, **values, **self._copied())
-
-    def _expected(self) -> dict[str, Composable]:
-        """What the catalog reader looks for, too."""
-        root, history, trail = SQL("root"), SQL("history"), SQL("shown_trail")
-        events = [
-            SQL("({}, {}, {})").format(Literal(event), Literal(transition), Literal(kind))
-            for event, (transition, kind) in capture.TRIGGERS.items()
-        ]
-        return {
-            "columns": capture.columns(root, trail),
-            "key": capture.key(root),
-            "trigger_body": capture.body(root, history, trail),
-            "record_body": capture.record_body(history),
-            "settings": capture.settings(trail),
-            "all_settings": Literal([capture.SEARCH_PATH, *capture.TEXT_SETTINGS]),
-            "function_comment": Literal(capture.comment(self.trail)),
-            "triggers": SQL(", ").join(events),
-            "view": Literal(Name(self.history_schema, view.NAME).text),
-        }
-
-    def _copied(self) -> dict[str, Composable]:
-        return {
-            "columns": capture.columns(SQL("root"), SQL("trail")),
-            "value": capture.value("n"),
-            "text_settings": Literal([*capture.TEXT_SETTINGS]),
-        }
+            yield do_block(baseline.BASELINE, **values, **baseline.VALUES)
 
 
 def _json(value: Any) -> Composable:
@@ -204,8 +179,22 @@ class CreateAuditTrail(_Capture):
                 the script did before, and the triggers, are committed first. A table that is made
                 in the same script needs none.
         """
-        kept = (exclude, mask, hash, require_actor, retain, owner, readers)
-        operations.invoke(cls(table, history, history_schema, *kept, schema, baseline))
+        operations.invoke(
+            cls(
+                table,
+                history,
+                history_schema,
+                exclude=exclude,
+                mask=mask,
+                hash=hash,
+                require_actor=require_actor,
+                retain=retain,
+                owner=owner,
+                readers=readers,
+                schema=schema,
+                baseline=baseline,
+            )
+        )
 
     @property
     def in_transaction(self) -> bool:
@@ -270,6 +259,10 @@ class AlterAuditTrail(_Capture):
         partition was attached with rows, the history of that table or partition ends with `detach`,
         and goes on with the rows that are there now.
 
+        For a column of another type the history is read, unless no value can become another one
+        (varchar to text), and rewritten where PostgreSQL would rewrite the table. Writers of the
+        table wait meanwhile, with `concurrently`, too.
+
         Args:
             table: as for `create_audit_trail`; so are the arguments not named here.
             without: columns that this script drops next: the trail must know nothing of them.
@@ -279,9 +272,24 @@ class AlterAuditTrail(_Capture):
             concurrently: copy such rows while others write: what the script did before, and the
                 triggers, are committed first. Otherwise writers of the table wait for its end.
         """
-        kept = (exclude, mask, hash, require_actor, retain, owner, readers)
-        more = (without, renamed, concurrently)
-        operations.invoke(cls(table, history, history_schema, *kept, schema, *more))
+        operations.invoke(
+            cls(
+                table,
+                history,
+                history_schema,
+                exclude=exclude,
+                mask=mask,
+                hash=hash,
+                require_actor=require_actor,
+                retain=retain,
+                owner=owner,
+                readers=readers,
+                schema=schema,
+                without=without,
+                renamed=renamed,
+                concurrently=concurrently,
+            )
+        )
 
     @property
     def in_transaction(self) -> bool:
@@ -346,9 +354,23 @@ class DropAuditTrail(_AuditTrail):
                 the migration stops with the number.
             drop_rows: drop it also then.
         """
-        kept = (exclude, mask, hash, require_actor, retain, owner, readers)
-        more = (drop_history, drop_rows)
-        operations.invoke(cls(table, history, history_schema, *kept, schema, *more))
+        operations.invoke(
+            cls(
+                table,
+                history,
+                history_schema,
+                exclude=exclude,
+                mask=mask,
+                hash=hash,
+                require_actor=require_actor,
+                retain=retain,
+                owner=owner,
+                readers=readers,
+                schema=schema,
+                drop_history=drop_history,
+                drop_rows=drop_rows,
+            )
+        )
 
     def statements(self) -> Sequence[Composable]:
         """One block that drops what captures, and statements that drop its history and policy."""
