@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from alembic_enterprise import sql
 from alembic_enterprise.errors import LockedError
-from alembic_enterprise.operation import sqlstate
+from alembic_enterprise.operation import message, sqlstate
 
 Result = TypeVar("Result")
 
@@ -142,15 +142,51 @@ class Watcher:
                 before = watched
 
 
+_WHO = SQL("""pid, coalesce(usename, ''), coalesce(application_name, ''), query_start,
+       left(regexp_replace(coalesce(query, ''), '\\s+', ' ', 'g'), 60)""")
+"""A `Blocker`, of `pg_stat_activity`."""
+
 _BLOCKERS = SQL("""
-SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), query_start,
-       left(regexp_replace(coalesce(query, ''), '\\s+', ' ', 'g'), 60)
+SELECT {who}
 FROM pg_catalog.pg_stat_activity WHERE pid = ANY (pg_blocking_pids({pid}))""")
 
 
 def blockers(connection: Connection, pid: int) -> list[Blocker]:
     """The sessions that block the session `pid` right now."""
-    return [Blocker(*row) for row in sql.rows(connection, _BLOCKERS.format(pid=Literal(pid)))]
+    return [
+        Blocker(*row) for row in sql.rows(connection, _BLOCKERS.format(who=_WHO, pid=Literal(pid)))
+    ]
+
+
+_EXCLUSIVE = SQL("""
+SELECT {who}, array_agg(DISTINCT relation::regclass::text)
+FROM pg_catalog.pg_locks JOIN pg_catalog.pg_stat_activity USING (pid)
+JOIN pg_catalog.pg_class AS c ON c.oid = relation AND c.relkind IN ('r', 'p')
+WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock' AND pid <> pg_backend_pid()
+  AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+GROUP BY 1, 2, 3, 4, 5""")
+
+
+@contextmanager
+def reading(connection: Connection) -> Generator[None]:
+    """Let the error of a block that reads, and gets no lock, say who is in its way.
+
+    Only ACCESS EXCLUSIVE keeps readers away, also where it is only waited for (PostgreSQL docs,
+    "Explicit Locking"). The connection's transaction is ended.
+
+    Raises `LockedError`; the error itself where nobody is in the way any more.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        if sqlstate(error) != LOCKED[0]:
+            raise
+        connection.rollback()
+        found = sql.rows(connection, _EXCLUSIVE.format(who=_WHO))
+        if not found:
+            raise
+        who = "; ".join(f"{', '.join(tables[:3])} by {Blocker(*row)}" for *row, tables in found)
+        raise LockedError(f"{message(error)}. Locked are {who}. Run this again") from error
 
 
 def advisory_key(name: str) -> int:
@@ -176,8 +212,7 @@ def advisory_lock(connection: Connection, name: str) -> Generator[bool]:
 
 
 _HOLDER = SQL("""
-SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), query_start,
-       left(regexp_replace(coalesce(query, ''), '\\s+', ' ', 'g'), 60)
+SELECT {who}
 FROM pg_catalog.pg_locks JOIN pg_catalog.pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND granted AND objsubid = 1
   AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -186,7 +221,7 @@ WHERE locktype = 'advisory' AND granted AND objsubid = 1
 
 def advisory_holder(connection: Connection, name: str) -> Blocker | None:
     """Who holds the advisory lock of a name, if anybody does."""
-    found = sql.rows(connection, _HOLDER.format(key=Literal(advisory_key(name))))
+    found = sql.rows(connection, _HOLDER.format(who=_WHO, key=Literal(advisory_key(name))))
     return Blocker(*found[0]) if found else None
 
 

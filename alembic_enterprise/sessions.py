@@ -1,11 +1,11 @@
 """Sessions of a run that works for long: their settings, and what their errors say."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 
 from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from alembic_enterprise import sql
 from alembic_enterprise.errors import ConfigurationError, LockedError, StepError
@@ -24,14 +24,25 @@ def connect(engine: Engine) -> Connection:
     return connection
 
 
+def close(connection: Connection) -> None:
+    """Close a connection of `connect`; a pooler may hand on its session, so nothing stays set."""
+    try:
+        if not connection.invalidated:
+            with suppress(SQLAlchemyError):  # a session that was cut has nothing left
+                sql.execute(connection, SQL("RESET ALL"))
+    finally:
+        connection.close()
+
+
 def configured(connection: Connection, application: str, **settings: str) -> int:
     """Set up a session; returns the pid of its backend.
 
     What a role or a database sets for the application's statements would cut long ones here, so
-    there are no timeouts but those given.
+    there are no timeouts but those given; and what others commit is seen by the next statement.
     """
     values = {
         "application_name": application,
+        "default_transaction_isolation": "read committed",
         "idle_session_timeout": "0",
         "statement_timeout": "0",
         **settings,
@@ -60,8 +71,10 @@ _STATE = SQL(
 def require_server(connection: Connection, *, writes: bool) -> int:
     """The server's version, as `server_version_num`.
 
-    Raises `ConfigurationError` for a server that is too old or a replica, and where the session
-    `writes`, but its transactions are read-only.
+    Ask before `configured`: what that sets must not reach the sessions of others.
+
+    Raises `ConfigurationError` for a server that is too old or a replica, where the session
+    `writes`, but its transactions are read-only, and behind a pooler by transaction.
     """
     [(version, replica, read_only)] = sql.rows(connection, _STATE)
     if version < OLDEST:
@@ -75,7 +88,41 @@ def require_server(connection: Connection, *, writes: bool) -> int:
             "transactions are read-only here: connect as a role, or to a database, without "
             "default_transaction_read_only"
         )
+    with connect(connection.engine) as other:
+        if are_pooled(connection, other):
+            raise ConfigurationError(
+                "sessions share server processes here, as behind PgBouncer with pool_mode = "
+                "transaction: connect to PostgreSQL itself, or with pool_mode = session"
+            )
     return int(version)
+
+
+def are_pooled(one: Connection, other: Connection) -> bool:
+    """Whether two connections share server processes, as PgBouncer's do in transaction pooling.
+
+    Neither may be in a transaction: a pool of one has no other process then.
+    """
+    first = (_process(one), _process(other))
+    # The other first now, so that a pooler that takes its processes in turns is seen as well.
+    later = _process(other)
+    return shared([first, (_process(one), later)])
+
+
+def _process(connection: Connection) -> int:
+    """The server process that ran one transaction."""
+    [(pid,)] = sql.rows(connection, SQL("SELECT pg_backend_pid()"))
+    connection.rollback()
+    return int(pid)
+
+
+def shared(rounds: Sequence[tuple[int, int]]) -> bool:
+    """Whether two open sessions were not each served by one process of its own.
+
+    Args:
+        rounds: processes of the transactions that both ran.
+    """
+    one, other = ({pids[place] for pids in rounds} for place in (0, 1))
+    return len(one) > 1 or len(other) > 1 or bool(one & other)
 
 
 @contextmanager

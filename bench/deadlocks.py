@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from threading import Event
@@ -42,9 +42,9 @@ from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.partitions import due, steps
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.model import Policy
-from alembic_enterprise.partitions.operations import CreateRangePartitions
+from alembic_enterprise.partitions.operations import CreateRangePartitions, SetPartitionPolicy
 from alembic_enterprise.partitions.report import TableReport
-from alembic_enterprise.partitions.steps import Retired, Step, Ties
+from alembic_enterprise.partitions.steps import Step, Ties
 from alembic_enterprise.partitions.worker import Job, Worker, configured
 from alembic_enterprise.server import temporary_server
 from alembic_enterprise.sessions import connect
@@ -151,10 +151,18 @@ def make_scene(url: str, name: str, seed: int, *, default: bool) -> Scene:
     scene = Scene(engine, table, chance)
     first, stop = (scene.day(number).date().isoformat() for number in (0, PARTITIONS))
     create = CreateRangePartitions(name, "day", first, stop, default=default)
+    keep = SetPartitionPolicy.of(table.name, POLICY)
     columns = SQL("CREATE TABLE {} (n bigint, at timestamptz NOT NULL) PARTITION BY RANGE (at)")
+    oid = SQL("SELECT {}::regclass::oid").format(table.name.regclass)
     with engine.begin() as connection:
-        for statement in (columns.format(table.name.sql), *create.statements()):
+        for statement in (
+            columns.format(table.name.sql),
+            *create.statements(),
+            *keep.statements(),
+        ):
             sql.execute(connection, statement)
+        [(number,)] = sql.rows(connection, oid)
+    scene.table = replace(table, oid=number)
 
     def count(context: ExceptionContext) -> None:
         scene.deadlocks += isinstance(context.original_exception, DeadlockDetected)
@@ -192,7 +200,8 @@ def one_by_one(scene: Scene) -> Iterator[Step]:
     else:
         yield creation(scene)
     yield from steps.retire(table, scene.oldest, POLICY, BEGIN, Ties())
-    retired = Retired(scene.oldest.name, table.name.text, table.oid, BEGIN, True, Ties())
+    retired = steps.retired(scene.oldest.name, steps.retirement(table, POLICY, BEGIN), Ties())
+    assert retired is not None, "a step has marked it so"
     yield steps.drop(retired)
 
 

@@ -34,17 +34,18 @@ auth_type = any
 pool_mode = {mode}
 default_pool_size = {size}
 ignore_startup_parameters = extra_float_digits
+{more}
 """
 
 
 @contextmanager
-def pooler(database_url: str, mode: str, size: int) -> Generator[str]:
-    """The URL of the database through a PgBouncer of the test's own."""
+def pooler(database_url: str, mode: str, size: int, more: str = "") -> Generator[str]:
+    """The URL of the database through a PgBouncer of the test's own, with `more` settings."""
     program = shutil.which("pgbouncer", path=PATH)
     assert program is not None, "PgBouncer is not installed: apt-get install pgbouncer"
     url, account = make_url(database_url), server_account()
     folder = Path(mkdtemp(prefix="pgbouncer-"))
-    text = SETTINGS.format(target=target(url), folder=folder, mode=mode, size=size)
+    text = SETTINGS.format(target=target(url), folder=folder, mode=mode, size=size, more=more)
     (folder / "pgbouncer.ini").write_text(text)
     if account is not None:
         os.chown(folder, account.pw_uid, account.pw_gid)

@@ -4,8 +4,9 @@ from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 
 import pytest
+from poolers import pooler
 from psycopg.sql import SQL
-from sqlalchemy import Connection, NullPool, create_engine
+from sqlalchemy import Connection, Engine, NullPool, create_engine
 
 from alembic_enterprise import sessions, sql
 from alembic_enterprise.errors import ConfigurationError, LockedError, StepError
@@ -61,3 +62,39 @@ def test_an_error_says_which_step_it_was(database_url: str) -> None:
         with pytest.raises(StepError, match=r'^swap: .*"no" does not exist \(SQLSTATE 42P01\)\.'):
             step(lambda: control.exec_driver_sql("SELECT FROM no"))
     assert [blocker.user for blocker in blockers] == ["earlier"]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "expected"),
+    [
+        ([(1, 2), (1, 2)], False),
+        ([(1, 1), (1, 1)], True),  # a pool of one
+        ([(1, 2), (3, 2)], True),
+        ([(1, 2), (1, 3)], True),
+        ([(1, 2), (2, 1)], True),
+    ],
+)
+def test_sessions_have_a_process_of_their_own_or_share_them(
+    rounds: list[tuple[int, int]], expected: bool
+) -> None:
+    assert sessions.shared(rounds) is expected
+
+
+def test_a_session_that_a_pooler_hands_on_keeps_no_setting(database_url: str) -> None:
+    with pooler(database_url, "session", 1, "server_reset_query =") as url:
+        engine = create_engine(url, poolclass=NullPool)
+        session = sessions.connect(engine)
+        pid = sessions.configured(session, "a run", lock_timeout="7s")
+        sessions.close(session)
+        with engine.connect() as other:
+            assert other.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() == pid
+            assert other.exec_driver_sql("SHOW lock_timeout").scalar_one() == "0"
+            assert other.exec_driver_sql("SHOW application_name").scalar_one() != "a run"
+
+
+def test_a_session_that_was_cut_is_closed(connection: Connection, engine: Engine) -> None:
+    session = sessions.connect(engine)
+    pid = sessions.configured(session, "a run", lock_timeout="0")
+    connection.exec_driver_sql(f"SELECT pg_terminate_backend({pid}, 5000)")
+    sessions.close(session)
+    assert session.closed

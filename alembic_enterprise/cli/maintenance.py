@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 import click
 
 from alembic_enterprise.cli.options import Target, tables_argument, targeted
-from alembic_enterprise.cli.output import write
-from alembic_enterprise.wording import printable
+from alembic_enterprise.cli.output import retried, write
+from alembic_enterprise.wording import in_days, printable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from alembic_enterprise.partitions.maintain import Job
     from alembic_enterprise.partitions.report import Report, TableReport
+
+INTERRUPTED = "Interrupted: the next run finishes what this one has begun"
 
 min_headroom_option = click.option(
     "--min-headroom",
@@ -62,7 +64,7 @@ format_option = click.option(
 @click.option(
     "--yes",
     is_flag=True,
-    help='Also drop what on_expire="detach" left, once it is older than hold.',
+    help='Also drop what on_expire="detach" left, hold= days after it was detached (7).',
 )
 @lock_timeout_option
 @attempts_option
@@ -92,9 +94,9 @@ def maintain_command(
     """Create what is due, retire what expired.
 
     Run it every day, as the owner of the tables. It needs no models: the policies stand in the
-    database. It stops nobody: each step is one short transaction that gives up when it gets no
-    lock, and is tried again; expired partitions are detached concurrently where the server can. A
-    run that was killed is made up for by the next, and a second run at the same time goes away.
+    database. Each step is one short transaction that gives up when it gets no lock, and is tried
+    again; expired partitions are detached concurrently where the server can. A run that was killed
+    is made up for by the next, and a second run at the same time goes away.
 
     \b
     Examples:
@@ -122,10 +124,13 @@ def maintain_command(
             patience=Patience(lock_timeout, attempts),
             progress=progress,
         )
-        report = target.connected(lambda connection: _maintain(connection, job))
+        try:
+            report = target.connected(lambda connection: _maintain(connection, job))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("" if dry_run else INTERRUPTED) from None
     if metrics_file is not None and report.other is None and not dry_run:
         _write_metrics(metrics_file, report)
-    write(_json(report, min_headroom) if form == "json" else _text(report))
+    write(_json(report, min_headroom) if form == "json" else _text(report, min_headroom))
     context.exit(report.exit_code(min_headroom))
 
 
@@ -181,7 +186,7 @@ def _json(report: "Report", min_headroom: int | None) -> str:
     return json.dumps(document(report, min_headroom), indent=2)
 
 
-def _text(report: "Report") -> str:
+def _text(report: "Report", min_headroom: int | None) -> str:
     if report.other is not None:
         return f"Another run is at work: {printable(str(report.other))}"
     if not report.tables and not report.problems:
@@ -197,24 +202,27 @@ def _text(report: "Report") -> str:
         return "\n\n".join([*problems, *report.statements]) or "-- Nothing is due."
     mark = click.style("undone", fg="red")
     unusable = [f"{mark}: {printable(text)}" for text in report.problems]
-    return "\n".join(
-        [*unusable, *(line for table in report.tables for line in _table_lines(table)), *notes]
-    )
+    lines = [
+        line
+        for table in report.tables
+        for line in _table_lines(table, report.shortage(table, min_headroom))
+    ]
+    return "\n".join([*unusable, *lines, *notes])
 
 
-def _table_lines(table: "TableReport") -> list[str]:
+def _table_lines(table: "TableReport", shortage: str | None) -> list[str]:
     counts = Counter(kind for kind, _ in table.done)
     done = ", ".join(f"{count} {DONE[kind]}" for kind, count in counts.items() if kind in DONE)
-    days = (
-        "no end" if table.headroom is None else f"{table.headroom.total_seconds() / 86400:.1f} days"
-    )
+    days = "no end" if table.headroom is None else in_days(table.headroom)
     mark = click.style("undone", fg="red") if table.problems else click.style("true", fg="green")
-    head = f"{printable(str(table.name))}: {mark}; {done or 'nothing was due'}; headroom {days}"
-    retries = [f"  {table.retries} retries for locks"] if table.retries else []
+    nothing = "nothing was done" if table.problems else "nothing was due"
+    head = f"{printable(str(table.name))}: {mark}; {done or nothing}; headroom {days}"
+    retries = [f"  {retried(table.retries)}"] if table.retries else []
     blockers = [f"  waited for {printable(str(item))}" for item in sorted(table.blockers, key=str)]
     problems = [f"  {printable(text)}" for text in table.problems]
+    short = [f"  {shortage}"] if shortage else []
     notes = [f"  note: {printable(text)}" for text in table.notes]
-    return [head, *notes, *retries, *blockers, *problems]
+    return [head, *notes, *retries, *blockers, *problems, *short]
 
 
 DONE = {

@@ -1,18 +1,17 @@
 """What is not as it should be: one rule a function, each pure over one inspected table."""
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from alembic_enterprise import registry
 from alembic_enterprise.finding import Finding, Severity
 from alembic_enterprise.partitions.catalog import Partition
-from alembic_enterprise.partitions.due import bounds, due, headroom, is_short, least_headroom
+from alembic_enterprise.partitions.due import bounds, due, headroom, least_headroom
 from alembic_enterprise.partitions.inspection import Attributes, Inspection
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.partitions.periods import floor, today
-from alembic_enterprise.partitions.status import COUNTED
+from alembic_enterprise.partitions.status import COUNTED, MAINTAIN, shortage
 from alembic_enterprise.sql import Name
 
 FIXED_DETACH = {14: 140014, 15: 150009, 16: 160005, 17: 170001}
@@ -43,18 +42,29 @@ def registries_closed(names: Sequence[str]) -> list[Finding]:
 
 
 def headroom_short(inspection: Inspection, min_headroom: int | None) -> Iterator[Finding]:
-    """The last partition ends soon: rows after it are refused, or fall into the default one."""
+    """The last partition ends soon: rows after it are refused, or fall into the default one.
+
+    Looks at the moment where the partitions end that follow the present one
+    without a hole. It asks for `partitions maintain`, which makes those that are
+    due; where that makes none, the policy keeps too few: a larger ahead= in the
+    model, or a smaller --min-headroom.
+
+    Costs a short lock for each partition, which stops neither readers nor writers
+    of the table, unless foreign keys lead from it or to it: then its writers wait.
+
+    Leave it where nothing will be written after that moment.
+    """
     table, policy = inspection.table, inspection.table.policy
     if policy is None:
         return
+    short = shortage(table, inspection.now, policy, min_headroom)
     left = headroom(table, inspection.now, policy)
-    if left is not None and is_short(table, inspection.now, policy, min_headroom):
-        days = left / timedelta(days=1)
+    if short is not None and left is not None:
         yield Finding(
             "headroom-short",
             "error",
             str(table.name),
-            f"partitions end in {days:.1f} days: run `alembic-enterprise partitions maintain`",
+            short,
             {
                 "headroom_seconds": left.total_seconds(),
                 "min_headroom_periods": least_headroom(policy, min_headroom),
@@ -67,7 +77,10 @@ def partitions_missing(inspection: Inspection) -> Iterator[Finding]:
     table, policy = inspection.table, inspection.table.policy
     if policy is None:
         return
-    missing = due(table, inspection.partitions, policy, inspection.now).create
+    found = due(table, inspection.partitions, policy, inspection.now)
+    missing = found.create
+    if found.doubt is not None:
+        yield Finding("partitions-missing", "warning", str(table.name), found.doubt, {})
     if missing:
         first, last = missing[0][0], missing[-1][1]
         yield Finding(
@@ -75,7 +88,7 @@ def partitions_missing(inspection: Inspection) -> Iterator[Finding]:
             "warning",
             str(table.name),
             f"{len(missing)} period(s) between {first} and {last} have no partition: run "
-            "`alembic-enterprise partitions maintain`",
+            f"{MAINTAIN}",
             {"missing": [[start.isoformat(), stop.isoformat()] for start, stop in missing]},
             tuple(
                 CreateRangePartitions.of_period(table.name, policy, start, stop)
@@ -113,7 +126,34 @@ def _crooked(partition: Partition, inspection: Inspection) -> bool:
 
 
 def default_rows(inspection: Inspection) -> Iterator[Finding]:
-    """Rows fell into the default partition; they are in the way of the partition they belong to."""
+    """Rows fell into the default partition; they are in the way of the partition they belong to.
+
+    As long as it has rows of a period, PostgreSQL refuses a partition for that
+    period, and `partitions maintain` leaves it out and says so.
+
+    Asks for moving them, period by period. In a migration, for November 2026 of
+    the table events:
+
+      op.execute("CREATE TABLE moved (LIKE events)")
+      op.execute(
+          "WITH gone AS (DELETE FROM events_default WHERE at >= '2026-11-01'"
+          " AND at < '2026-12-01' RETURNING *) INSERT INTO moved TABLE gone"
+      )
+      op.create_range_partitions(
+          "events", every="month", start="2026-11-01", stop="2026-12-01"
+      )
+      op.execute("INSERT INTO events TABLE moved")
+      op.drop_table("moved")
+
+    An identity column GENERATED ALWAYS needs OVERRIDING SYSTEM VALUE in the last
+    INSERT. Triggers of the table fire: an audit trail tells the move as a delete
+    and an insert.
+
+    Costs a scan of the default partition, which nobody reads or writes from the
+    attachment to the end of the transaction.
+
+    Leave it where the rows belong to no period, such as one far in the future.
+    """
     if inspection.default_rows:
         yield Finding(
             "default-rows",
@@ -138,7 +178,7 @@ def detach_pending(inspection: Inspection) -> Iterator[Finding]:
                 "error",
                 str(inspection.table.name),
                 f"detaching {partition.name} was interrupted, its rows are in limbo: run "
-                "`alembic-enterprise partitions maintain`, which finalizes it",
+                f"{MAINTAIN}, which finalizes it",
                 {"partition": str(partition.name)},
             )
 
@@ -281,10 +321,14 @@ def exit_code(findings: Sequence[Finding]) -> int:
     return 2 if serious else 0
 
 
-def document(findings: Sequence[Finding]) -> dict[str, Any]:
-    """What `partitions check --format json` prints, as schemas/partitions-check... says."""
+def document(tables: int, findings: Sequence[Finding]) -> dict[str, Any]:
+    """What `partitions check --format json` prints, as schemas/partitions-check... says.
+
+    `tables` is how many were looked at.
+    """
     return {
         "format_version": FORMAT_VERSION,
         "exit_code": exit_code(findings),
+        "tables": tables,
         "findings": [found.plain() for found in findings],
     }

@@ -124,8 +124,13 @@ def range_of(text: str, *, naive: bool) -> Range | None:
 
 
 def bound(text: str | None, *, naive: bool) -> datetime | None:
-    """A bound as PostgreSQL prints it in UTC; None for one that `datetime` cannot hold."""
-    if text is None or "infinity" in text or text.endswith("BC") or text.index("-") > len("9999"):
+    """A bound as PostgreSQL prints it in UTC; None for one that `datetime` cannot hold everywhere.
+
+    The year 1 begins before what it knows in some time zones.
+    """
+    if text is None or "infinity" in text or text.endswith("BC") or text.startswith("0001-"):
+        return None
+    if text.index("-") > len("9999"):
         return None
     value = datetime.fromisoformat(text)
     return value.replace(tzinfo=None) if naive else value.astimezone(UTC)

@@ -18,6 +18,12 @@ from alembic_enterprise.partitions.periods import (
     today,
 )
 
+MOST = 366
+"""So many past periods are created at once where no `start` is declared: a year of days.
+
+More were not forgotten by the job: somebody gave a table a partition far away from all others.
+"""
+
 
 def window(policy: Policy, live: PartitionedTable, now: datetime) -> tuple[date, date]:
     """First days of the first and of the last period that must exist at the moment `now`."""
@@ -112,11 +118,13 @@ class Due:
         create: the periods to create, first day and first day after, in order.
         retire: the partitions to retire, in order.
         default: whether the default partition is missing.
+        doubt: why past periods are not created that are missing; None when there are none.
     """
 
     create: tuple[tuple[date, date], ...] = ()
     retire: tuple[Partition, ...] = ()
     default: bool = False
+    doubt: str | None = None
 
 
 def due(
@@ -133,10 +141,25 @@ def due(
         for start, stop in missing_days(policy, table, now)
         for period in _split(start, stop or shift(last, policy.every, 1), policy)
     }
+    past = [held for held in create if held[1] <= _current(policy, now)]
+    doubt = _doubt(past, policy)
+    wanted = tuple(create) if doubt is None else tuple(create)[len(past) :]
     retire = expired(table, partitions, policy, now)
-    if not create:
+    if not wanted:
         retire = but_the_last(retire, partitions)
-    return Due(tuple(create), tuple(retire), policy.default and not table.has_default)
+    return Due(wanted, tuple(retire), policy.default and not table.has_default, doubt)
+
+
+def _doubt(past: Sequence[tuple[date, date]], policy: Policy) -> str | None:
+    """Why so many past periods are not created."""
+    if policy.start is not None or len(past) <= MOST:
+        return None
+    first = past[0][0]
+    return (
+        f"{len(past)} partitions from {first} to {past[-1][1]} are missing, and so many are not "
+        "created unless the declaration says where the table begins: detach the partition that is "
+        f'far from the others, or write start="{first}", or a later day, into the declaration'
+    )
 
 
 def _split(start: date, stop: date, policy: Policy) -> Iterator[tuple[date, date]]:
@@ -159,6 +182,22 @@ def expired(
         for item in _ranged(partitions)
         if item.owned and item.range and item.range.upper and item.range.upper <= cut
     ]
+
+
+def out_of_time(table: PartitionedTable, policy: Policy, now: datetime) -> str | None:
+    """Why nothing may go at the moment `now`: all partitions ended a whole period ago, or more.
+
+    Then the job has not run for long, or the clock is wrong, and nothing in the table tells which.
+    """
+    current = _current(policy, now)
+    before, _ = bounds(table, policy, shift(current, policy.every, -1), current)
+    end = table.covered[-1].upper if table.covered else before
+    if end is None or end > before:
+        return None
+    return (
+        f"at {now:%Y-%m-%d %H:%M}, when this run began, its partitions had all ended long ago: "
+        "nothing is detached or dropped. If the clock is right, the next run does it"
+    )
 
 
 def but_the_last(expired: Sequence[Partition], partitions: Sequence[Partition]) -> list[Partition]:

@@ -1,16 +1,16 @@
 """How the tables of a live database stand: reads the catalog, then asks the pure functions."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from psycopg.sql import SQL
 from sqlalchemy import Connection
 
-from alembic_enterprise import sql
+from alembic_enterprise import registry, sql
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.partitions import catalog
-from alembic_enterprise.partitions.catalog import PartitionedTable
+from alembic_enterprise.partitions.catalog import Catalog, PartitionedTable
 from alembic_enterprise.partitions.status import COUNTED, Status, status
 
 
@@ -41,7 +41,9 @@ def select(
     sql.read_only(connection)
     live = catalog.read(connection, strict=False)
     nested = {oid for (oid,) in sql.rows(connection, _NESTED)}
-    tables = chosen(list(live.tables.values()), nested, names, schema)
+    closed = registry.closed(connection)
+    tables = [_told(table, live, closed) for table in live.tables.values()]
+    tables = chosen(tables, nested, names, schema)
     partitions = catalog.partitions(connection, tables, sizes=True)
     defaults = [item.name for found in partitions.values() for item in found if item.is_default]
     counted = catalog.counted(connection, defaults, COUNTED)
@@ -51,12 +53,32 @@ def select(
     )
 
 
+def _told(table: PartitionedTable, live: Catalog, closed: Mapping[str, str]) -> PartitionedTable:
+    """The table; where its policy may stand in a registry that is closed to this role, with that.
+
+    `closed` is as `registry.closed` gives it.
+    """
+    name = closed.get((table.root or table).name.schema or "")
+    timed = any(item.timed for item in live.timed(table))
+    if name is None or not timed or table.policy or table.unusable:
+        return table
+    return replace(table, unusable=UNKNOWN.format(name))
+
+
+UNKNOWN = (
+    "unknown: no right to read {}: connect as the owner of the tables, or GRANT USAGE on its "
+    "schema and SELECT on it"
+)
+"""What is so with a policy in a registry that is closed, and the next step."""
+
+
 def chosen(
     tables: list[PartitionedTable], nested: set[int], names: Collection[str], schema: str | None
 ) -> list[PartitionedTable]:
     """The tables with one of these names. Raises `ConfigurationError` for a name that none has.
 
-    Without names, tables that are partitions themselves (`nested`) need a policy to be listed.
+    Without names, tables that are partitions themselves (`nested`) need a policy to be listed, or
+    to be shards whose policy is not known.
     """
     inside = [table for table in tables if schema in (None, table.name.schema)]
     known = {name for table in inside for name in table.called}
@@ -66,5 +88,9 @@ def chosen(
             f"no partitioned table is called {', '.join(unknown)}: there are {there}"
         )
     if not names:
-        return [table for table in inside if table.policy or table.oid not in nested]
+        return [
+            table
+            for table in inside
+            if table.policy or table.oid not in nested or (table.root and table.unusable)
+        ]
     return [table for table in inside if table.called & set(names)]

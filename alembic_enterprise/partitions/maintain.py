@@ -1,7 +1,9 @@
-"""The scheduled job: keeps each policy of a database true, and stops nobody while it does.
+"""The scheduled job: keeps each policy of a database true, and waits for its locks only briefly.
 
 One step is one statement and one transaction; the failure of one table never stops the others; a
-run that was killed at any point is made up for by the next.
+run that was killed at any point is made up for by the next. A default partition has the table
+locked for a moment, and refuses rows of a period while that is created (`steps.guarded`); a foreign
+key has writers of the table at its other end wait.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -24,7 +26,7 @@ from alembic_enterprise.partitions.report import Report, TableReport
 from alembic_enterprise.partitions.steps import Step, Ties
 from alembic_enterprise.partitions.surroundings import look, look_again
 from alembic_enterprise.partitions.worker import Job, Worker, configured
-from alembic_enterprise.sessions import connect, require_server, said
+from alembic_enterprise.sessions import close, connect, require_server, said
 from alembic_enterprise.sql import Name
 
 __all__ = ["LOCK", "Job", "maintain"]
@@ -43,15 +45,17 @@ def maintain(bind: Engine | Connection, job: Job | None = None) -> Report:
     looking at blockers, one for the work.
 
     Raises:
-        ConfigurationError: before anything is tried: the server is too old or read-only, no table
-            with a policy has a name of `job.only`, or the role owns none of them.
+        ConfigurationError: before anything is tried: the server is too old, read-only or behind a
+            pooler by transaction, no table with a policy has a name of `job.only`, or the role owns
+            none of them.
         DBAPIError: before anything is tried: there is no connection, or the catalog cannot be read.
     """
     job = job or Job()
     with ExitStack() as stack:
-        control = stack.enter_context(connect(bind.engine))
-        configured(control, 0, 0)
+        control = connect(bind.engine)
+        stack.callback(close, control)
         version = require_server(control, writes=not job.dry_run)
+        configured(control, 0, 0)
         [(now,)] = sql.rows(control, SQL("SELECT {}").format(NOW))
         now = job.now or now
         other = locks.only_run(stack, control, LOCK)
@@ -75,6 +79,10 @@ class _Run:
         self.notes = [f"{name}: {registry.UNREADABLE}" for name in closed]
         self.seen_at = 0
         self.wanted: dict[Name, Due] = {}
+        self.out_of_time = {
+            table.name: due.out_of_time(table, policy, now)
+            for table, policy in self.seen.policies()
+        }
         self.reports = {
             table.name: TableReport(table, policy, now, partitions=len(self.seen.of(table)))
             for table, policy in self.seen.policies()
@@ -221,6 +229,8 @@ class _Run:
 
     def _create(self, report: TableReport) -> None:
         wanted = self._due(report)
+        if wanted.doubt is not None:
+            report.problems.append(wanted.doubt)
         for start, stop in wanted.create:
             try:
                 self._create_one(report, start, stop)
@@ -242,15 +252,16 @@ class _Run:
         held = due.bounds(table, policy, start, stop)
         if self._in_the_way(report, step, default, held):
             return
-        guard, *others = steps.guarded(step, default, _key(table), held)
-        self.worker.run(guard, report)
         try:
-            for following in others:
-                self.worker.run(following, report)
-        except EnterpriseError:
+            for each in steps.guarded(step, default, _key(table), held):
+                self.worker.run(each, report)
+        except BaseException as error:  # Ctrl-C, too: the guard would go on to refuse rows
+            failed = isinstance(error, EnterpriseError)
+            if failed and ("guard", step.subject) not in report.done:
+                raise
             with _isolated(report):
-                self.worker.run(steps.unguard(default.name), report)  # it would refuse rows
-                if self._in_the_way(report, step, default, held):
+                self.worker.run(steps.unguard(default.name), report)
+                if failed and self._in_the_way(report, step, default, held):
                     return
             raise
 
@@ -282,10 +293,9 @@ class _Run:
         return count > 0
 
     def _retire(self, report: TableReport) -> None:
-        table, policy, wanted = report.table, report.policy, self._due(report)
-        expired = list(wanted.retire)
-        if any(("create", steps.period(*held)) not in report.done for held in wanted.create):
-            expired = due.but_the_last(expired, self.seen.of(table))
+        table, policy, expired = report.table, report.policy, self._due(report).retire
+        if expired and self._must_stay(report):
+            return
         if expired and policy.archive is not None and policy.archive not in self.seen.schemas:
             report.problems.append(
                 f"schema {policy.archive} is missing, or closed to this role: CREATE SCHEMA, or "
@@ -299,6 +309,13 @@ class _Run:
             )
         for partition in expired:
             self._retire_one(report, partition)
+
+    def _must_stay(self, report: TableReport) -> bool:
+        """Whether nothing of a table may go in this run; it is reported once."""
+        told = self.out_of_time.get(report.name)
+        if told is not None and told not in report.problems:
+            report.problems.append(told)
+        return told is not None
 
     def _retire_one(self, report: TableReport, partition: Partition) -> None:
         refusal = self._referred(report.table, partition)
@@ -322,11 +339,10 @@ class _Run:
     def _referred(self, table: PartitionedTable, partition: Partition) -> str | None:
         """Why a partition has to stay: rows of other tables refer to it."""
         for key in self.seen.foreign_keys[table.name]:
-            count = surroundings.referring_rows(self.worker.connection, key, partition.name)
-            if count:
+            if surroundings.is_referred(self.worker.connection, key, partition.name):
                 return (
-                    f"{partition.name} stays: {count} row(s) of {key.source} refer to it. Delete "
-                    "them or retire their partitions first; the next run goes on"
+                    f"{partition.name} stays: rows of {key.source} refer to it. Delete them or "
+                    "retire their partitions first; the next run goes on"
                 )
         return None
 
@@ -340,6 +356,8 @@ class _Run:
     def _drop(self, report: TableReport) -> None:
         for found in self.seen.retired_of(report.table):
             if steps.droppable(found, report.policy, self.now, yes=self.job.yes):
+                if self._must_stay(report):
+                    return
                 self.worker.run(steps.drop(found), report)
 
     def _analyze(self, report: TableReport) -> None:

@@ -1,5 +1,6 @@
 """The policies of tables as the registry keeps them, and those that cannot be used."""
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from sqlalchemy import Connection
@@ -16,6 +17,13 @@ def policies_kept(connection: Connection) -> dict[int, Policy | str]:
         for oid, found in registry.read(connection).items()
         if (policy := _policy(found)) is not None
     }
+
+
+def policy_now(connection: Connection, oids: Iterable[int]) -> Policy | None:
+    """The policy at this moment of the first of some tables that has one; None without any."""
+    kept = policies_kept(connection)
+    found = (kept.get(oid) for oid in oids)
+    return next((policy for policy in found if isinstance(policy, Policy)), None)
 
 
 def _policy(found: Any) -> Policy | str | None:

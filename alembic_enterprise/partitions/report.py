@@ -7,8 +7,9 @@ from typing import Any
 
 from alembic_enterprise.locks import Blocker
 from alembic_enterprise.partitions.catalog import PartitionedTable
-from alembic_enterprise.partitions.due import headroom, is_short
+from alembic_enterprise.partitions.due import headroom
 from alembic_enterprise.partitions.model import Policy
+from alembic_enterprise.partitions.status import shortage
 from alembic_enterprise.sql import Name
 
 FORMAT_VERSION = 1
@@ -56,9 +57,9 @@ class TableReport:
         """Time from `now` to the end of the partitions; None when they have no end."""
         return headroom(self.table, self.now, self.policy)
 
-    def is_short(self, periods: int | None) -> bool:
-        """Whether fewer than so many periods after the current one have partitions."""
-        return is_short(self.table, self.now, self.policy, periods)
+    def shortage(self, periods: int | None) -> str | None:
+        """What `status.shortage` says of its headroom."""
+        return shortage(self.table, self.now, self.policy, periods)
 
 
 @dataclass
@@ -80,13 +81,14 @@ class Report:
     notes: list[str] = field(default_factory=list[str])
 
     def exit_code(self, min_headroom: int | None) -> int:
-        """What the job's process ends with: `EXIT_CODES` tells the meaning.
-
-        A dry run has changed nothing, so its headroom is none to judge.
-        """
-        if self.statements is None and any(table.is_short(min_headroom) for table in self.tables):
+        """What the job's process ends with: `EXIT_CODES` tells the meaning."""
+        if any(self.shortage(table, min_headroom) for table in self.tables):
             return 3
         return 2 if self.undone else 0
+
+    def shortage(self, table: TableReport, min_headroom: int | None) -> str | None:
+        """Why the headroom of a table does not suffice; a dry run has made none to judge."""
+        return None if self.statements is not None else table.shortage(min_headroom)
 
     @property
     def undone(self) -> bool:
@@ -104,7 +106,10 @@ def document(report: Report, min_headroom: int | None) -> dict[str, Any]:
         "other_run": None if report.other is None else str(report.other),
         "problems": report.problems,
         "notes": report.notes,
-        "tables": [_table(table) for table in report.tables],
+        "tables": [
+            _table(table) | {"shortage": report.shortage(table, min_headroom)}
+            for table in report.tables
+        ],
         "statements": report.statements or [],
     }
 

@@ -21,6 +21,7 @@ from alembic_enterprise.partitions.periods import (
     today,
 )
 from alembic_enterprise.sql import Name
+from alembic_enterprise.wording import in_days
 
 FORMAT_VERSION = 1
 """Of `document`; it changes when a reader of the old shape would go wrong."""
@@ -136,6 +137,45 @@ def headroom(covered: Sequence[Range], now: datetime) -> Headroom:
         return Headroom(covers_now=True, until=None, days=None)
     days = (holding.upper - now) / timedelta(days=1)
     return Headroom(covers_now=True, until=holding.upper, days=round(days, 2))
+
+
+def shortage(
+    table: PartitionedTable, now: datetime, policy: Policy, periods: int | None
+) -> str | None:
+    """What is so with headroom that does not suffice, and the next step; None where it does.
+
+    Args:
+        table: with what its partitions cover.
+        now: an aware moment.
+        policy: that of the table.
+        periods: as `due.least_headroom` takes them.
+    """
+    if not due.is_short(table, now, policy, periods):
+        return None
+    here = due.clock(table, now, policy)
+    left = due.headroom(table, now, policy)
+    if not left:
+        return f"{_uncovered(table, here)}. Run {MAINTAIN}"
+    ending = f"partitions end in {in_days(left)}"
+    least = due.least_headroom(policy, periods)
+    if due.reach(policy, now) < least:
+        return (
+            f"{ending}: the policy keeps {policy.ahead} ahead, and --min-headroom asks for "
+            f"{least}. Raise ahead= in the model, or give a smaller --min-headroom"
+        )
+    return f"{ending}: run {MAINTAIN}"
+
+
+MAINTAIN = "`alembic-enterprise partitions maintain`"
+"""What creates partitions that are due."""
+
+
+def _uncovered(table: PartitionedTable, here: datetime) -> str:
+    """What follows where no partition holds the moment `here`."""
+    ends = [item.upper for item in table.covered if item.upper is not None and item.upper <= here]
+    ended = f", the last ended {in_days(here - ends[-1])} ago" if ends else ""
+    fate = "go into the default one" if table.has_default else "are refused"
+    return f"no partition holds now{ended}: rows written now {fate}"
 
 
 def gaps(covered: Sequence[Range]) -> tuple[Range, ...]:

@@ -11,6 +11,7 @@ from typing import Literal as Word
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
+from alembic_enterprise.operation import REFUSED
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.due import bounds
 from alembic_enterprise.partitions.model import Policy
@@ -86,6 +87,7 @@ class Retired:
         oid: the oid of that table: another one may have taken the name since.
         since: when it was retired, aware.
         to_drop: whether the policy said so at that time.
+        comment: the one it was found by.
     """
 
     name: Name
@@ -94,6 +96,7 @@ class Retired:
     since: datetime
     to_drop: bool
     ties: Ties
+    comment: str
 
     def belonged_to(self, table: PartitionedTable) -> bool:
         """Whether it was a partition of the table."""
@@ -112,7 +115,7 @@ def retired(name: Name, comment: str, ties: Ties) -> Retired | None:
         return None
     table, since, oid, purpose = match.groups()
     moment = datetime.fromisoformat(since)
-    return Retired(name, table, int(oid), moment, purpose == "drop", ties)
+    return Retired(name, table, int(oid), moment, purpose == "drop", ties, comment)
 
 
 def finalize(table: PartitionedTable, partition: Partition) -> Step:
@@ -193,7 +196,8 @@ def guarded(
     """Create a partition beside a default one without a scan under an exclusive lock.
 
     The validated CHECK tells the server that no row of the default partition is in the range
-    (PostgreSQL docs, "ALTER TABLE ... ATTACH PARTITION").
+    (PostgreSQL docs, "ALTER TABLE ... ATTACH PARTITION"). From the first step to the last it
+    refuses the rows of the period, which would have gone to the default partition.
     """
     condition = SQL("NOT ({c} IS NOT NULL AND {c} >= {lower} AND {c} < {upper})").format(
         c=Identifier(key),
@@ -229,12 +233,7 @@ def retire(
 
     It is marked first: killed in between, the next run still knows what it was about to do.
     """
-    purpose = "drop" if policy.on_expire == "drop" else "keep"
-    comment = (
-        f"{OWNERSHIP}partition of {table.name.text}; "
-        f"retired {now.astimezone(UTC).isoformat()} from {table.oid} to {purpose}"
-    )
-    mark = _comment(partition.name, comment)
+    mark = _comment(partition.name, retirement(table, policy, now))
     detach = DetachPartition(
         table.name.name,
         partition.name.name,
@@ -248,6 +247,15 @@ def retire(
         yield Step("tell", str(partition.name), triggers.telling(partition.name, "detach"))
     yield Step("detach", str(partition.name), detach.alteration(), detach.concurrently)
     yield from settle(partition.name, policy, ties)
+
+
+def retirement(table: PartitionedTable, policy: Policy, now: datetime) -> str:
+    """The comment of a partition that is retired, which `retired` reads."""
+    purpose = "drop" if policy.on_expire == "drop" else "keep"
+    return (
+        f"{OWNERSHIP}partition of {table.name.text}; "
+        f"retired {now.astimezone(UTC).isoformat()} from {table.oid} to {purpose}"
+    )
 
 
 def settle(name: Name, policy: Policy, ties: Ties) -> Iterator[Step]:
@@ -278,9 +286,31 @@ def archive(name: Name, schema: str) -> Step:
     return Step("archive", str(name), move)
 
 
+_DROP = """BEGIN
+    LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE;
+    -- Whoever had it before may have attached it again, or made another one of that name.
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_class AS c
+        WHERE c.oid = {relation}::regclass AND NOT c.relispartition
+          AND pg_catalog.obj_description(c.oid, 'pg_class') = {comment})
+    THEN
+        RAISE EXCEPTION 'it is not what was retired any more, perhaps it was attached again. It '
+            'stays; the next run looks again' USING ERRCODE = {refused};
+    END IF;
+    DROP TABLE {table};
+END"""
+
+
 def drop(found: Retired) -> Step:
-    """Drop a partition that was detached long enough ago."""
-    return Step("drop", str(found.name), SQL("DROP TABLE {}").format(found.name.sql))
+    """Drop a partition that was detached long enough ago, if it still is under its lock."""
+    statement = do_block(
+        _DROP,
+        relation=found.name.regclass,
+        table=found.name.sql,
+        comment=Literal(found.comment),
+        refused=Literal(REFUSED),
+    )
+    return Step("drop", str(found.name), statement)
 
 
 def droppable(found: Retired, policy: Policy, now: datetime, *, yes: bool) -> bool:

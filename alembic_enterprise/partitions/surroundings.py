@@ -145,7 +145,7 @@ def read_policies(connection: Connection) -> Catalog:
     if not with_policy(live) and (closed := registry.unreadable(connection)):
         raise ConfigurationError(
             f"no right to read the policies in {', '.join(closed)}: connect as the owner of the "
-            "tables, or GRANT SELECT on it"
+            "tables, or GRANT USAGE on its schema and SELECT on it"
         )
     return live
 
@@ -223,15 +223,15 @@ def foreign_keys(
     return found
 
 
-def referring_rows(connection: Connection, key: ForeignKey, partition: Name) -> int:
-    """How many rows refer, by a foreign key, to rows of one partition."""
+def is_referred(connection: Connection, key: ForeignKey, partition: Name) -> bool:
+    """Whether any row refers, by a foreign key, to a row of one partition."""
     equal = SQL(" AND ").join(
         SQL("p.{} = r.{}").format(Identifier(referred), Identifier(column))
         for column, referred in zip(key.columns, key.referred, strict=True)
     )
-    query = SQL("SELECT count(*) FROM {} AS r WHERE EXISTS (SELECT FROM {} AS p WHERE {})")
-    [(count,)] = sql.rows(connection, query.format(key.source.sql, partition.sql, equal))
-    return int(count)
+    query = SQL("SELECT EXISTS (SELECT FROM {} AS r JOIN {} AS p ON {})")
+    [(found,)] = sql.rows(connection, query.format(key.source.sql, partition.sql, equal))
+    return bool(found)
 
 
 _KEYS = SQL("""

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from psycopg.sql import Composable
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import locks, sessions, sql
+from alembic_enterprise.errors import StepError
 from alembic_enterprise.locks import Patience
+from alembic_enterprise.partitions.policies import policy_now
 from alembic_enterprise.partitions.report import TableReport
 from alembic_enterprise.partitions.steps import Step
 
@@ -51,6 +52,13 @@ def configured(connection: Connection, lock_timeout: float, statement_timeout: f
         lock_timeout=f"{lock_timeout:.0f}",
         statement_timeout=f"{statement_timeout:.0f}",
     )
+
+
+def _require_same_policy(connection: Connection, step: str, report: TableReport) -> None:
+    """Raise `StepError` when the policy of a table is not the one that the run goes by."""
+    oids = [item.oid for item in reversed(report.table.lineage)]
+    if policy_now(connection, oids) != report.policy:
+        raise StepError(f"{step}: the policy has changed. The next run goes by the new one")
 
 
 class Worker:
@@ -106,13 +114,13 @@ class Worker:
         return self._connection
 
     def close(self) -> None:
-        """Give the connection back, and stop looking at blockers."""
+        """Close the connection, and stop looking at blockers."""
         self._watcher.close()
         self._disconnect()
 
     def _disconnect(self) -> None:
         if self._connection is not None:
-            self._connection.close()
+            sessions.close(self._connection)
 
     def run(self, step: Step, report: TableReport) -> None:
         """Run one step and note it in the report.
@@ -132,11 +140,17 @@ class Worker:
         run = self._concurrently if step.concurrently else self._patiently
         connection = self._connect()
         told = f"{step.kind} {step.subject}"
+
+        def attempt() -> None:
+            if step.kind == "drop":  # nobody can undo it, and it may have waited long for its lock
+                _require_same_policy(connection, told, report)
+            sql.execute(connection, step.statement)
+
         with sessions.watched(told, self._watcher, self._pid, report.blockers):
-            run(connection, step.statement, report)
+            run(connection, attempt, report)
 
     def _patiently(
-        self, connection: Connection, statement: Composable, report: TableReport
+        self, connection: Connection, attempt: Callable[[], None], report: TableReport
     ) -> None:
         self._set(connection, self._job.patience.lock_timeout, 0)
 
@@ -144,7 +158,7 @@ class Worker:
             report.retries += 1
 
         locks.retried(
-            lambda: sql.execute(connection, statement),
+            attempt,
             patience=self._job.patience,
             sleep=self._job.sleep,
             uniform=self._job.uniform,
@@ -152,11 +166,11 @@ class Worker:
         )
 
     def _concurrently(
-        self, connection: Connection, statement: Composable, _report: TableReport
+        self, connection: Connection, attempt: Callable[[], None], _report: TableReport
     ) -> None:
         """Run a statement that waits inside: short timeouts would leave it half done."""
         self._set(connection, 0, self._job.patience.concurrently * 1000)
-        sql.execute(connection, statement)
+        attempt()
 
     def _set(self, connection: Connection, *timeouts: float) -> None:
         """Set the session's timeouts, as `configured` takes them, unless they are set already."""

@@ -251,10 +251,14 @@ def exit_code(findings: Sequence[Finding]) -> int:
     return 2 if any(found.severity != "note" for found in findings) else 0
 
 
-def document(findings: Sequence[Finding]) -> dict[str, Any]:
-    """What `shards check --format json` prints, as schemas/shards-check... says."""
+def document(tables: int, findings: Sequence[Finding]) -> dict[str, Any]:
+    """What `shards check --format json` prints, as schemas/shards-check... says.
+
+    `tables` is how many were looked at.
+    """
     return {
         "format_version": FORMAT_VERSION,
         "exit_code": exit_code(findings),
+        "tables": tables,
         "findings": [found.plain() for found in findings],
     }

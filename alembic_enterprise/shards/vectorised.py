@@ -21,7 +21,7 @@ try:
 except ImportError as error:
     raise ConfigurationError(
         "whole columns are placed with numpy, which is not installed: "
-        "pip install 'alembic-enterprise[numpy]'"
+        "run `pip install '.[numpy]'` in a checkout of alembic-enterprise"
     ) from error
 
 from alembic_enterprise.shards.hashing.arrays import (

@@ -1,6 +1,7 @@
 """`partitions maintain` and `partitions check` on the command line."""
 
 import json
+import signal
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -58,11 +59,11 @@ def test_a_run_that_makes_all_true_ends_with_0(shop: Connection, maintain: Run) 
     outcome = maintain()
     assert (outcome.code, outcome.error) == (0, "")
     assert outcome.output == (
-        "public.events: true; 1 created, 2 detached; headroom 40.5 days\n"
+        "public.events: true; 1 created, 2 detached; headroom 40 days\n"
         "  note: its default partition makes every detach lock the whole table for a moment; "
         "without one it would be concurrent\n"
     )
-    assert maintain().output == "public.events: true; nothing was due; headroom 40.5 days\n"
+    assert maintain().output == "public.events: true; nothing was due; headroom 40 days\n"
     assert names(shop) == ["default", "y2026_m10", "y2026_m11", "y2026_m12"]
 
 
@@ -70,7 +71,7 @@ def test_a_table_that_is_left_undone_ends_with_2(shop: Connection, maintain: Run
     insert(shop, "2026-12-12Z")
     outcome = maintain("--min-headroom", "0")
     assert outcome.code == 2
-    assert outcome.output.startswith("public.events: undone; 2 detached; headroom 9.5 days\n")
+    assert outcome.output.startswith("public.events: undone; 2 detached; headroom 9 days\n")
     assert "  2026-12-01 to 2027-01-01: public.events_default holds 1 row(s)" in outcome.output
 
 
@@ -81,11 +82,84 @@ def test_short_headroom_ends_with_3(shop: Connection, maintain: Run, check: Run)
     assert names(shop)[-1] == "y2026_m12"
 
 
+@pytest.mark.parametrize(
+    ("start", "stop", "default", "told"),
+    [
+        ("2026-08-01", "2026-09-01", False, ", the last ended 81 days ago: rows written now are"),
+        ("2026-12-01", "2027-03-01", True, ": rows written now go into the default one. Run `al"),
+    ],
+)
+def test_it_says_when_no_partition_holds_now(
+    connection: Connection,
+    engine: Engine,
+    check: Run,
+    start: str,
+    stop: str,
+    default: bool,
+    told: str,
+) -> None:
+    clock(engine)
+    table(connection, start=start, stop=stop, default=default)
+    outcome = check()
+    assert outcome.code == 3
+    assert outcome.output.startswith(f"error: public.events: no partition holds now{told}")
+    assert "Run `alembic-enterprise partitions maintain` [headroom-short]" in outcome.output
+
+
+def test_it_says_when_more_is_asked_for_than_the_policy_keeps(
+    connection: Connection, engine: Engine, maintain: Run, check: Run
+) -> None:
+    """What is due is not enough then, so that maintenance is no way out."""
+    clock(engine)
+    table(connection, start="2026-11-01", stop="2027-03-01", ahead=3)
+    told = (
+        "partitions end in 99 days: the policy keeps 3 ahead, and --min-headroom asks for 20. "
+        "Raise ahead= in the model, or give a smaller --min-headroom"
+    )
+    asked = ("--min-headroom", "20")
+    outcome = check(*asked)
+    assert (outcome.code, outcome.output) == (3, f"error: public.events: {told} [headroom-short]\n")
+    outcome = maintain(*asked)
+    assert (outcome.code, outcome.output) == (
+        3,
+        f"public.events: true; nothing was due; headroom 99 days\n  {told}\n",
+    )
+    (events,) = valid(maintain(*asked, "--format", "json"), "maintain")["tables"]
+    assert events["shortage"] == told
+    (events,) = valid(maintain("--format", "json"), "maintain")["tables"]
+    assert events["shortage"] is None
+    assert maintain(*asked, "--dry-run").output == "-- Nothing is due.\n"
+
+
+def test_what_is_due_and_gets_no_lock_was_not_done(
+    connection: Connection, engine: Engine, maintain: Run
+) -> None:
+    clock(engine)
+    table(connection, start="2026-11-01", stop="2027-02-01", ahead=3)
+    with engine.begin() as other:
+        other.exec_driver_sql("LOCK TABLE events")
+        outcome = maintain("--lock-timeout", "20", "--attempts", "2")
+    assert outcome.code == 2
+    assert outcome.output.startswith(
+        "public.events: undone; nothing was done; headroom 71 days\n  1 retry for locks\n"
+    )
+
+
 def test_a_database_without_policies_is_true(maintain: Run, check: Run) -> None:
     outcome = maintain()
     assert outcome.code == 0
     assert outcome.output.startswith("No table has a policy: declare RangePartitions")
-    assert (check().code, check().output) == (0, "Every policy is true.\n")
+    outcome = check()
+    assert (outcome.code, outcome.output) == (
+        0,
+        "No table here has a policy, so nothing was checked. Is it the right database?\n",
+    )
+    assert valid(check("--format", "json"), "check")["tables"] == 0
+    outcome = check("events")
+    assert (outcome.code, outcome.error) == (
+        1,
+        "Error: no table with a policy is called events: there are none\n",
+    )
 
 
 @pytest.mark.parametrize("command", ["maintain", "check"])
@@ -123,7 +197,7 @@ def test_a_missing_privilege_is_one_line(run: Run, database_url: str, role: str)
     assert outcome.code == 1
     assert outcome.error == (
         "Error: no right to read the policies in alembic_enterprise_policy: connect as the owner "
-        "of the tables, or GRANT SELECT on it\n"
+        "of the tables, or GRANT USAGE on its schema and SELECT on it\n"
     )
 
 
@@ -149,6 +223,24 @@ def test_policies_that_may_not_be_read_are_noted(
         assert "closed" not in run("partitions", "check", "events", *arguments).output
     else:
         assert "registry-closed" in {item["rule"] for item in valid(outcome, "check")["findings"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "Interrupted: the next run finishes what this one has begun"),
+        (["--dry-run"], "Interrupted"),
+    ],
+)
+def test_who_interrupts_it_is_told_how_it_goes_on(
+    maintain: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
+) -> None:
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("alembic_enterprise.partitions.maintain.maintain", interrupted)
+    outcome = maintain(*arguments)
+    assert (outcome.code, outcome.output, outcome.error.strip()) == (130, "", told)
 
 
 # --- A dry run
@@ -191,8 +283,9 @@ def test_a_dry_run_changes_nothing_and_tells_problems(shop: Connection, maintain
     assert laws.snapshot(shop) == before
 
 
-def test_a_dry_run_of_what_is_true_says_so(shop: Connection, maintain: Run) -> None:
+def test_a_dry_run_of_what_is_true_says_so(shop: Connection, maintain: Run, check: Run) -> None:
     maintain()
+    assert check().output == "Every policy is true.\n"
     assert maintain("--dry-run").output == "-- Nothing is due.\n"
     assert names(shop)
 
@@ -216,7 +309,9 @@ def test_the_json_of_a_run_keeps_its_schema(shop: Connection, maintain: Run) -> 
 
 def test_the_json_of_a_check_keeps_its_schema(shop: Connection, check: Run) -> None:
     insert(shop, "2020-01-01Z")
-    found = valid(check("--format", "json"), "check")["findings"]
+    document = valid(check("--format", "json"), "check")
+    found = document["findings"]
+    assert document["tables"] == 1
     assert [item["rule"] for item in found] == [
         "headroom-short",
         "partitions-missing",
@@ -241,7 +336,7 @@ def test_the_text_of_a_check_is_one_line_a_finding(shop: Connection, check: Run)
     outcome = check()
     assert outcome.code == 3
     assert outcome.output == (
-        "error: public.events: partitions end in 9.5 days: "
+        "error: public.events: partitions end in 9 days: "
         "run `alembic-enterprise partitions maintain` [headroom-short]\n"
         "warning: public.events: 1 period(s) between 2026-12-01 and 2027-01-01 have no partition: "
         "run `alembic-enterprise partitions maintain` [partitions-missing]\n"

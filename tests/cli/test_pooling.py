@@ -1,11 +1,14 @@
 """A real PgBouncer before the server: only its session pooling passes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
 from console import Outcome
 from poolers import pooler
+from scheduled import table
+from sqlalchemy import Connection
 
 
 @pytest.mark.parametrize(
@@ -39,3 +42,32 @@ def test_it_is_told_while_others_use_the_pool(
             other.execute("SELECT 1")
             outcome = run("doctor", "--url", url)
     assert "PgBouncer" in outcome.output
+
+
+@pytest.mark.parametrize(
+    "command", [["partitions", "maintain"], ["shards", "grow", "lines", "--to", "8"]]
+)
+@pytest.mark.parametrize("more", ["", "server_round_robin = 1"])
+def test_a_run_in_a_pool_by_transaction_is_refused_and_leaves_no_setting(
+    run: Callable[..., Outcome], database_url: str, command: list[str], more: str
+) -> None:
+    with pooler(database_url, "transaction", 2, more) as url:
+        outcome = run(*command, "--url", url)
+        assert (outcome.code, outcome.output) == (1, "")
+        assert "with pool_mode = session" in outcome.error
+        plain = url.replace("+psycopg", "")
+        with psycopg.connect(plain) as one, psycopg.connect(plain) as other:
+            assert settings(one) == settings(other) == ("0", "0")
+
+
+def settings(connection: psycopg.Connection) -> Any:
+    query = "SELECT current_setting('lock_timeout'), current_setting('statement_timeout')"
+    return connection.execute(query).fetchone()
+
+
+def test_a_run_in_a_pool_by_session_passes(
+    run: Callable[..., Outcome], database_url: str, connection: Connection
+) -> None:
+    table(connection)
+    with pooler(database_url, "session", 5) as url:
+        assert run("partitions", "maintain", "--url", url).code == 0

@@ -10,11 +10,13 @@ import pytest
 from alembic import command
 from autogenerate import partitions, project, run_sql, write_revision
 from psycopg.errors import LockNotAvailable
+from scheduled import reading, session
 from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from alembic_enterprise.errors import OperationError
 from alembic_enterprise.partitions.operations import AttachPartition, DetachPartition
+from alembic_enterprise.partitions.operations.triggers import ON_EACH_PARTITION
 
 PARENT = "CREATE TABLE events (id bigint, at {} NOT NULL) PARTITION BY RANGE (at)"
 PART = "CREATE TABLE {} (id bigint, at {} NOT NULL)"
@@ -221,3 +223,77 @@ def test_a_refused_concurrent_detach_leaves_nothing_half_done(
     run_sql(january, "DROP TABLE stray")
     upgrade(CONCURRENTLY)
     assert partitions(january, "events") == {}
+
+
+# --- Again, after it was cut
+
+AGAIN = 'op.detach_partition("events", "january", concurrently=True)'
+
+MARKED = (
+    "CREATE TABLE told (what text)",
+    "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+    """CREATE FUNCTION note(relation regclass, action text) RETURNS void LANGUAGE sql
+        SECURITY DEFINER AS $$ INSERT INTO told VALUES (action || ' ' || relation) $$""",
+    "CREATE TRIGGER marked AFTER INSERT ON {} EXECUTE FUNCTION note()",
+    "COMMENT ON TRIGGER marked ON {} IS '" + ON_EACH_PARTITION + "'",
+)
+
+
+def marked(connection: Connection) -> list[str]:
+    """The tables with a trigger."""
+    found = connection.exec_driver_sql("SELECT tgrelid::regclass::text FROM pg_trigger ORDER BY 1")
+    return list(found.scalars())
+
+
+def cut(database_url: str) -> None:
+    """Leave the partition half detached."""
+    with (
+        reading(database_url),
+        session(database_url, options="-c lock_timeout=1") as other,
+        pytest.raises(LockNotAvailable),
+    ):
+        other.execute("ALTER TABLE events DETACH PARTITION january CONCURRENTLY")
+
+
+def test_a_detach_that_was_cut_is_finished_when_it_is_run_again(
+    connection: Connection, upgrade: Callable[..., None], database_url: str
+) -> None:
+    run_sql(
+        connection,
+        PARENT.format("timestamptz"),
+        *(text.format("events") for text in MARKED),
+        PART.format("january", "timestamptz"),
+    )
+    laws.apply(connection, [AttachPartition("events", "january", "2026-01-01", "2026-02-01")])
+    assert marked(connection) == ["events", "january"]
+    run_sql(connection, "DELETE FROM told")
+    cut(database_url)
+    upgrade(AGAIN)
+    assert partitions(connection, "events") == {}
+    assert marked(connection) == ["events"]
+    assert connection.exec_driver_sql("SELECT * FROM told").all() == []  # by the first attempt
+    stamped = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
+    assert stamped == "1"
+
+
+def test_what_is_detached_already_is_left_alone(
+    january: Connection, upgrade: Callable[..., None]
+) -> None:
+    run_sql(
+        january,
+        "ALTER TABLE events DETACH PARTITION january",
+        *(text.format("january") for text in MARKED),
+    )
+    upgrade(AGAIN)
+    assert marked(january) == ["january"]  # it is not one of the table's
+
+
+def test_the_partition_of_another_table_is_refused(
+    january: Connection, upgrade: Callable[..., None]
+) -> None:
+    run_sql(january, *(text.format("events") for text in MARKED))
+    run_sql(january, "CREATE TABLE others (LIKE events) PARTITION BY RANGE (at)")
+    with pytest.raises(DBAPIError, match='"january" is not a partition of relation "others"'):
+        upgrade(AGAIN.replace("events", "others"))
+    assert list(partitions(january, "events")) == ["january"]
+    assert january.exec_driver_sql("SELECT * FROM told").all() == []

@@ -22,6 +22,7 @@ from alembic_enterprise.partitions.due import (
     headroom,
     is_short,
     missing_days,
+    out_of_time,
     window,
 )
 from alembic_enterprise.partitions.model import Policy
@@ -133,6 +134,40 @@ def test_the_last_partition_stays_until_there_are_others() -> None:
     parts = months(1, 2)
     assert asked(parts, Policy("month", ahead=0, retain=1)).retire == tuple(parts)
     assert but_the_last(parts, parts) == months(1)
+
+
+@pytest.mark.parametrize(
+    ("partitions", "may_go"),
+    [
+        (months(7, 11), True),
+        (months(10), True),  # a job that makes nothing ahead
+        (months(8, 9), False),
+        (months(8, 13), True),
+        ([*months(8), partition(_utc(date(2026, 10, 5)), None)], True),
+        ([], False),
+    ],
+)
+def test_nothing_goes_when_all_partitions_ended_long_ago(
+    partitions: list[Partition], may_go: bool
+) -> None:
+    assert (out_of_time(table(*partitions), Policy("month"), NOW) is None) is may_go
+
+
+@pytest.mark.parametrize(("years", "doubted"), [(1, False), (2, True)])
+@pytest.mark.parametrize("start", [None, "2020-01-01"])
+def test_far_more_past_periods_than_a_job_can_have_missed_are_doubted(
+    years: int, doubted: bool, start: str | None
+) -> None:
+    day = date(2026 - years, 11, 21)
+    old = partition(_utc(day), _utc(shift(day, "day", 1)))
+    found = asked([old], Policy("day", ahead=2, start=start))
+    assert bool(found.doubt) is (doubted and start is None)
+    if found.doubt:
+        assert created_days(found) == ["2026-11-21", "2026-11-22", "2026-11-23"]
+
+
+def created_days(found: Due) -> list[str]:
+    return [start.isoformat() for start, _ in found.create]
 
 
 def test_periods_begin_at_midnight_of_the_policy() -> None:

@@ -309,7 +309,7 @@ def test_the_owner_of_the_tables_needs_no_more(
     owned_by(connection, role)
     owner = as_role(database_url, role)
     assert run(owner).exit_code(1) == 0
-    later = run(owner, now=NOW + timedelta(days=100))
+    later = run(owner, now=NOW + timedelta(days=45))
     assert later.exit_code(1) == 0
     assert {"drop", "detach"} <= {kind for kind, _ in only(later).done}
 

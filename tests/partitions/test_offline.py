@@ -7,7 +7,7 @@ from typing import Any
 
 import laws
 from alembic import command
-from autogenerate import events, project, run_sql, write_revision
+from autogenerate import events, partitions, project, run_sql, write_revision
 from sqlalchemy import Column, Date, Engine, Integer, MetaData, NullPool, create_engine, event
 
 BY_HAND = """
@@ -15,7 +15,7 @@ op.execute("CREATE TABLE history (id bigint NOT NULL, at timestamptz NOT NULL, n
 op.attach_partition(
     'we"ird % :x', 'history', start='2020-01-01', stop='2021-01-01', timezone='Asia/Tokyo'
 )
-op.detach_partition('we"ird % :x', 'history', concurrently=True)
+op.detach_partition('we"ird % :x', 'history')
 op.drop_range_partitions(
     'we"ird % :x', every='month', start='2026-01-01', stop='2026-03-01', drop_rows=True
 )
@@ -75,6 +75,25 @@ def test_offline_scripts_are_what_an_upgrade_executes(
             run_sql(connection, statement)
         assert laws.snapshot(connection) == laws.snapshot(other)
     offline_engine.dispose()
+
+
+def test_what_only_the_server_knows_of_a_detach_is_run_by_psql(
+    tmp_path: Path, engine: Engine, psql: Callable[[str, str], None]
+) -> None:
+    with engine.connect() as connection:
+        run_sql(
+            connection,
+            'CREATE TABLE "we""ird % :x" (at date NOT NULL) PARTITION BY RANGE (at)',
+            'CREATE TABLE "o\'ld" PARTITION OF "we""ird % :x"'
+            " FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')",
+        )
+        config = project(tmp_path, engine, MetaData())
+        detach = """op.detach_partition('we"ird % :x', "o'ld", concurrently=True)"""
+        write_revision(tmp_path, "1", None, detach)
+        config.output_buffer = StringIO()
+        command.upgrade(config, "head", sql=True)
+        psql(engine.url.render_as_string(hide_password=False), config.output_buffer.getvalue())
+        assert partitions(connection, '"we""ird % :x"') == {}
 
 
 def is_change(statement: str) -> bool:

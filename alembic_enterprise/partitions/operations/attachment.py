@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, LiteralString
 
 from alembic.operations import Operations
 from psycopg.sql import SQL, Composable, Literal
@@ -11,7 +11,7 @@ from alembic_enterprise.errors import OperationError
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions.model import zone
 from alembic_enterprise.partitions.operations import triggers
-from alembic_enterprise.sql import Name
+from alembic_enterprise.sql import Name, Remaining, text_of
 
 
 @dataclass
@@ -98,6 +98,25 @@ class AttachPartition(_Attachment):
         return self.turned_into(DetachPartition)
 
 
+_CONCURRENTLY: LiteralString = """
+SELECT statement
+FROM pg_catalog.pg_class AS c
+LEFT JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = c.oid AND i.inhparent = {table}::regclass
+CROSS JOIN LATERAL (VALUES
+    (1, CASE WHEN c.relispartition AND NOT i.inhdetachpending THEN {tell} END),
+    (2, CASE WHEN i.inhdetachpending THEN {finalize} WHEN c.relispartition THEN {detach} END),
+    (3, CASE WHEN c.relispartition OR EXISTS (
+            SELECT FROM pg_catalog.pg_trigger AS own JOIN pg_catalog.pg_trigger AS t USING (tgfoid)
+            WHERE own.tgrelid = c.oid AND t.tgrelid = {table}::regclass) THEN {forget} END)
+) AS steps (number, statement)
+WHERE c.oid = {partition}::regclass AND statement IS NOT NULL ORDER BY number"""
+"""What lacks: all, or what an attempt that was cut has left to do.
+
+One that was cut while it waited has told of the detach already. The partition of another table gets
+the server's refusal; one that is detached loses only the triggers that are its former table's.
+"""
+
+
 @dataclass
 class DetachPartition(_Attachment):
     """Make a partition a table of its own again; nothing is dropped."""
@@ -123,7 +142,8 @@ class DetachPartition(_Attachment):
         """Make a partition a table of its own again; its rows stay in it.
 
         Indexes that it got when it was attached stay, too; and the concurrent form leaves it a
-        CHECK constraint of its bounds (PostgreSQL docs, "ALTER TABLE ... DETACH PARTITION").
+        CHECK constraint of its bounds (PostgreSQL docs, "ALTER TABLE ... DETACH PARTITION"). That
+        form can be run again after it was cut, and carries on.
 
         Args:
             table: the partitioned table.
@@ -150,14 +170,27 @@ class DetachPartition(_Attachment):
         """One ALTER TABLE, between blocks for triggers that stand on each partition."""
         partition = self.partition_name
         first, last = triggers.telling(partition, "detach"), triggers.forgetting(partition)
-        return [first, self.alteration(), last]
+        if not self.concurrently:
+            return [first, self.alteration(), last]
+        texts = {
+            "tell": first,
+            "detach": self.alteration(),
+            "finalize": self._alteration(" FINALIZE"),
+            "forget": last,
+        }
+        literals = {name: Literal(text_of(item)) for name, item in texts.items()}
+        query = SQL(_CONCURRENTLY).format(
+            table=self.name.regclass, partition=partition.regclass, **literals
+        )
+        return [Remaining([query])]
 
     def alteration(self) -> Composable:
         """The ALTER TABLE alone."""
+        return self._alteration(" CONCURRENTLY" if self.concurrently else "")
+
+    def _alteration(self, ending: LiteralString) -> Composable:
         return SQL("ALTER TABLE {} DETACH PARTITION {}{}").format(
-            self.name.sql,
-            self.partition_name.sql,
-            SQL(" CONCURRENTLY" if self.concurrently else ""),
+            self.name.sql, self.partition_name.sql, SQL(ending)
         )
 
     def reverse(self) -> AttachPartition:

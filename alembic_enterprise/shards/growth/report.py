@@ -13,14 +13,14 @@ class Split:
 
     Attributes:
         parts: what it becomes; the first keeps its name.
-        rows: estimate of the last ANALYZE or VACUUM.
+        rows: estimate of the last ANALYZE or VACUUM; None when there was none and it is not empty.
         size: bytes with indexes and TOAST, as many as its copies need about, until it is dropped.
     """
 
     shard: Name
     held: Class
     parts: tuple[Class, ...]
-    rows: int
+    rows: int | None
     size: int
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from alembic_enterprise import locks, sql
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
 from alembic_enterprise.partitions.declaration import NAME_BYTES
-from alembic_enterprise.sessions import require_server, said
+from alembic_enterprise.sessions import said
 from alembic_enterprise.shards import catalog, leftovers
 from alembic_enterprise.shards.catalog import Shard, ShardedTable
 from alembic_enterprise.shards.growth import copies, copying, obstacles, swapping
@@ -96,7 +96,6 @@ class _Run:
     def __init__(self, worker: Worker, job: Job, name: str) -> None:
         self.worker = worker
         self.job = job
-        self.version = require_server(worker.control, writes=not job.dry_run)
         self.table = only(catalog.read(worker.control).values(), name)
         self.report = Report(self.table.name)
         self.copied = 0
@@ -127,14 +126,18 @@ class _Run:
         _require_soon(self.worker.control, self.job.patience.lock_timeout)
         shards = self._to_split(count)
         sources = [self._source(shard) for shard in shards]
-        found = obstacles.obstacles(self.worker.control, self.table, sources, self.version)
+        found = obstacles.obstacles(self.worker.control, self.table, sources, self.worker.version)
         if sources and found:
             raise ConfigurationError(f"{self.table.name}: {'; '.join(found)}")
         if self.job.max_lag is not None:
             self._slowest()
         self.report.splits = [
             Split(
-                item.name, held := item.shard.held, tuple(held.split(count)), item.rows, item.size
+                item.name,
+                held := item.shard.held,
+                tuple(held.split(count)),
+                item.rows or (None if item.pages else 0),
+                item.size,
             )
             for item in sources
         ]
@@ -223,7 +226,7 @@ class _Run:
             self.job.sleep(self.job.pause)
 
     def _expected(self) -> int:
-        return sum(split.rows for split in self.report.splits)
+        return sum(split.rows or 0 for split in self.report.splits)
 
     def _pages(self, source: Source, mirror: Mirror) -> int:
         """How many pages hold the rows of one batch."""

@@ -54,9 +54,15 @@ class Worker:
     """Two sessions: one for the work, one that looks who is in the way."""
 
     def __init__(self, stack: ExitStack, engine: Engine, job: Job) -> None:
-        """Connect; the connections are closed with the stack."""
-        self.control = stack.enter_context(sessions.connect(engine))
-        self.connection = stack.enter_context(sessions.connect(engine))
+        """Connect; the connections are closed with the stack.
+
+        Raises `ConfigurationError` as `require_server`.
+        """
+        self.control = sessions.connect(engine)
+        stack.callback(sessions.close, self.control)
+        self.version = sessions.require_server(self.control, writes=not job.dry_run)
+        self.connection = sessions.connect(engine)
+        stack.callback(sessions.close, self.connection)
         _configured(self.control, 0)
         self._pid = _configured(self.connection, job.patience.lock_timeout)
         self._job = job
@@ -95,13 +101,11 @@ class Worker:
 def _configured(connection: Connection, lock_timeout: int) -> int:
     """Set up a session; returns the pid of its backend.
 
-    Row security must not hide rows from us: rather an error. And a batch needs a new snapshot for
-    each of its statements, whatever a role or a database sets for the application's.
+    Row security must not hide rows from us: rather an error.
     """
     return sessions.configured(
         connection,
         APPLICATION,
-        default_transaction_isolation="read committed",
         lock_timeout=str(lock_timeout),
         row_security="off",
     )

@@ -1,0 +1,126 @@
+"""What somebody does while a run is at work: rescues a partition, or presses Ctrl-C."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import laws
+import pytest
+from autogenerate import run_sql
+from scheduled import (
+    NOW,
+    count,
+    done,
+    insert,
+    names,
+    only,
+    reading,
+    run,
+    session,
+    table,
+)
+from sqlalchemy import Connection, Engine, NullPool, create_engine
+
+from alembic_enterprise.locks import Patience
+from alembic_enterprise.partitions.operations import AttachPartition, SetPartitionPolicy
+
+LATER = NOW + timedelta(days=1)
+
+
+def retired(connection: Connection, engine: Engine) -> None:
+    """September is detached, and to be dropped the day after."""
+    span = ("2026-09-01", "2027-01-01")
+    table(connection, "events", *span, retain=1, on_expire="drop", hold=1)
+    insert(connection, "2026-09-09Z")
+    run(engine)
+    assert names(connection)[0] == "y2026_m10"
+
+
+def attached_again(connection: Connection) -> None:
+    bounds = ("2026-09-01", "2026-10-01")
+    laws.apply(connection, [AttachPartition("events", "events_y2026_m09", *bounds)])
+
+
+def kept_from_now_on(connection: Connection) -> None:
+    laws.apply(connection, [SetPartitionPolicy("events", every="month", ahead=1)])
+
+
+def made_anew(connection: Connection) -> None:
+    run_sql(
+        connection,
+        "ALTER TABLE events_y2026_m09 RENAME TO old",
+        "CREATE TABLE events_y2026_m09 AS SELECT 1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("decide", "told"),
+    [
+        (attached_again, "it is not what was retired any more"),
+        (made_anew, "it is not what was retired any more"),
+        (kept_from_now_on, "the policy has changed"),
+    ],
+)
+def test_what_is_rescued_while_a_drop_waits_for_its_lock_stays(
+    connection: Connection,
+    engine: Engine,
+    database_url: str,
+    decide: Callable[[Connection], None],
+    told: str,
+) -> None:
+    retired(connection, engine)
+    with reading(database_url, "events_y2026_m09") as reader:
+
+        def pause(_seconds: float) -> None:
+            if reader.info.transaction_status:
+                reader.execute("COMMIT")
+                decide(connection)
+
+        patience = Patience(lock_timeout=50)
+        report = run(engine, now=LATER, patience=patience, sleep=pause)
+    (problem,) = only(report).problems
+    assert problem.startswith(f"drop public.events_y2026_m09: {told}")
+    assert "drop public.events_y2026_m09" not in done(report)
+    assert count(connection, "events_y2026_m09") == 1
+
+
+def test_a_default_isolation_level_does_not_hide_a_rescue(
+    connection: Connection, engine: Engine, database_url: str
+) -> None:
+    """The look under the lock has to see what was committed while the lock was waited for."""
+    retired(connection, engine)
+    options = {"options": "-c default_transaction_isolation=serializable"}
+    strict = create_engine(database_url, poolclass=NullPool, connect_args=options)
+    with session(database_url) as other, ThreadPoolExecutor() as pool:
+        other.execute("BEGIN")
+        other.execute(
+            "ALTER TABLE events ATTACH PARTITION events_y2026_m09"
+            " FOR VALUES FROM ('2026-09-01Z') TO ('2026-10-01Z')"
+        )
+        future = pool.submit(run, strict, now=LATER, patience=Patience(lock_timeout=0))
+        wait_until_locked(connection)
+        other.execute("COMMIT")
+        (problem,) = only(future.result()).problems
+    assert "is not what was retired any more" in problem
+    assert count(connection) == 1
+
+
+def wait_until_locked(connection: Connection) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    while not connection.exec_driver_sql(waiting).scalar_one():
+        connection.rollback()
+    connection.rollback()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_ctrl_c_leaves_no_guard(connection: Connection, engine: Engine, steps: int) -> None:
+    table(connection, start="2026-11-01", stop="2026-12-01", default=True)
+
+    def interrupt(done: int, _expected: int) -> None:
+        if done == steps:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(engine, progress=interrupt)
+    insert(connection, "2026-12-12Z", "2030-01-01Z")
+    assert count(connection) == 2
