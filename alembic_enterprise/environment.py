@@ -2,12 +2,14 @@
 
 import configparser
 import logging
+import os
 import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from io import StringIO
 from os import environ
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,6 +46,10 @@ DRIVER = "postgresql+psycopg"
 
 OTHER_NAMES = ("postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg_async")
 """Schemes that are read as `DRIVER`; an asyncio driver cannot be used here."""
+
+MEND_ENVIRONMENT = "Mend it; commands that take --url go without env.py"
+MEND_MIGRATION = "Mend the migration, and run this again"
+"""The next step after an error in env.py or what it imports, and after one in a migration."""
 
 CONNECT_TIMEOUT = 10
 """Seconds that a URL of the command line gets to connect, unless it has a connect_timeout."""
@@ -183,6 +189,7 @@ def visit(config: Config, function: Callable[[Visit], Result], *, reads: bool = 
 
     def work(_revision: object, context: MigrationContext) -> list[Any]:
         connecting.close()
+        vars(context).pop("get_current_heads", None)  # that of `_observe`
         try:
             results.append(function(_visit(context, observed)))
         except Exception as error:
@@ -228,6 +235,9 @@ def _observe(environment: EnvironmentContext, observed: list[bool]) -> None:
     """Note whether the connection is in a transaction when env.py configures the context.
 
     From then on Alembic leaves that transaction to env.py, so that no `autocommit_block()` works.
+
+    Until its migrations would run, the context knows of no revision: Alembic would read
+    `alembic_version` to choose them, which not every role may.
     """
     configure = environment.configure
 
@@ -235,6 +245,7 @@ def _observe(environment: EnvironmentContext, observed: list[bool]) -> None:
         if connection is not None:
             observed.append(connection.in_transaction())
         configure(connection, *more, **options)
+        environment.get_context().get_current_heads = lambda: ()  # type: ignore[method-assign]  # as below
 
     environment.configure = observing  # type: ignore[method-assign]  # for this instance only
 
@@ -259,7 +270,7 @@ def guarded(script: ScriptDirectory, failures: Sequence[Exception] = ()) -> Gene
     Raises:
         ConfigurationError: env.py, or the models, fail.
     """
-    with _own_errors(Path(script.env_py_location), failures), _quiet():
+    with _own_errors(script, failures), _quiet():
         yield
 
 
@@ -275,21 +286,53 @@ def _quiet() -> Generator[None]:
         logging.disable(before)
 
 
+OUTPUT, ERRORS = 1, 2
+"""The numbers of the files that programs inherit."""
+
+
 @contextmanager
-def _own_errors(env: Path, failures: Sequence[Exception]) -> Generator[None]:
+def quiet_hooks() -> Generator[None]:
+    """Keep what Alembic's post-write hooks print out of the output.
+
+    Alembic announces each of them, and has no option against it. Those that are programs, as
+    formatters are, print to standard error.
+    """
+    with redirect_stdout(StringIO()), _programs_apart():
+        yield
+
+
+@contextmanager
+def _programs_apart() -> Generator[None]:
+    """Let programs that are started inside print to standard error."""
+    try:
+        before = os.dup(OUTPUT)
+    except OSError:  # there is none
+        yield
+        return
+    try:
+        with suppress(OSError):
+            os.dup2(ERRORS, OUTPUT)
+        yield
+    finally:
+        os.dup2(before, OUTPUT)
+        os.close(before)
+
+
+@contextmanager
+def _own_errors(script: ScriptDirectory, failures: Sequence[Exception]) -> Generator[None]:
     """Tell where in the project an error of env.py, or of the models, comes from."""
     try:
         yield
     except ArgumentError as error:
         if "URL" in str(error) or error in failures:
             raise
-        raise ConfigurationError(_located(env, error)) from error
+        raise ConfigurationError(_located(script, error)) from error
     except (EnterpriseError, CommandError, SQLAlchemyError, configparser.Error):
         raise
     except Exception as error:
         if error in failures:
             raise
-        raise ConfigurationError(_located(env, error)) from error
+        raise ConfigurationError(_located(script, error)) from error
 
 
 def _is_own(file: Path, env: Path) -> bool:
@@ -298,13 +341,21 @@ def _is_own(file: Path, env: Path) -> bool:
     return inside and "site-packages" not in file.parts
 
 
-def _located(env: Path, error: Exception) -> str:
+def _located(script: ScriptDirectory, error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name == "psycopg2":
         return f"psycopg2 is not installed: write the URL as {SHAPE.replace('://', '+psycopg://')}"
     frames = traceback.extract_tb(error.__traceback__)
-    places = [frame for frame in frames if _is_own(Path(frame.filename), env)]
-    place = f"{places[-1].filename}, line {places[-1].lineno}" if places else str(env)
+    env = Path(script.env_py_location)
+    places = [(one.filename, one.lineno) for one in frames if _is_own(Path(one.filename), env)]
     if isinstance(error, SyntaxError):  # what cannot be read is no frame
-        place = f"{error.filename}, line {error.lineno}"
+        places.append((str(error.filename), error.lineno))
+    file, line = places[-1] if places else (str(env), None)
+    place = file if line is None else f"{file}, line {line}"
     told = f"{place}: {type(error).__name__}: {error}"
-    return f"{told}. Mend it; commands that take --url go without env.py"
+    return f"{told}. {MEND_MIGRATION if _is_migration(script, Path(file)) else MEND_ENVIRONMENT}"
+
+
+def _is_migration(script: ScriptDirectory, file: Path) -> bool:
+    """Whether it is in a folder of migrations, where Alembic finds them unless told."""
+    folders = [Path(each) for each in script.version_locations] or [Path(script.dir, "versions")]
+    return any(file.absolute().is_relative_to(folder.absolute()) for folder in folders)

@@ -67,7 +67,7 @@ def write(
         [script] = directives
         _fill(script, operations, kept)
 
-    with environment.guarded(directory), writable():
+    with environment.guarded(directory), writable(), environment.quiet_hooks():
         written = command.revision(config, message, process_revision_directives=fill)
     if not isinstance(written, Script):
         raise ConfigurationError(
@@ -86,6 +86,25 @@ def writable() -> Generator[None]:
         raise ConfigurationError(
             f"{error.filename}: {error.strerror}: let it be writable, and run this again"
         ) from error
+
+
+def refuse_behind(config: Config) -> None:
+    """Raise `ConfigurationError` unless the database of env.py has every revision of the project.
+
+    One that is not applied may do what is to be written again.
+    """
+    stamped = environment.visit(config, lambda visit: {*visit.context.get_current_heads()})
+    heads = {*ScriptDirectory.from_config(config).get_heads()}
+    if stamped != heads:
+        raise ConfigurationError(
+            f"the database is at {_listed(stamped)}, and the project at {_listed(heads)}: a script "
+            "in between may do the same already. Run `alembic upgrade head` first, or give --url "
+            "URL to write it all the same"
+        )
+
+
+def _listed(revisions: Collection[str]) -> str:
+    return ", ".join(sorted(revisions)) or "no revision"
 
 
 def _refuse_heads(heads: Sequence[str]) -> None:

@@ -1,5 +1,7 @@
 """How names and figures are written for people, wherever they are shown."""
 
+from datetime import timedelta
+
 
 def printable(text: str) -> str:
     """A name from the database with its control characters escaped: they would steer a terminal."""
@@ -16,6 +18,12 @@ def in_bytes(count: int) -> str:
         number /= 1024
         units.pop(0)
     return f"{number:,.0f} {units[0]}"
+
+
+def in_days(span: timedelta) -> str:
+    """Whole days: "< 1 day", "1 day", "1,000 days"."""
+    days = span // timedelta(days=1)
+    return counted(days, "day") if days else "< 1 day"
 
 
 def counted(count: int, noun: str) -> str:

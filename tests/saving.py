@@ -23,7 +23,7 @@ from alembic_enterprise.plan.saved.apply import Job
 from alembic_enterprise.plan.saved.document import Saved
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.schema.objects import Key, Objects
-from alembic_enterprise.plan.shadow import replay
+from alembic_enterprise.plan.shadow import original, replay
 
 SCHEMAS = Path(alembic_enterprise.__file__).parent / "schemas"
 """Of the documents that programs read."""
@@ -77,7 +77,7 @@ def saved_plan(
     directory = ScriptDirectory.from_config(config)
     with engine.connect() as connection:
         objects = drift.read(connection)
-        stamped = drift.stamped(connection)
+        stamped = original.stamped(connection)
         version = connection.exec_driver_sql("SHOW server_version").scalar_one().split()[0]
     scripts = replay.pending(directory, stamped)
     plan = Plan(

@@ -136,5 +136,5 @@ def test_an_env_without_a_connection_is_told(folder: Path) -> None:
     )
     config = Config()
     config.set_main_option("script_location", str(folder))
-    with pytest.raises(ConfigurationError, match=r"env\.py, line 3: AssertionError"):
+    with pytest.raises(ConfigurationError, match=r"no connection: add connection="):
         visit(config, lambda found: found)

@@ -90,8 +90,12 @@ class Commands(click.Group):
     epilog="""\b
 Exit codes:
   0    all is well
-  1    something is missing or failed, or the command line is wrong
+  1    an error, or the command line is wrong; of doctor, something is missing
+  2    there is something to do, which is told
+  3    it is urgent: partitions end soon, or a plan must not be released
+  4    a saved plan is stale
   130  interrupted with Ctrl-C, or by SIGTERM
+  141  of audit report, the reader of the output went away
 """,
 )
 @click.version_option(package_name="alembic-enterprise", message="%(prog)s %(version)s")
@@ -129,7 +133,8 @@ def _run(arguments: Sequence[str]) -> int:
             standalone_mode=False,
             color=False if os.environ.get("NO_COLOR") else None,
         )
-    except click.Abort:
+    except click.Abort as abort:  # by click, from a KeyboardInterrupt that may say more
+        click.echo(str(abort.__cause__ or "") or "Interrupted", err=True)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001  # the one place where errors are printed
         from alembic_enterprise.cli.failures import report  # noqa: PLC0415  # --help stays fast

@@ -101,7 +101,8 @@ def _text(sample: "Sample", found: "Sequence[Candidate]") -> str:
 def _table(found: "Sequence[Candidate]") -> str:
     counts = "".join(f"{f'at {item.count}':>{FIGURE}}" for item in found[0].spreads)
     head = f"{'key':<{NAME}} {'hottest value':<{VALUE}}{'share':>{FIGURE}}{counts}"
-    legend = "at 8: rows of the fullest of 8 shards, in multiples of the mean"
+    last = found[0].spreads[-1].count
+    legend = f"at {last}: rows of the fullest of {last} shards, in multiples of the mean"
     return "\n".join([click.style(head, bold=True), *map(_row, found), "", legend])
 
 

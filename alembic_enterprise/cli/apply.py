@@ -12,7 +12,7 @@ from alembic_enterprise.cli.maintenance import (
     lock_timeout_option,
 )
 from alembic_enterprise.cli.options import Target, configured
-from alembic_enterprise.cli.output import write
+from alembic_enterprise.cli.output import retried, write
 from alembic_enterprise.wording import printable
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _text(report: "Report") -> str:
         return "\n".join(["Stale, and nothing was applied.", *stale_lines(report)])
     applied = [f"Applied: {', '.join(report.applied)}"] if report.applied else []
     waited = [f"  waited for {printable(text)}" for text in sorted(map(str, report.blockers))]
-    retries = [f"  {report.retries} retries for locks"] if report.retries else []
+    retries = [f"  {retried(report.retries)}"] if report.retries else []
     left = [f"Not applied: {', '.join(report.left)}"] if report.left else []
     problem = [] if report.problem is None else [f"Error: {printable(report.problem)}"]
     return "\n".join([*applied, *retries, *waited, *left, *problem])

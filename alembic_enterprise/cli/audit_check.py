@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.check import line
+from alembic_enterprise.cli.check import text
 from alembic_enterprise.cli.maintenance import format_option
 from alembic_enterprise.cli.options import Target, targeted
 from alembic_enterprise.cli.output import write
@@ -25,7 +25,8 @@ def check_command(context: click.Context, target: Target, form: str) -> None:
     """Look at every trail and say what is not as it should be. Changes nothing.
 
     In a project, the models say how it should be. With --url there are none: then it is what the
-    trails were made with, which the comments on their functions keep.
+    trails were made with, which the comments on their functions keep. It needs no rights but to
+    connect; a note tells of policies that this role may not read.
 
     Looks for: triggers that are missing, disabled or changed, on the table and on each partition;
     rows that a history was not told of, and other tables that write to it; functions, their
@@ -40,9 +41,12 @@ def check_command(context: click.Context, target: Target, form: str) -> None:
       alembic-enterprise audit check --url postgresql://auditor@db/shop
     \b
     Exit codes:
-      0  every trail is as it should be
+      0  every trail is as it should be; notes do not count
       1  an error before anything was looked at
       2  some trail is not
+
+    Where there is no trail at all, and the models declare none, all is well, too: the text says so,
+    and tables in the JSON is 0.
 
     The package has a schema of the JSON in schemas/audit-check.schema.json. A change that breaks
     readers changes its format_version.
@@ -51,18 +55,24 @@ def check_command(context: click.Context, target: Target, form: str) -> None:
     from alembic_enterprise.audit.advise import document, exit_code  # noqa: PLC0415  # as above
 
     if target.url is None:
-        findings = environment.visit(target.configuration(), _of_project)
+        count, findings = environment.visit(target.configuration(), _of_project)
     else:
-        findings = target.connected(_of_database)
+        count, findings = target.connected(_of_database)
     if form == "json":
-        write(json.dumps(document(findings), indent=2))
+        write(json.dumps(document(count, findings), indent=2))
     else:
-        write("\n".join(map(line, findings)) or "Every trail is as it should be.")
+        write(text(findings, "Every trail is as it should be." if count else NOTHING))
     context.exit(exit_code(findings))
 
 
-def _of_project(visit: "Visit") -> "list[Finding]":
-    from alembic_enterprise.audit.advise import inspect  # noqa: PLC0415  # --help stays fast
+NOTHING = "No table here has a trail. Is it the right database?"
+"""What a check says that found no trail, and nothing else."""
+
+
+def _of_project(visit: "Visit") -> "tuple[int, list[Finding]]":
+    """How many trails there are, and what was found."""
+    from alembic_enterprise import locks  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.audit import advise  # noqa: PLC0415  # as above
     from alembic_enterprise.errors import ConfigurationError  # noqa: PLC0415  # as above
 
     if not visit.metadata:
@@ -70,10 +80,14 @@ def _of_project(visit: "Visit") -> "list[Finding]":
             "env.py gives context.configure() no target_metadata: add target_metadata=, or give "
             "--url URL to go by what the trails were made with"
         )
-    return inspect(visit.connection, visit.tables)
+    with locks.reading(visit.connection):
+        findings = advise.inspect(visit.connection, visit.tables)
+        closed = advise.policies_closed(visit.connection)
+        return advise.count(visit.connection), [*findings, *closed]
 
 
-def _of_database(connection: "Connection") -> "list[Finding]":
-    from alembic_enterprise.audit.advise import inspect  # noqa: PLC0415  # --help stays fast
+def _of_database(connection: "Connection") -> "tuple[int, list[Finding]]":
+    from alembic_enterprise.audit import advise  # noqa: PLC0415  # --help stays fast
 
-    return inspect(connection)
+    findings = [*advise.inspect(connection), *advise.policies_closed(connection)]
+    return advise.count(connection), findings

@@ -9,10 +9,14 @@ from typing import Any
 
 import click
 
+from alembic_enterprise.audit import capture
+from alembic_enterprise.audit.history import PARTS
 from alembic_enterprise.audit.report import Change, RowHistory
 from alembic_enterprise.audit.status import Status
+from alembic_enterprise.cli.listing import expiry
 from alembic_enterprise.cli.output import about, fitted, speaks_unicode, width
-from alembic_enterprise.wording import in_bytes, printable
+from alembic_enterprise.partitions.model import Policy
+from alembic_enterprise.wording import counted, in_bytes, printable
 
 COLUMNS = 80
 FIELD = 20
@@ -43,7 +47,7 @@ def _facts(known: Status) -> list[tuple[str, str]]:
     facts = [
         ("since", "-" if known.since is None else f"{known.since:%Y-%m-%d %H:%M} UTC"),
         ("history", f"{size}, {rows}"),
-        ("retention", "all kept" if known.retain is None else _months(known.retain)),
+        ("retention", _retention(known.retain, capture.policy(trail))),
         ("triggers", _triggers(known)),
         ("excluded", _names(trail.exclude)),
         ("masked", _names(trail.mask)),
@@ -55,8 +59,13 @@ def _facts(known: Status) -> list[tuple[str, str]]:
     return [(label, words) for label, words in facts if words]
 
 
-def _months(retain: int) -> str:
-    return f"{retain} whole month{'s' * (retain != 1)} kept, then dropped"
+def _retention(retain: int | None, policy: Policy) -> str:
+    """What is kept, by the live policy; `policy` is the one that the trail asks for."""
+    if retain is None and policy.retain is not None:
+        return "unknown: its policy is missing, or this role may not read it"
+    if retain is None:
+        return "all kept"
+    return f"{counted(retain, 'whole month')} kept, then {expiry(policy)}"
 
 
 def _names(names: Iterable[str]) -> str:
@@ -82,9 +91,10 @@ def history_text(found: RowHistory) -> str:
     key = ", ".join(f"{column} = {value}" for column, value in found.key.items())
     blocks = [f"{click.style(printable(str(found.table)), bold=True)}  {printable(key)}"]
     for item in found.events:
-        relation = (item.context or {}).get("relation")
-        of = f" of {relation}" if relation and not item.changes else ""
+        is_event = item.action in PARTS
+        of = f" of {(item.context or {}).get('relation')}" if is_event else ""
         lines = [_head(item.at, f"{item.action}{of}{_by(item.actor)}")]
+        lines += _with(_asked(item.context, is_event=is_event))
         lines += [_line(field, *values) for field, values in item.changes.items()]
         if item.action == "update" and not item.changes:
             lines.append("  no value that is kept has changed")
@@ -95,21 +105,23 @@ def history_text(found: RowHistory) -> str:
 def changes_text(changes: Iterable[Change]) -> Iterator[str]:
     """The lines of `audit report`: a head for each change of a row, and a line for each field."""
     none = True
-    for (at, table, actor, key), group in groupby(changes, _row):
+    for (at, table, actor, key, context), group in groupby(changes, _row):
         none = False
         yield from _heads(at, f"{table}{_by(actor)}", key)
+        yield from _with(context)
         for item in group:
             if item.field is None:
-                context = item.context or {}
-                yield printable(f"  {context.get('action')} of {context.get('relation')}")
+                event = item.context or {}
+                yield printable(f"  {event.get('action')} of {event.get('relation')}")
             else:
                 yield _line(item.field, item.old_value, item.new_value)
     if none:
         yield "No changes."
 
 
-def _row(item: Change) -> tuple[datetime, str, str | None, str]:
-    return item.changed_at, item.table, item.changed_by, _key(item.key)
+def _row(item: Change) -> tuple[datetime, str, str | None, str, Mapping[str, Any]]:
+    asked = _asked(item.context, is_event=item.field is None)
+    return item.changed_at, item.table, item.changed_by, _pairs(item.key), asked
 
 
 def _by(actor: str | None) -> str:
@@ -123,7 +135,23 @@ def _heads(at: datetime, words: str, key: str) -> Iterator[str]:
         yield whole
         return
     yield _head(at, words)
-    for line in textwrap.wrap(printable(key), COLUMNS - 4, break_on_hyphens=False):
+    yield from _wrapped(key)
+
+
+def _asked(context: Mapping[str, Any] | None, *, is_event: bool) -> Mapping[str, Any]:
+    """What `actor()` was given; what became of a partition stands around it."""
+    known = context or {}
+    return known.get("context", {}) if is_event else known
+
+
+def _with(context: Mapping[str, Any]) -> Iterator[str]:
+    """What `actor()` was given besides the name, such as the id of a request."""
+    if context:
+        yield from _wrapped(f"with {_pairs(context)}")
+
+
+def _wrapped(words: str) -> Iterator[str]:
+    for line in textwrap.wrap(printable(words), COLUMNS - 4, break_on_hyphens=False):
         yield fitted(f"    {line}", COLUMNS, _symbols()[1]).rstrip()
 
 
@@ -135,8 +163,8 @@ def _head(at: datetime, words: str) -> str:
     return fitted(_begun(at, words), COLUMNS, _symbols()[1]).rstrip()
 
 
-def _key(key: Mapping[str, Any] | None) -> str:
-    return ", ".join(f"{name} = {_shown(value)}" for name, value in (key or {}).items())
+def _pairs(values: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{name} = {_shown(value)}" for name, value in (values or {}).items())
 
 
 def _line(field: str, old: str | None, new: str | None) -> str:

@@ -14,6 +14,8 @@ from alembic_enterprise.cli.output import write
 from alembic_enterprise.wording import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection
 
     from alembic_enterprise.finding import Finding
@@ -51,24 +53,28 @@ def check_command(
       2  some table needs attention
       3  partitions end sooner than --min-headroom
 
+    Where no table has a policy all is well, too: name the tables that must be there, and a database
+    without them is an error.
+
     The package has a schema of the JSON in schemas/partitions-check.schema.json. A change that
     breaks readers changes its format_version.
     """  # noqa: D301  # click wants the character \b
-    findings = target.connected(
+    count, findings = target.connected(
         lambda connection: _findings(connection, frozenset(tables), min_headroom)
     )
     from alembic_enterprise.partitions.advise import document, exit_code  # noqa: PLC0415  # as above
 
     if form == "json":
-        write(json.dumps(document(findings), indent=2))
+        write(json.dumps(document(count, findings), indent=2))
     else:
-        write("\n".join(map(line, findings)) or "Every policy is true.")
+        write(text(findings, "Every policy is true." if count else NOTHING))
     context.exit(exit_code(findings))
 
 
 def _findings(
     connection: "Connection", only: frozenset[str], min_headroom: int | None
-) -> "list[Finding]":
+) -> "tuple[int, list[Finding]]":
+    """How many tables were looked at, and what was found."""
     from alembic_enterprise import registry  # noqa: PLC0415  # --help stays fast
     from alembic_enterprise.partitions.advise import (  # noqa: PLC0415  # as above
         advise,
@@ -79,7 +85,16 @@ def _findings(
     inspected = inspect(connection, only)
     closed = [] if only else registry.unreadable(connection)
     found = [found for item in inspected for found in advise(item, min_headroom)]
-    return [*found, *registries_closed(closed)]
+    return len(inspected), [*found, *registries_closed(closed)]
+
+
+NOTHING = "No table here has a policy, so nothing was checked. Is it the right database?"
+"""What a check says that looked at no table."""
+
+
+def text(findings: "Sequence[Finding]", well: str) -> str:
+    """The findings, a line each; without any, that all is well."""
+    return "\n".join(map(line, findings)) or well
 
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}

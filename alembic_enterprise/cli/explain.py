@@ -3,6 +3,7 @@
 import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from itertools import chain
 
 import click
@@ -17,8 +18,8 @@ COLUMNS = 80
 def command(rule: str | None) -> None:
     """Explain a rule of `plan`, `indexes advise` or a `check`.
 
-    What it looks for, why that matters, what following it costs, and when not to. Without RULE,
-    list them all.
+    What it looks for, why that matters, what following it costs, and when not to; of a `check` just
+    what it looks for, where its message says the next step. Without RULE, list them all.
 
     \b
     Examples:
@@ -29,25 +30,44 @@ def command(rule: str | None) -> None:
     if rule is not None:
         write(f"{rule}\n\n{explanation(rule)}")
         return
-    names = dict.fromkeys(name for told in _explanations() for name in told)
-    width = max(map(len, names))
-    write("\n".join(line for name in names for line in _summary(name, width)))
+    groups = dict(_groups())
+    width = max(len(name) for told in groups.values() for name in told)
+    write("\n\n".join(_listed(name, told, width) for name, told in groups.items()))
 
 
-def _summary(rule: str, width: int) -> list[str]:
-    """The id of a rule, in so many columns, and what it says."""
-    indent = " " * (width + 2)
-    return textwrap.wrap(f"{rule:<{width}}  {title(rule)}", COLUMNS, subsequent_indent=indent)
+def _listed(command: str, told: Mapping[str, str], width: int) -> str:
+    """The rules of a command: the id of each, in so many columns, and what it says."""
+    indent = " " * (width + 4)
+    lines = [click.style(command, bold=True)]
+    for rule, text in told.items():
+        words = f"  {rule:<{width}}  {_first(text)}"
+        lines += textwrap.wrap(words, COLUMNS, subsequent_indent=indent)
+    return "\n".join(lines)
 
 
 def explanation(rule: str) -> str:
     """What a rule says of itself. Raises `ConfigurationError` when there is none."""
+    known: list[str] = []
     for told in chain(_explanations(), _reasons()):
         if rule in told:
             return told[rule]
+        known += told
     from alembic_enterprise.errors import ConfigurationError  # noqa: PLC0415  # --help stays fast
 
-    raise ConfigurationError(f"no rule is called {rule}: `alembic-enterprise explain` lists them")
+    near = get_close_matches(rule, dict.fromkeys(known))
+    meant = f" (did you mean {' or '.join(near)}?)" if near else ""
+    raise ConfigurationError(
+        f"no rule is called {rule}{meant}: `alembic-enterprise explain` lists them"
+    )
+
+
+def _groups() -> Iterator[tuple[str, Mapping[str, str]]]:
+    """What the rules say, by the command that has them and by their ids."""
+    of_indexes, of_plans, of_policies, _ = _explanations()
+    yield "plan", {**of_plans, **of_policies}
+    from alembic_enterprise.plan import advice  # noqa: PLC0415  # --help stays fast
+
+    yield from {**advice.BY_COMMAND, "indexes advise": of_indexes}.items()
 
 
 def _explanations() -> Iterator[Mapping[str, str]]:
@@ -74,4 +94,8 @@ def _reasons() -> Iterator[Mapping[str, str]]:
 
 def title(rule: str) -> str:
     """What a rule says, in a sentence: the first paragraph of its docstring."""
-    return " ".join(explanation(rule).partition("\n\n")[0].split())
+    return _first(explanation(rule))
+
+
+def _first(text: str) -> str:
+    return " ".join(text.partition("\n\n")[0].split())

@@ -35,6 +35,12 @@ NEXT_STEPS = {
 CONNECT = "Check that the server is up and that the URL (sqlalchemy.url, or --url) is right."
 """What to do about an error without SQLSTATE: no server has answered."""
 
+LOG_IN = (
+    "Check user, password and database in the URL (sqlalchemy.url, or --url); where the server is "
+    "busy, try again."
+)
+"""The same where a server has: libpq repeats its words, but has no SQLSTATE of a failed login."""
+
 HIDDEN = "***"
 
 _URL = SHAPE.replace("://", "+psycopg://")
@@ -94,7 +100,7 @@ def _said(error: DBAPIError) -> str:
 def _next_step(error: DBAPIError) -> str:
     state = sqlstate(error)
     if state is None:
-        return CONNECT
+        return LOG_IN if "FATAL:  " in _said(error) else CONNECT
     return NEXT_STEPS.get(state, f"See SQLSTATE {state} in PostgreSQL's documentation.")
 
 

@@ -11,7 +11,7 @@ import click
 
 from alembic_enterprise.cli.maintenance import attempts_option, lock_timeout_option
 from alembic_enterprise.cli.options import Target, table_argument, targeted
-from alembic_enterprise.cli.output import write
+from alembic_enterprise.cli.output import about, retried, write
 from alembic_enterprise.wording import in_bytes, printable
 
 if TYPE_CHECKING:
@@ -139,9 +139,9 @@ def _telling_how_to_go_on(*, dry_run: bool) -> "Generator[None]":
     try:
         yield
     except KeyboardInterrupt:
-        if not dry_run:
-            click.echo(INTERRUPTED, err=True)
-        raise
+        if dry_run:
+            raise
+        raise KeyboardInterrupt(INTERRUPTED) from None
 
 
 def _run(connection: "Connection", table: str, count: int | None, job: "Job") -> "Report":
@@ -170,12 +170,14 @@ def _announce(report: "Report") -> None:
 
 
 def _plan(report: "Report") -> str:
-    rows = sum(split.rows for split in report.splits)
+    rows = sum(split.rows or 0 for split in report.splits)
+    unknown = sum(split.rows is None for split in report.splits)
     size = sum(split.size for split in report.splits)
     most = max(split.size for split in report.splits)
     return (
-        f"{printable(str(report.table))}: {len(report.splits)} shard(s) to split, about "
-        f"{rows:,} rows, {in_bytes(size)}; needs {in_bytes(most)} of free space, one at a time"
+        f"{printable(str(report.table))}: {len(report.splits)} shard(s) to split, "
+        f"{about(rows, unknown, 'shard')}, {in_bytes(size)}; needs {in_bytes(most)} of free space, "
+        "one at a time"
     )
 
 
@@ -231,7 +233,7 @@ def _text(report: "Report", *, dry_run: bool, is_abort: bool) -> str:
         return "\n".join([_plan(report), *map(_split_line, report.splits)])
     state = click.style("undone", fg="red") if report.problems else click.style("done", fg="green")
     work = f"{len(report.removed)} shard(s) put back" if is_abort else _work(report)
-    waited = [f"  {report.retries} retries for locks"] if report.retries else []
+    waited = [f"  {retried(report.retries)}"] if report.retries else []
     blockers = [f"  waited for {printable(str(item))}" for item in sorted(report.blockers, key=str)]
     checked = [
         f"  {printable(str(table))}: foreign key {printable(key)} validated"
@@ -250,9 +252,10 @@ def _work(report: "Report") -> str:
 
 def _split_line(split: "Split") -> str:
     parts = ", ".join(str(part.remainder) for part in split.parts)
+    rows = "never analyzed" if split.rows is None else about(split.rows, 0, "shard")
     return (
         f"  {printable(str(split.shard))}: modulus {split.parts[0].modulus}, remainders {parts}; "
-        f"about {split.rows:,} rows, {in_bytes(split.size)}"
+        f"{rows}, {in_bytes(split.size)}"
     )
 
 

@@ -106,6 +106,8 @@ def advise_command(
       2  there are findings
 
     --write makes a script after the newest one, as `alembic revision` does; nothing is migrated.
+    It needs a database with all scripts applied, since one that is not may do the same; with --url
+    that is not looked at.
     Its downgrade leaves an index that was there before, if only begun or on some partitions.
 
     The package has a schema of the JSON in schemas/indexes-advise.schema.json. A change that breaks
@@ -149,6 +151,8 @@ def _written(target: Target, message: str, found: "Report") -> "Path | None":
     if not found.operations:
         click.echo("Nothing to write: no finding comes with an operation.", err=True)
         return None
+    if target.url is None:
+        revision.refuse_behind(target.configuration())
     return revision.write(target.configuration(), message, found.operations, kept=found.kept)
 
 

@@ -9,6 +9,7 @@ import click
 
 from alembic_enterprise.cli.check import COLOURS
 from alembic_enterprise.cli.explain import title
+from alembic_enterprise.cli.output import written
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.indexes.report import Report
 from alembic_enterprise.operation import Operation
@@ -109,11 +110,20 @@ def call(operation: Operation) -> list[str]:
 
 def _next(report: Report) -> Iterator[str]:
     if report.written is not None:
-        yield f"wrote {click.format_filename(report.written)}"
+        yield "\n".join([written(report.written), *_models(report)])
     elif report.operations:
         yield 'To write a migration of all of these: --write -m "what it is called"'
     if report.findings:
         yield f"Why, and when not to: alembic-enterprise explain {report.findings[0].rule}"
+
+
+def _models(report: Report) -> Iterator[str]:
+    """What is left to write after the migration."""
+    labels = {label for item in report.findings if item.operations for label, _ in _code(item)}
+    if labels - {"migration"}:
+        yield from _wrapped(
+            "Change the models as told above, too: the next autogenerate would take it back."
+        )
 
 
 def markdown(report: Report) -> str:
@@ -125,7 +135,8 @@ def markdown(report: Report) -> str:
         lines = "\n".join(f"- {_escaped(item)}" for item in sentences)
         blocks.append(f"## {label}\n\n{lines}")
     if report.written is not None:
-        blocks.append(f"The migration: {_escaped(click.format_filename(report.written))}")
+        told = _escaped(click.format_filename(report.written))
+        blocks.append("\n".join([f"The migration: {told}", *_models(report)]))
     return "\n\n".join(blocks)
 
 

@@ -1,10 +1,14 @@
 """`alembic-enterprise init`: an Alembic environment from our templates."""
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.output import write
+from alembic_enterprise.cli.output import write, written
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 
 @click.command("init")
@@ -28,7 +32,8 @@ from alembic_enterprise.cli.output import write
 @click.option(
     "--url",
     metavar="URL",
-    help="Database to name in the ini file: postgresql://user@host/database.",
+    help="Database to name in the ini file: postgresql://user@host/database. A password in it is "
+    "written there, too; PGPASSWORD and PGPASSFILE keep it out.",
 )
 @click.option("--async", "asynchronous", is_flag=True, help="Connect with an asyncio driver.")
 def command(directory: str, file: str, name: str, url: str | None, *, asynchronous: bool) -> None:
@@ -51,19 +56,19 @@ def command(directory: str, file: str, name: str, url: str | None, *, asynchrono
 
     parsed = None if url is None else environment.parse(environment.resolved(url))
     for path in init(directory, file, name=name, url=parsed, asynchronous=asynchronous):
-        write(f"wrote {click.format_filename(path)}")
-    write(_next_steps(directory, file, name, asynchronous=asynchronous, url_is_set=url is not None))
+        write(written(path))
+    write(_next_steps(directory, file, name, parsed, asynchronous=asynchronous))
 
 
 def _next_steps(
-    directory: str, file: str, name: str, *, asynchronous: bool, url_is_set: bool
+    directory: str, file: str, name: str, url: "URL | None", *, asynchronous: bool
 ) -> str:
     option = "" if file == "alembic.ini" else f" -c {file}"
     option += "" if name == "alembic" else f" -n {name}"
     greenlet = ['pip install "sqlalchemy[asyncio]"'] if asynchronous else []
     steps = [
         *greenlet,
-        *([] if url_is_set else [f"in {file}, set sqlalchemy.url"]),
+        *_about_url(url, file),
         f"in {directory}/env.py, import your models and set target_metadata",
         f"alembic-enterprise doctor{option}",
         f'alembic{option} revision --autogenerate -m "first"',
@@ -71,3 +76,12 @@ def _next_steps(
     ]
     lines = [f"  {number}. {step}" for number, step in enumerate(steps, 1)]
     return "\n".join(["", "Next:", *lines])
+
+
+def _about_url(url: "URL | None", file: str) -> list[str]:
+    if url is None:
+        return [f"in {file}, set sqlalchemy.url"]
+    if not (url.password or "password" in url.query):
+        return []
+    away = "take it out and let PGPASSWORD or PGPASSFILE give it"
+    return [f"{file} holds the password: chmod 600 {file}, or {away}"]

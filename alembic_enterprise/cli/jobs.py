@@ -2,14 +2,13 @@
 
 import sysconfig
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from alembic_enterprise.cli.options import Target, targeted
-from alembic_enterprise.cli.output import write
+from alembic_enterprise.cli.output import write, written
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.jobs import render
 from alembic_enterprise.jobs.schedule import parse
@@ -172,9 +171,9 @@ def kubernetes_command(
 )
 @click.option(
     "--package",
-    default=lambda: f"alembic-enterprise[binary]=={metadata.version('alembic-enterprise')}",
-    show_default="this version",
-    help="What pip installs.",
+    required=True,
+    metavar="REQUIREMENT",
+    help="What pip installs, by where you keep it: there is no release on PyPI.",
 )
 @click.option(
     "--runs-on",
@@ -188,8 +187,8 @@ def github_command(schedule: str, url_secret: str, package: str, runs_on: str) -
 
     \b
     Examples:
-      alembic-enterprise jobs render github > .github/workflows/partitions.yaml
-      alembic-enterprise jobs render github --runs-on self-hosted
+      alembic-enterprise jobs render github --runs-on self-hosted \\
+          --package "alembic-enterprise[binary] @ git+https://example.com/ae@1f0c"
     """  # noqa: D301  # click wants the character \b
     _print(render.github(parse(schedule), url_secret, package, runs_on))
 
@@ -252,4 +251,4 @@ def _create(files: dict[Path, str]) -> None:
             raise ConfigurationError(f"{path} exists: remove it first, or give another --name")
     for path, text in files.items():
         path.write_text(text, encoding="utf-8")
-        write(f"wrote {click.format_filename(path)}")
+        write(written(path))

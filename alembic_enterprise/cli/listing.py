@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import click
 
@@ -13,7 +13,7 @@ from alembic_enterprise.partitions.live import Selection
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.periods import Range
 from alembic_enterprise.partitions.status import Cell, Status, Timeline, step, timeline, zone_of
-from alembic_enterprise.wording import in_bytes, printable
+from alembic_enterprise.wording import in_bytes, in_days, printable
 
 NAME, EVERY, PAST, AHEAD, HEADROOM = 25, 7, 23, 7, 10
 """Columns of the timeline; with the spaces between them they make 80."""
@@ -103,8 +103,7 @@ def _days(known: Status) -> str:
         return "none"
     if known.headroom.days is None:
         return "no end"
-    days = _whole_days(known)
-    return {0: "< 1 day", 1: "1 day"}.get(days, f"{days:,} days")
+    return in_days(timedelta(days=known.headroom.days))
 
 
 def _figures(known: Status, *, each: bool) -> str:
@@ -142,14 +141,15 @@ def _policy(known: Status) -> str:
         return printable(known.table.unusable)
     if policy is None:
         return "none" if known.table.timed else ""
-    kept = "all kept" if policy.retain is None else f"{policy.retain} kept, then {_expiry(policy)}"
+    kept = "all kept" if policy.retain is None else f"{policy.retain} kept, then {expiry(policy)}"
     words = f"every {policy.every}, {policy.ahead} ahead, {kept}; {policy.timezone}"
     if policy.shards is not None:
         return f"{words}; each in {policy.shards} shards by {printable(policy.partition_by or '')}"
     return words if known.table.timed else f"{words}; in each of its shards"
 
 
-def _expiry(policy: Policy) -> str:
+def expiry(policy: Policy) -> str:
+    """What becomes of a partition that is no longer retained."""
     if policy.on_expire == "drop":
         return f"detached, and dropped after {policy.hold} days"
     return "detached" if policy.archive is None else f"moved to {printable(policy.archive)}"

@@ -59,15 +59,19 @@ class Target:
 
     def visited(self, function: "Callable[[Connection, Sequence[MetaData]], Result]") -> Result:
         """The same, also with the models of env.py; there are none with `--url`."""
-        from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
+        from alembic_enterprise import environment, locks  # noqa: PLC0415  # --help stays fast
+
+        def called(connection: "Connection", models: "Sequence[MetaData]") -> Result:
+            with locks.reading(connection):
+                return function(connection, models)
 
         if self.url is None:
             return environment.visit(
-                self.configuration(), lambda visit: function(visit.connection, visit.metadata)
+                self.configuration(), lambda visit: called(visit.connection, visit.metadata)
             )
         url = environment.parse(environment.resolved(self.url))
         with environment.connected(url) as connection:
-            return function(connection, ())
+            return called(connection, ())
 
 
 _OPTIONS = (

@@ -2,10 +2,18 @@
 
 import sys
 import unicodedata
+from pathlib import Path
 
 import click
 
 from alembic_enterprise.wording import counted
+
+
+def written(file: Path | str) -> str:
+    """What is said of a file that was written, as it is called in the folder of the command."""
+    whole, here = Path(file).absolute(), Path.cwd()
+    shown = whole.relative_to(here) if whole.is_relative_to(here) else whole
+    return f"Written: {click.format_filename(shown)}"
 
 
 def speaks_unicode() -> bool:
@@ -41,6 +49,11 @@ def about(rows: int, unknown: int, noun: str) -> str:
         return estimate
     left_out = f"{counted(unknown, noun)} never analyzed"
     return f"{estimate}, {left_out}" if rows else left_out
+
+
+def retried(times: int) -> str:
+    """How often a run has tried again."""
+    return f"{times} {'retry' if times == 1 else 'retries'} for locks"
 
 
 def fitted(text: str, columns: int, ellipsis: str = "…") -> str:

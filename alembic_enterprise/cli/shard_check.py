@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.check import line
+from alembic_enterprise.cli.check import text
 from alembic_enterprise.cli.maintenance import format_option
 from alembic_enterprise.cli.options import Target, tables_argument, targeted
 from alembic_enterprise.cli.output import write
@@ -41,22 +41,32 @@ def check_command(
       1  an error before anything was looked at
       2  some table needs attention
 
+    Where no table is sharded all is well, too: name the tables that must be there, and a database
+    without them is an error.
+
     The package has a schema of the JSON in schemas/shards-check.schema.json. A change that breaks
     readers changes its format_version.
     """  # noqa: D301  # click wants the character \b
-    findings = target.connected(lambda connection: _findings(connection, tables))
+    count, findings = target.connected(lambda connection: _findings(connection, tables))
     from alembic_enterprise.shards.advise import document, exit_code  # noqa: PLC0415  # as above
 
     if form == "json":
-        write(json.dumps(document(findings), indent=2))
+        write(json.dumps(document(count, findings), indent=2))
     else:
-        write("\n".join(map(line, findings)) or "Every shard is in its place.")
+        write(text(findings, "Every shard is in its place." if count else NOTHING))
     context.exit(exit_code(findings))
 
 
-def _findings(connection: "Connection", only: tuple[str, ...]) -> "list[Finding]":
+def _findings(connection: "Connection", only: tuple[str, ...]) -> "tuple[int, list[Finding]]":
+    """How many tables were looked at, and what was found."""
     from alembic_enterprise.shards.advise import advise, stray  # noqa: PLC0415  # --help stays fast
     from alembic_enterprise.shards.inspection import inspect, strays  # noqa: PLC0415  # as above
 
-    found = [finding for item in inspect(connection, only) for finding in advise(item)]
-    return found if only else [*found, *map(stray, strays(connection))]
+    inspected = inspect(connection, only)
+    found = [finding for item in inspected for finding in advise(item)]
+    copies = [] if only else strays(connection)
+    return len(inspected), [*found, *map(stray, copies)]
+
+
+NOTHING = "No table here is sharded, so nothing was checked. Is it the right database?"
+"""What a check says that looked at no table."""

@@ -3,22 +3,22 @@
 pg_cron runs SQL inside the server, so it can create partitions; DETACH CONCURRENTLY it cannot run.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
 from psycopg.sql import SQL, Composable, Composed, Literal
 from sqlalchemy import Connection
 
-from alembic_enterprise import sql
+from alembic_enterprise import registry, sql
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.jobs import render
 from alembic_enterprise.jobs.schedule import Schedule
-from alembic_enterprise.partitions import catalog
-from alembic_enterprise.partitions.catalog import PartitionedTable
+from alembic_enterprise.partitions.catalog import PartitionedTable, told
 from alembic_enterprise.partitions.declaration import NAME_BYTES
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import CreateRangePartitions
+from alembic_enterprise.partitions.surroundings import foreign_owners, read_policies
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,33 @@ class Database:
 
 
 def render_jobs(connection: Connection, schedule: Schedule) -> str:
-    """The script for the policies of a database.
+    """The script for the policies of a database; what it leaves out is told in comments.
 
     Raises:
-        ConfigurationError: no table has a policy.
+        ConfigurationError: no table has a policy, one cannot be used, or the role may read none of
+            them, or owns none of their tables.
     """
-    tables = catalog.read(connection).kept()
+    live = read_policies(connection)
+    if unusable := told(live.unusable()):
+        raise ConfigurationError("\n".join(unusable))
+    tables = live.kept()
     if not tables:
         raise ConfigurationError(
             "no table has a policy: declare RangePartitions and run `alembic upgrade head`"
         )
+    owners = foreign_owners(connection, tables)
+    if len(owners) == len(tables):
+        owner, role = owners[tables[0].oid]
+        raise ConfigurationError(
+            f"{tables[0].name} belongs to {owner}, and {role} may not alter it: connect as {owner}"
+        )
     database = _database(connection)
-    jobs = "\n\n".join(_jobs(tables, database, schedule))
+    jobs = "\n\n".join(
+        [
+            *map(_closed, registry.unreadable(connection)),
+            *_jobs(tables, owners, database, schedule),
+        ]
+    )
     where = f"database {database.name}"
     if not database.has_pg_cron:
         where = "the database that has the extension (SHOW cron.database_name)"
@@ -59,18 +74,39 @@ def _database(connection: Connection) -> Database:
 
 
 def _jobs(
-    tables: Iterable[PartitionedTable], database: Database, schedule: Schedule
+    tables: Iterable[PartitionedTable],
+    owners: Mapping[int, tuple[str, str]],
+    database: Database,
+    schedule: Schedule,
 ) -> Iterator[str]:
+    """A job for each table, or why it has none; `owners` as `foreign_owners` gives them."""
     for table in sorted(tables, key=lambda item: str(item.name)):
         if table.policy is None:
             continue
-        if table.has_default:
-            yield _left_out(table)
+        if table.oid in owners:
+            yield _not_ours(table, *owners[table.oid])
+        elif table.has_default:
+            yield _with_default(table)
         else:
             yield sql.text_of(_scheduled(table, table.policy, database, schedule))
 
 
-def _left_out(table: PartitionedTable) -> str:
+def _closed(name: str) -> str:
+    return (
+        f"-- {render.comment(name)} may not be read, so the tables that have their\n"
+        "-- policies there are left out: render this as their owner, too."
+    )
+
+
+def _not_ours(table: PartitionedTable, owner: str, role: str) -> str:
+    name, owner, role = map(render.comment, (str(table.name), owner, role))
+    return (
+        f"-- {name} is left out: it belongs to {owner}, and {role} may not alter it.\n"
+        f"-- Render this as {owner}, too."
+    )
+
+
+def _with_default(table: PartitionedTable) -> str:
     name = render.comment(str(table.name))
     return (
         f"-- {name} is left out: it has a default partition, which would be locked and scanned\n"

@@ -94,13 +94,17 @@ def test_of_a_definition_with_several_lines_those_that_differ_are_told() -> None
 @pytest.mark.usefixtures("release")
 def test_what_could_not_be_applied_is_told(run: Run, connection: Connection) -> None:
     connection.exec_driver_sql("LOCK TABLE events IN ACCESS SHARE MODE")
+    connection.exec_driver_sql("SELECT 1")
     outcome = run("apply", "plan.json", "--lock-timeout", "100", "--attempts", "2")
     assert outcome.code == 1
+    begun = [line for line in outcome.error.splitlines() if ":" not in line]
+    assert begun == ["revision b2", "revision c3"]
     lines = outcome.output.splitlines()
-    assert lines[:2] == ["Applied: b2", "  1 retries for locks"]
+    assert lines[:2] == ["Applied: b2", "  1 retry for locks"]
     assert lines[2].startswith("  waited for pid ")
     assert lines[3] == "Not applied: c3"
     assert lines[4].startswith("Error: revision c3: no lock within 100 ms, 2 times, held by pid ")
+    assert ": SELECT ... Nothing of it is committed" in lines[4]
     assert stamped(connection) == "b2"
 
 

@@ -199,7 +199,9 @@ def test_a_database_without_trails(run: Callable[..., Outcome], database_url: st
     text = run("audit", "status", "--url", database_url).output
     assert text == "Audited tables\n\nThere are none.\n"
     outcome = run("audit", "check", "--url", database_url)
-    assert outcome == Outcome(0, "Every trail is as it should be.\n", "")
+    assert outcome == Outcome(0, "No table here has a trail. Is it the right database?\n", "")
+    outcome = run("audit", "check", "--url", database_url, "--format", "json")
+    assert as_json("check", outcome.output)["tables"] == 0
     assert run("audit", *REPORT, "--url", database_url) == Outcome(0, "No changes.\n", "")
 
 
@@ -281,6 +283,30 @@ def test_drift_is_found_by_what_trails_were_made_with(
     orders = status["tables"][1]
     assert (orders["triggers"], orders["triggers_enabled"]) == (4, 2)
     assert orders["drift"] == found["evidence"]["drift"]
+
+
+def test_what_a_role_may_not_read_is_no_drift(
+    run: Callable[..., Outcome],
+    url: str,
+    other_database: Callable[..., str],
+    new_role: Callable[..., str],
+) -> None:
+    made, role = other_database(str(make_url(url).database)), new_role()
+    asked = ["audit", "check", "--url", f"{made}&options=-c%20role%3D{role}"]
+    outcome = run(*asked)
+    assert (outcome.code, outcome.error) == (0, "")
+    [line] = outcome.output.splitlines()
+    assert line.startswith("note: audit.alembic_enterprise_policy: this role may not read the pol")
+    assert line.endswith("GRANT USAGE on its schema and SELECT on it [registry-closed]")
+    [found] = as_json("check", run(*asked, "--format", "json").output)["findings"]
+    assert (found["severity"], found["operations"]) == ("note", [])
+    with create_engine(made, poolclass=NullPool).connect() as opened:
+        run_sql(opened, f"GRANT USAGE ON SCHEMA audit TO {role}")
+        status = run("audit", "status", "orders", *asked[2:]).output
+        assert "retention unknown: its policy is missing, or this role may not read it\n" in status
+        assert "drift" not in status
+        run_sql(opened, f"GRANT SELECT ON audit.alembic_enterprise_policy TO {role}")
+    assert run(*asked) == Outcome(0, "Every trail is as it should be.\n", "")
 
 
 ENV = """

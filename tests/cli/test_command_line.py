@@ -5,12 +5,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import click
 import pytest
 from console import PROGRAM, Outcome, in_terminal
+from reviewed import Project
 from samples import monthly
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 
 from alembic_enterprise.cli import Commands, commands
 
@@ -186,13 +188,16 @@ def test_an_unreachable_server_is_one_line_with_the_next_step(run: Callable[...,
     assert "Connection refused. Check that the server is up" in outcome.error
 
 
-def test_a_database_that_does_not_exist_is_told(
-    run: Callable[..., Outcome], database_url: str
+@pytest.mark.parametrize("wrong", [{"database": "nobody here"}, {"username": "nobody here"}])
+def test_a_login_that_fails_is_no_question_of_the_server(
+    run: Callable[..., Outcome], database_url: str, wrong: dict[str, Any]
 ) -> None:
-    outcome = run("partitions", "list", "--url", database_url.replace("alembic_enterprise_", "x"))
+    url = make_url(database_url).set(**wrong)
+    outcome = run("partitions", "list", "--url", url.render_as_string(hide_password=False))
     assert outcome.code == 1
     assert outcome.error.startswith("Error: ")
-    assert "does not exist. Check" in outcome.error
+    assert 'nobody here" does not exist. Check user, password and database in' in outcome.error
+    assert "is up" not in outcome.error
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
@@ -232,4 +237,41 @@ def test_an_interrupt_ends_it_without_a_traceback(number: signal.Signals) -> Non
             running.send_signal(number)
             output, error = running.communicate(timeout=30)
             client.close()
-    assert (running.returncode, output, error.strip()) == (130, b"", b"")
+    assert (running.returncode, output, error.strip()) == (130, b"", b"Interrupted")
+
+
+@pytest.fixture
+def weak_url(shop: Project, database_url: str, role: str) -> str:
+    """The URL in the project: of a role without rights, also to read `alembic_version`."""
+    url = f"{database_url}&options=-c%20role%3D{role}"
+    ini = shop.folder / "alembic.ini"
+    ini.write_text(ini.read_text().replace(database_url.replace("%", "%%"), url.replace("%", "%%")))
+    return url
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "partitions list",
+        "partitions check",
+        "partitions maintain",
+        "shards list",
+        "shards check",
+        "audit status",
+        "audit check",
+        "indexes advise",
+        "jobs render pg_cron",
+    ],
+)
+def test_a_project_needs_no_more_rights_than_a_url(
+    run: Callable[..., Outcome], weak_url: str, command: str
+) -> None:
+    outcome = run(*command.split())
+    assert outcome == run(*command.split(), "--url", weak_url)
+    assert "alembic_version" not in outcome.error
+
+
+@pytest.mark.usefixtures("weak_url")
+def test_the_doctor_says_what_a_role_without_rights_lacks(run: Callable[..., Outcome]) -> None:
+    words = " ".join(run("doctor").output.split())
+    assert "may not read the partition policies in public" in words

@@ -1,9 +1,14 @@
 """`explain`: every rule tells what it looks for, and why."""
 
+import re
+import textwrap
 from collections.abc import Callable
 
 import pytest
+from autogenerate import run as migrate
 from console import Outcome
+from scheduled import insert, table
+from sqlalchemy import Connection
 
 from alembic_enterprise.indexes.rules import RULES as OF_INDEXES
 from alembic_enterprise.plan import advice, policy
@@ -15,13 +20,39 @@ RULES = [*OF_INDEXES, *OF_PLANS, *policy.RULES]
 SHORT = [rule for rule in advice.RULES if rule not in RULES]
 
 
-def test_the_rules_can_be_listed(run: Callable[..., Outcome]) -> None:
+def test_the_rules_are_listed_by_command(run: Callable[..., Outcome]) -> None:
     outcome = run("explain")
     assert (outcome.code, outcome.error) == (0, "")
     assert max(map(len, outcome.output.splitlines())) <= 80
-    assert [line.split()[0] for line in outcome.output.splitlines() if line[0] != " "] == [
-        *RULES,
-        *SHORT,
+    groups = {
+        name: re.findall(r"^  (\S+)", listed, re.MULTILINE)
+        for name, _, listed in (group.partition("\n") for group in outcome.output.split("\n\n"))
+    }
+    assert [*groups] == [
+        "plan",
+        "partitions check",
+        "shards check",
+        "audit check",
+        "indexes advise",
+    ]
+    assert groups["plan"] == [*OF_PLANS, *policy.RULES]
+    assert groups["indexes advise"] == [*OF_INDEXES]
+    assert "orphan" in groups["partitions check"]
+    assert "orphan" in groups["shards check"]
+    assert {rule for group in groups.values() for rule in group} == {*RULES, *SHORT}
+
+
+def test_rows_leave_the_default_partition_as_it_is_explained(
+    run: Callable[..., Outcome], connection: Connection
+) -> None:
+    table(connection, start="2026-12-01", stop="2027-01-01", default=True)
+    insert(connection, "2026-11-05Z", "2026-11-06Z", "2030-01-01Z")
+    told = run("explain", "default-rows").output
+    migrate(connection, textwrap.dedent("\n".join(re.findall(r"^  .*", told, re.MULTILINE))))
+    query = "SELECT tableoid::regclass::text, count(*) FROM events GROUP BY 1 ORDER BY 1"
+    assert connection.exec_driver_sql(query).all() == [
+        ("events_default", 1),
+        ("events_y2026_m11", 2),
     ]
 
 
@@ -61,3 +92,10 @@ def test_a_rule_that_is_not_there(run: Callable[..., Outcome]) -> None:
     outcome = run("explain", "nonsense")
     assert (outcome.code, outcome.output) == (1, "")
     assert "no rule is called nonsense: `alembic-enterprise explain` lists them" in outcome.error
+
+
+@pytest.mark.parametrize(("near", "meant"), [("data-los", "data-lost"), ("orfan", "orphan")])
+def test_a_rule_that_is_written_wrong(run: Callable[..., Outcome], near: str, meant: str) -> None:
+    outcome = run("explain", near)
+    assert (outcome.code, outcome.output) == (1, "")
+    assert f"no rule is called {near} (did you mean {meant}" in outcome.error

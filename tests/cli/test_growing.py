@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
+from autogenerate import run_sql
 from console import Outcome, in_terminal
 from growing import contents, held, leftovers, orders, session
 from sqlalchemy import Connection, Engine
@@ -49,6 +50,26 @@ def test_a_dry_run_says_the_plan(connection: Connection, grow: Run) -> None:
     assert len(held(connection)) == 2
 
 
+def test_rows_of_shards_that_nobody_analyzed_are_unknown(connection: Connection, grow: Run) -> None:
+    orders(connection)
+    run_sql(
+        connection,
+        "CREATE TABLE fresh (tenant bigint, id bigint) PARTITION BY HASH (tenant)",
+        "CREATE TABLE a PARTITION OF fresh FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
+        "CREATE TABLE b PARTITION OF fresh FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+        "ALTER TABLE fresh ADD PRIMARY KEY (tenant, id)",
+    )
+    plan = grow("fresh", "--to", "4", "--dry-run").output
+    assert plan.startswith("public.fresh: 2 shard(s) to split, about 0 rows, ")
+    run_sql(connection, "INSERT INTO fresh SELECT n, n FROM generate_series(1, 100) AS n")
+    plan = grow("fresh", "--to", "4", "--dry-run").output
+    assert plan.startswith("public.fresh: 2 shard(s) to split, 2 shards never analyzed, ")
+    assert plan.count("; never analyzed, ") == 2
+    run_sql(connection, "ANALYZE a")
+    plan = grow("fresh", "--to", "4", "--dry-run").output
+    assert re.search(r" to split, about \d\d rows, 1 shard never analyzed, ", plan)
+
+
 def test_what_is_left_undone_ends_with_2_and_can_be_aborted(
     connection: Connection, engine: Engine, grow: Run
 ) -> None:
@@ -71,7 +92,7 @@ def test_what_is_left_undone_ends_with_2_and_can_be_aborted(
     ("arguments", "told"),
     [
         ([], "Interrupted: run the same command to go on, or with --abort to remove the copies"),
-        (["--dry-run"], ""),
+        (["--dry-run"], "Interrupted"),
     ],
 )
 def test_who_interrupts_it_is_told_how_to_go_on(

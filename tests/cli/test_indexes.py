@@ -231,12 +231,28 @@ def test_a_migration_of_the_operations(run: Callable[..., Outcome], project: Con
     outcome = run("indexes", "advise", *rule, "--write", "-m", "index foreign keys")
     assert (outcome.code, outcome.error) == (2, "")
     file = Path("migrations/versions/index_foreign_keys.py")
-    assert f"\nwrote {file.resolve()}\n" in outcome.output
+    assert (
+        f"\nWritten: {file}\n"
+        "Change the models as told above, too: the next autogenerate would take it back.\n"
+    ) in outcome.output
     assert "op.create_index_online(\n        'ix_orders_customer_id'" in file.read_text()
     command.upgrade(project, "head")
     assert run("indexes", "advise", *rule).code == 0
     command.downgrade(project, "base")
     assert told(run("indexes", "advise", *rule, "--format", "json")) == before
+
+
+def test_nothing_is_written_twice(run: Callable[..., Outcome], project: Config) -> None:
+    asked = ["indexes", "advise", "--rule", "foreign-key-without-index", "--write", "-m"]
+    assert run(*asked, "first").code == 2
+    [first] = Path("migrations/versions").glob("*.py")
+    outcome = run(*asked, "second")
+    assert (outcome.code, outcome.output) == (1, "")
+    assert "Error: the database is at no revision, and the project at " in outcome.error
+    assert "Run `alembic upgrade head` first, or give --url URL" in outcome.error
+    assert list(Path("migrations/versions").glob("*.py")) == [first]
+    command.upgrade(project, "head")
+    assert run("indexes", "advise", "--rule", "redundant-index", "--write", "-m", "more").code == 2
 
 
 BEGUN = r"""

@@ -145,10 +145,10 @@ def test_the_next_steps_are_told(run: Callable[..., Outcome]) -> None:
     outcome = run("init", "migrations")
     assert (outcome.code, outcome.error) == (0, "")
     assert outcome.output == (
-        "wrote alembic.ini\n"
-        "wrote migrations/README\n"
-        "wrote migrations/env.py\n"
-        "wrote migrations/script.py.mako\n"
+        "Written: alembic.ini\n"
+        "Written: migrations/README\n"
+        "Written: migrations/env.py\n"
+        "Written: migrations/script.py.mako\n"
         "\n"
         "Next:\n"
         "  1. in alembic.ini, set sqlalchemy.url\n"
@@ -178,12 +178,22 @@ def test_the_database_and_the_section_can_be_named(
     assert outcome.code == 0
     assert "50%" not in outcome.output + outcome.error
     assert "sqlalchemy.url" not in outcome.output
+    assert (
+        "  1. alembic.ini holds the password: chmod 600 alembic.ini, or take it out and let "
+        "PGPASSWORD or PGPASSFILE give it\n"
+    ) in outcome.output
     assert "alembic -n shop upgrade head" in outcome.output
     config = Config(here / "alembic.ini", ini_section="shop")
     written = make_url(config.get_main_option("sqlalchemy.url") or "")
     assert written == make_url(url).set(drivername="postgresql+psycopg")
     assert run("init", "-c", "b.ini", "-n", "b", "--url", database_url, "b").code == 0
     assert program("doctor", "-c", "b.ini", "-n", "b").output.startswith("Database alembic_")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_url_without_a_password_needs_no_care(run: Callable[..., Outcome]) -> None:
+    outcome = run("init", "--url", "postgresql://somebody@localhost/shop", "migrations")
+    assert "  1. in migrations/env.py, import your models" in outcome.output
 
 
 @pytest.mark.parametrize("name", ["loggers", "DEFAULT", "two words", "a]"])

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -17,11 +16,12 @@ import yaml
 from console import PROGRAM, Outcome
 from jsonschema.validators import validator_for
 
+PACKAGE = "alembic-enterprise[binary] @ git+https://example.com/ae@1f0c"
 KINDS = {
     "crontab": (),
     "systemd": (),
     "kubernetes": ("--image", "example.com/shop:1.4"),
-    "github": (),
+    "github": ("--package", PACKAGE),
     "airflow": (),
 }
 """What can be rendered without a database, with the options that it needs."""
@@ -243,7 +243,7 @@ def test_systemd_gets_cron_s_schedule(render: Callable[..., str]) -> None:
 def test_systemd_s_files_are_written(run: Run, tmp_path: Path) -> None:
     options = ("--directory", str(tmp_path), "--name", "shop")
     outcome = run("jobs", "render", "systemd", *options)
-    assert outcome.output == f"wrote {tmp_path}/shop.service\nwrote {tmp_path}/shop.timer\n"
+    assert outcome.output == f"Written: {tmp_path}/shop.service\nWritten: {tmp_path}/shop.timer\n"
     assert "Started by:   shop.timer" in (tmp_path / "shop.service").read_text()
     assert "OnCalendar=" in (tmp_path / "shop.timer").read_text()
 
@@ -325,6 +325,12 @@ def test_an_image_stays_what_it_is(render: Callable[..., str], image: str) -> No
 # GitHub
 
 
+def test_github_installs_nothing_by_a_name_that_is_anybodys(run: Run) -> None:
+    outcome = run("jobs", "render", "github")
+    assert (outcome.code, outcome.output) == (1, "")
+    assert "Missing option '--package'" in outcome.error
+
+
 def test_github_knows_every_field(render: Callable[..., str]) -> None:
     """The schema is the one that check-jsonschema keeps of GitHub's workflows."""
     package = find_spec("check_jsonschema")  # not imported: it needs a newer click than we do
@@ -347,8 +353,7 @@ def steps(text: str) -> list[dict[str, Any]]:
 
 def test_github_gives_the_secret_to_one_step_only(render: Callable[..., str]) -> None:
     install, maintain = steps(render("github", "--url-secret", "Shop_1"))
-    version = metadata.version("alembic-enterprise")
-    assert install["env"] == {"PACKAGE": f"alembic-enterprise[binary]=={version}"}
+    assert install["env"] == {"PACKAGE": PACKAGE}
     assert maintain["env"] == {"DATABASE_URL": "${{ secrets.Shop_1 }}"}
     assert "${{" not in install["run"] + maintain["run"]
     assert yaml.safe_load(render("github"))["permissions"] == {}

@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 from console import Outcome
 from golden_files import golden
-from samples import every_kind, execute, managed, monthly
-from sqlalchemy import Engine, event
+from samples import clock, every_kind, execute, managed, monthly
+from sqlalchemy import Engine, event, make_url
 
 from alembic_enterprise.cli.output import width
 from alembic_enterprise.partitions import live
@@ -144,11 +144,24 @@ def test_rows_of_a_default_partition_are_counted_up_to_a_limit(
     assert "default     stray: about 1,500 rows\n" in run(*arguments).output
 
 
+CODE_OF_OTHERS = """GRANT SELECT ON kinds_default TO PUBLIC;
+CREATE POLICY fails ON kinds_default USING (1 / 0 = 1);
+ALTER TABLE kinds_default ENABLE ROW LEVEL SECURITY"""
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "ANALYZE kinds_default",
+        CODE_OF_OTHERS,
+    ],
+    ids=["right", "row security"],
+)
 def test_a_default_partition_that_may_not_be_read_is_estimated(
-    run: Callable[..., Outcome], engine: Engine, database_url: str, role: str
+    run: Callable[..., Outcome], engine: Engine, database_url: str, role: str, changed: str
 ) -> None:
     every_kind(engine)
-    execute(engine, "ANALYZE kinds_default")
+    execute(engine, f"ANALYZE kinds_default;\n{changed}")
     url = f"{database_url}&options=-c%20role%3D{role}"
     assert (
         "default     kinds_default: about 2 rows\n"
@@ -163,9 +176,13 @@ def test_it_gives_up_on_a_locked_table(
     monthly(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE events_3")
+        pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        connection.exec_driver_sql("SELECT 'this is shown'")
         outcome = run("partitions", "list", "--url", database_url)
     assert outcome.code == 1
-    assert "Another transaction holds a lock" in outcome.error
+    told = f"canceling statement due to lock timeout. Locked are events_3 by pid {pid}, "
+    assert outcome.error.startswith(f"Error: {told}{make_url(database_url).username} since ")
+    assert outcome.error.endswith(": SELECT 'this is shown'. Run this again\n")
 
 
 def test_round_trips_do_not_grow_with_tables(engine: Engine) -> None:
@@ -173,7 +190,7 @@ def test_round_trips_do_not_grow_with_tables(engine: Engine) -> None:
     few = round_trips(engine)
     every_kind(engine)
     execute(engine, "CREATE TABLE stray PARTITION OF events DEFAULT")
-    assert round_trips(engine) == few + 2  # those that count rows of default partitions
+    assert round_trips(engine) == few + 5  # those that count rows of default partitions
 
 
 def round_trips(engine: Engine) -> int:
@@ -201,3 +218,43 @@ def test_the_settings_of_the_session_do_not_matter(
     options = "-c%20TimeZone%3DAsia/Tokyo%20-c%20DateStyle%3DSQL,DMY"
     other = run("partitions", "list", "events", "--url", f"{database_url}&options={options}")
     assert plain == other
+
+
+@pytest.mark.parametrize("grant", ["USAGE ON SCHEMA other", "SELECT ON ALL TABLES IN SCHEMA other"])
+def test_a_policy_that_may_not_be_read_is_unknown(
+    run: Callable[..., Outcome], engine: Engine, database_url: str, role: str, grant: str
+) -> None:
+    """Only tables that may have one say so."""
+    clock(engine)
+    execute(engine, SHARDED)
+    execute(engine, f"GRANT {grant} TO {role}")
+    arguments = ["partitions", "list", "--url", f"{database_url}&options=-c%20role%3D{role}"]
+    tables = as_json(run(*arguments, "--format", "json"))["tables"]
+    errors = {table["name"]: table["policy_error"] for table in tables}
+    told = errors["readings"]
+    assert told.startswith("unknown: no right to read other.alembic_enterprise_policy: connect as")
+    assert errors == {
+        "events": None,
+        "lists": None,
+        "readings": told,
+        "readings_0": told,
+        "readings_1": told,
+    }
+    text = " ".join(run(*arguments).output.split())
+    assert text.count(f"policy {told}") == 3
+    assert text.count("policy none") == 1
+
+
+SHARDED = """
+CREATE TABLE events (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+CREATE SCHEMA other;
+CREATE TABLE other.alembic_enterprise_policy (relation regclass PRIMARY KEY, policy jsonb NOT NULL);
+CREATE TABLE other.lists (kind text) PARTITION BY LIST (kind);
+CREATE TABLE other.readings (id bigint, at timestamptz NOT NULL) PARTITION BY HASH (id);
+CREATE TABLE other.readings_0 PARTITION OF other.readings FOR VALUES WITH (MODULUS 2, REMAINDER 0)
+    PARTITION BY RANGE (at);
+CREATE TABLE other.readings_1 PARTITION OF other.readings FOR VALUES WITH (MODULUS 2, REMAINDER 1)
+    PARTITION BY RANGE (at);
+CREATE TABLE other.later PARTITION OF other.readings_1
+    FOR VALUES FROM ('2026-11-01') TO ('2026-12-01') PARTITION BY RANGE (at)"""
+"""A table by hash whose shards are by time, beside a registry; and others that have no policy."""

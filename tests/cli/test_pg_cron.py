@@ -188,6 +188,51 @@ def test_a_database_without_policies_is_told(
     assert "no table has a policy: declare RangePartitions" in outcome.error
 
 
+def as_role(url: str, role: str) -> list[str]:
+    """What lets a command run as a role."""
+    return ["--url", f"{url}&options=-c%20role%3D{role}"]
+
+
+def test_policies_that_may_not_be_read_are_told(
+    engine: Engine, database_url: str, role: str, run: Callable[..., Outcome]
+) -> None:
+    """Neither does a role that may read none of them hear that there are none."""
+    make(engine, Name("public", "events"), Policy("month", 1))
+    outcome = run("jobs", "render", "pg_cron", *as_role(database_url, role))
+    assert (outcome.code, outcome.output) == (1, "")
+    assert outcome.error.startswith("Error: no right to read the policies in alembic_enterprise_po")
+    execute(engine, "CREATE SCHEMA own")
+    execute(engine, "CREATE SCHEMA closed")
+    for name in (Name("own", "days"), Name("closed", "months")):
+        make(engine, name, Policy("day", 1))
+    for table in ("days", "alembic_enterprise_policy"):
+        execute(engine, f"ALTER TABLE own.{table} OWNER TO {role}")
+    execute(engine, f"GRANT USAGE ON SCHEMA own TO {role}")
+    execute(engine, f"GRANT SELECT ON alembic_enterprise_policy TO {role}")
+    outcome = run("jobs", "render", "pg_cron", *as_role(database_url, role))
+    assert (outcome.code, outcome.error) == (0, "")
+    assert "\n-- closed.alembic_enterprise_policy may not be read, so" in outcome.output
+    owner = make_url(database_url).username
+    assert f"\n-- public.events is left out: it belongs to {owner}, and {role}" in outcome.output
+    assert outcome.output.count("SELECT cron.schedule_in_database(") == 1
+    assert "own.days" in outcome.output
+
+
+def test_a_role_that_owns_no_table_gets_no_job(
+    engine: Engine, database_url: str, role: str, run: Callable[..., Outcome]
+) -> None:
+    make(engine, Name("public", "events"), Policy("month", 1))
+    execute(engine, f"GRANT SELECT ON alembic_enterprise_policy TO {role}")
+    outcome = run("jobs", "render", "pg_cron", *as_role(database_url, role))
+    owner = make_url(database_url).username
+    assert outcome == Outcome(
+        1,
+        "",
+        f"Error: public.events belongs to {owner}, and {role} may not alter it: connect as "
+        f"{owner}\n",
+    )
+
+
 def test_names_of_jobs_fit_and_differ() -> None:
     long = [job_name("shop", "schema." + "é" * 30 + ending) for ending in ("a", "b")]
     assert all(len(name.encode()) <= 63 for name in long)

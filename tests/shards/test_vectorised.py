@@ -184,4 +184,4 @@ def test_without_numpy_the_error_names_the_extra() -> None:
     )
     assert run.returncode == 1
     assert "ConfigurationError" in run.stderr.splitlines()[-1]
-    assert "pip install 'alembic-enterprise[numpy]'" in run.stderr.splitlines()[-1]
+    assert "run `pip install '.[numpy]'` in a checkout" in run.stderr.splitlines()[-1]
