@@ -126,7 +126,9 @@ def test_an_env_py_that_fails_is_located(
 @pytest.mark.parametrize(("line", "said"), [("def", "SyntaxError"), ("nothing", "NameError")])
 def test_a_script_that_cannot_be_read_is_located(config: Config, line: str, said: str) -> None:
     (folder(config) / "broken.py").write_text(f"import os\n{line}\n")
-    with pytest.raises(ConfigurationError, match=rf"broken\.py, line 2: {said}: .*Mend it"):
+    with pytest.raises(
+        ConfigurationError, match=rf"broken\.py, line 2: {said}: .*Mend the migration, and"
+    ):
         revision.write(config, "first", OPERATIONS)
 
 

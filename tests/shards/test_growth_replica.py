@@ -72,7 +72,9 @@ def interrupted(server: Server) -> None:
         assert re.fullmatch(r"waits for replica walreceiver, [\d,]+ (bytes|kB) behind\n", line)
         running.send_signal(signal.SIGINT)
         assert running.wait() == 130
-        assert running.stderr.read().startswith("Interrupted: run the same command to go on")
+        assert (
+            running.stderr.read().lstrip().startswith("Interrupted: run the same command to go on")
+        )
 
 
 @pytest.mark.slow
