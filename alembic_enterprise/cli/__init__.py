@@ -133,8 +133,9 @@ def _run(arguments: Sequence[str]) -> int:
             standalone_mode=False,
             color=False if os.environ.get("NO_COLOR") else None,
         )
-    except click.Abort as abort:  # by click, from a KeyboardInterrupt that may say more
-        click.echo(str(abort.__cause__ or "") or "Interrupted", err=True)
+    except click.Abort as abort:
+        # Click makes it of a KeyboardInterrupt, which may say more, and which 8.1 does not name.
+        click.echo(str(abort.__context__ or "") or "Interrupted", err=True)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001  # the one place where errors are printed
         from alembic_enterprise.cli.failures import report  # noqa: PLC0415  # --help stays fast
