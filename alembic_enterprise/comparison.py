@@ -69,7 +69,7 @@ def compare_all(
         return PriorityDispatchResult.CONTINUE
     with reported():
         refuse_translation(connection)
-        live = _read(connection)
+        live = _read(connection, [table.name for table in context.sorted_tables])
         tables = [table for table in context.sorted_tables if _takes_part(context, table)]
         columns = _place_columns(upgrade, tables, live)
         found = _found(context, connection, upgrade, tables, live)
@@ -88,14 +88,14 @@ def compare_all(
     return PriorityDispatchResult.CONTINUE
 
 
-def _read(connection: Connection) -> Live:
+def _read(connection: Connection, named: Sequence[str]) -> Live:
     partitioned = catalog.read(connection)
     trails = audit_catalog.read(connection, partitioned)
     visible = {**trails.visible, **partitioned.visible}
     return Live(
         replace(partitioned, visible=visible),
         shard_catalog.read(connection),
-        audit_columns.read(connection),
+        audit_columns.read(connection, named),
         trails,
     )
 

@@ -3,7 +3,7 @@
 A statement is a `psycopg.sql.Composable`, so that a name or a value can only get into it quoted.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -149,17 +149,8 @@ def canonical_output(connection: Connection) -> Generator[None]:
     error nothing is put back: the settings go when the transaction that made them is rolled back,
     and stay where there is none, as with AUTOCOMMIT.
     """
-    read = SQL("SELECT current_setting('DateStyle'), current_setting('TimeZone')")
-    [(style, zone)] = rows(connection, read)
-    rows(connection, _set_output("ISO, YMD", "UTC"))
-    yield
-    rows(connection, _set_output(style, zone))
-
-
-_PLAIN_TABLES = SQL("""
-SELECT set_config('row_security', {}, false), (
-    SELECT set_config(name, {}, false) FROM pg_catalog.pg_settings
-    WHERE name = 'restrict_nonsystem_relation_kind')""")
+    with _settings(connection, {"DateStyle": "ISO, YMD", "TimeZone": "UTC"}):
+        yield
 
 
 @contextmanager
@@ -170,17 +161,26 @@ def plain_tables(connection: Connection) -> Generator[None]:
     something else meanwhile. Minor releases of before August 2024 do not know of views
     (CVE-2024-7348). After an error the settings stay, as those of `canonical_output` do.
     """
-    read = SQL(
-        "SELECT current_setting('row_security'),"
-        " coalesce(current_setting('restrict_nonsystem_relation_kind', true), '')"
-    )
-    [before] = rows(connection, read)
-    rows(connection, _PLAIN_TABLES.format(Literal("off"), Literal("view")))
+    wanted = {"row_security": "off", "restrict_nonsystem_relation_kind": "view"}
+    with _settings(connection, wanted):
+        yield
+
+
+_SETTINGS = SQL("""
+WITH before AS MATERIALIZED (
+    SELECT name, wanted, current_setting(name, true) AS value
+    FROM unnest({names}::text[], {wanted}::text[]) AS settings(name, wanted))
+SELECT name, value, set_config(name, wanted, false) FROM before WHERE value IS NOT NULL""")
+
+
+@contextmanager
+def _settings(connection: Connection, wanted: Mapping[str, str]) -> Generator[None]:
+    """Change settings of the session for a while, but for those that this server does not know."""
+    before = {name: value for name, value, _ in rows(connection, _change(wanted))}
     yield
-    rows(connection, _PLAIN_TABLES.format(*map(Literal, before)))
+    rows(connection, _change(before))
 
 
-def _set_output(style: str, zone: str) -> Composed:
-    return SQL(
-        "SELECT set_config('DateStyle', {}, false), set_config('TimeZone', {}, false)"
-    ).format(Literal(style), Literal(zone))
+def _change(settings: Mapping[str, str]) -> Composed:
+    names, wanted = list(settings), list(settings.values())
+    return _SETTINGS.format(names=Literal(names), wanted=Literal(wanted))

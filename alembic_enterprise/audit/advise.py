@@ -43,7 +43,8 @@ def inspect(connection: Connection, tables: Sequence[Table] | None = None) -> li
     """
     sql.read_only(connection)
     partitioned = partition_catalog.read(connection)
-    live, stamped = catalog.read(connection, partitioned), columns.read(connection)
+    live = catalog.read(connection, partitioned)
+    stamped = columns.read(connection, [table.name for table in tables or ()])
     if tables is None:
         return [*by_options(live), *map(_unstamped, columns.repairs(stamped))]
     resolve = replace(partitioned, visible={**live.visible, **partitioned.visible}).resolve

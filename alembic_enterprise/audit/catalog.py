@@ -90,7 +90,8 @@ def declared(tables: Iterable[Table]) -> dict[Name, AuditedTable]:
     return found
 
 
-# What is ours is known by its comment: a database without a trail costs this one query.
+# What is ours is known by its comment: a database without a trail costs this one query. Of the
+# comments on tables only those on partitioned ones are read, as each partition has one.
 _MARKED = SQL("""
 SELECT n.nspname, marked.name
 FROM (SELECT p.pronamespace AS place, p.proname AS name
@@ -99,9 +100,9 @@ FROM (SELECT p.pronamespace AS place, p.proname AS name
         AND p.prorettype = 'pg_catalog.trigger'::regtype AND p.pronargs = 0
       UNION
       SELECT c.relnamespace, c.relname
-      FROM pg_catalog.pg_description AS d JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid
-      WHERE d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0
-        AND d.description = {mark} AND c.relkind = 'p') AS marked
+      FROM pg_catalog.pg_partitioned_table AS p
+      JOIN pg_catalog.pg_class AS c ON c.oid = p.partrelid
+      WHERE obj_description(c.oid, 'pg_class') = {mark}) AS marked
 JOIN pg_catalog.pg_namespace AS n ON n.oid = marked.place
 ORDER BY 1, 2""")
 

@@ -88,14 +88,25 @@ LEFT JOIN LATERAL (
                SELECT FROM clones WHERE tgenabled <> 'O') AS works
     FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
     WHERE t.tgrelid = c.oid AND t.tgname = {touch} AND p.proname = {touch}) AS touch ON true
-WHERE c.relkind IN ('r', 'p', 'f') AND n.nspname !~ '^(pg_|information_schema$)'
+WHERE c.relkind IN ('r', 'p', 'f') AND n.nspname !~ '^(pg_|information_schema$)' AND c.oid IN (
+    SELECT oid FROM pg_catalog.pg_class WHERE relname = ANY ({named}::name[])
+    UNION ALL
+    SELECT tgrelid FROM pg_catalog.pg_trigger WHERE tgname = {touch} AND tgparentid = 0)
 ORDER BY 1, 2""")
 
 
-def read(connection: Connection) -> dict[Name, Live]:
-    """The tables of the database, in one round trip."""
+def read(connection: Connection, named: Iterable[str] = ()) -> dict[Name, Live]:
+    """The tables that matter, in one round trip: those of the models, those with our trigger.
+
+    A database may have many thousands of others, partitions above all. One whose trigger is its
+    parent's is not read for that.
+
+    Args:
+        connection: only reads.
+        named: names of tables, whatever their schema.
+    """
     values = {"touch": Literal(TOUCH), "body": Literal(TOUCH_BODY), "columns": Literal([*ALL])}
-    found = sql.rows(connection, _TABLES.format(**values))
+    found = sql.rows(connection, _TABLES.format(**values, named=Literal([*named])))
     return {Name(schema, name): _live(*rest) for schema, name, *rest in found}
 
 

@@ -23,13 +23,13 @@ BOTH_ENDS = 2
 ALL = SQL("SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = p.oid")
 SAMPLE = SQL("""
 SELECT unnest(CASE WHEN partitions <= {few} THEN made
-                   ELSE made[:2] || made[partitions - 17:] END) AS inhrelid
+                   ELSE made[:2] || made[partitions - 7:] END) AS inhrelid
 FROM (SELECT array_agg(inhrelid ORDER BY inhrelid::bigint) AS made, count(*)::int AS partitions
       FROM pg_catalog.pg_inherits WHERE inhparent = p.oid) AS children""")
-"""The two partitions made first and the 18 made last: enough to know a table that is in order.
+"""The two partitions made first and the 8 made last: enough to know a table that is in order.
 
-Among them may be a default partition and backfilled ones. The cast keeps the server from walking
-the index of all oids in search of one table's partitions.
+Among them may be a default partition and a few backfilled ones. The cast keeps the server from
+walking the index of all oids in search of one table's partitions.
 """
 
 BOUNDS = SQL("""

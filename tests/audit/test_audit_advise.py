@@ -7,7 +7,7 @@ from audited import audited, orders
 from autogenerate import generate, pretend, run, run_sql, upgrade
 from sqlalchemy import Column, Connection, MetaData, Table, Text, Uuid
 
-from alembic_enterprise import AuditColumns
+from alembic_enterprise import AuditColumns, HashShards
 from alembic_enterprise.audit.advise import inspect
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.partitions.maintain import Job, maintain
@@ -111,6 +111,31 @@ def test_a_trigger_of_audit_columns_that_is_off(
     mended(connection, found)
     assert inspected(connection, metadata) == []
     assert generate(connection, metadata).calls == []
+
+
+def test_a_trigger_that_is_off_in_a_partition_is_one_finding(connection: Connection) -> None:
+    metadata = orders(AuditColumns(), HashShards("id", count=2))
+    upgrade(connection, metadata)
+    run_sql(connection, "ALTER TABLE orders_shard_1 DISABLE TRIGGER USER")
+    [found] = inspected(connection)
+    assert found.table == "public.orders"
+    mended(connection, found)
+    assert inspected(connection) == []
+
+
+def test_a_trigger_of_a_partition_alone_is_looked_at_too(connection: Connection) -> None:
+    metadata = orders(AuditColumns(), name="orders_0")
+    upgrade(connection, metadata)
+    run_sql(
+        connection,
+        "CREATE TABLE orders (LIKE orders_0) PARTITION BY HASH (id)",
+        "ALTER TABLE orders ATTACH PARTITION orders_0 FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+        "ALTER TABLE orders_0 DISABLE TRIGGER USER",
+    )
+    for models in (None, metadata):
+        [found] = inspected(connection, models)
+    mended(connection, found)
+    assert inspected(connection) == inspected(connection, metadata) == []
 
 
 def test_audit_columns_that_are_not_there(connection: Connection) -> None:
