@@ -255,6 +255,18 @@ def test_a_role_that_does_not_own_the_table_is_told(
         run(other)
 
 
+def test_a_role_that_may_not_make_temporary_objects_is_told(
+    connection: Connection, engine: Engine, role: str
+) -> None:
+    orders(connection)
+    database = engine.url.database
+    run_sql(connection, f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC")
+    options = {"options": f"-c role={role}"}
+    other = create_engine(engine.url, poolclass=NullPool, connect_args=options)
+    with pytest.raises(ConfigurationError, match=f"GRANT TEMPORARY ON DATABASE {database}"):
+        run(other)
+
+
 def test_a_session_that_may_not_write_is_told_first(connection: Connection, engine: Engine) -> None:
     orders(connection)
     reading = create_engine(

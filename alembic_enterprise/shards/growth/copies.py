@@ -121,7 +121,7 @@ class Growing:
         return sorted({copy.shard for copy in self.copies} | {one.shard for one in self.mirrors})
 
 
-def mirror_comment(source: Source, since: object, rows: object, pages: int, file: int) -> str:
+def mirror_comment(source: Source, since: object, rows: object, pages: object, file: int) -> str:
     """What marks a mirror, and tells how far its shard is copied."""
     return (
         f"{_MIRROR_OF}{source.shard.oid} since transaction {since}; "

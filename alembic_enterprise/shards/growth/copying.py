@@ -12,7 +12,7 @@ from alembic_enterprise.shards.growth.copies import Mirror, Source, mirror_comme
 from alembic_enterprise.shards.growth.mirror import belongs, equal, listed, of
 from alembic_enterprise.shards.leftovers import Copy, copy_comment
 from alembic_enterprise.shards.moduli import Class
-from alembic_enterprise.sql import Name, do_block, text_of
+from alembic_enterprise.sql import Name, do_block, dollar_quoted, text_of
 
 _CREATE: LiteralString = (
     """DECLARE
@@ -122,9 +122,21 @@ def follow(source: Source, copies: Sequence[Copy]) -> Composable:
     return together(mirror.install(source, copies))
 
 
+# A batch is run hundreds of times: its statements are parsed and planned once, and that for any
+# pages: the planner would rather do so each time, as it does not know how few they are.
+_COPYING = SQL("""CREATE OR REPLACE PROCEDURE {procedure}(
+    alembic_enterprise_page bigint, alembic_enterprise_end bigint, alembic_enterprise_rows bigint)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+SET max_parallel_workers_per_gather = 0 AS {body}""")
+
+PROCEDURE = SQL("pg_temp.alembic_enterprise_copy")
+"""Copies rows in batches; it belongs to the session, and goes with it."""
+
 # Names of their own, which no column of the shard has.
-_BATCH: LiteralString = """#variable_conflict use_column
+_BATCH = SQL("""#variable_conflict use_column
 DECLARE
+    alembic_enterprise_first constant tid := format('(%s,0)', alembic_enterprise_page);
+    alembic_enterprise_next constant tid := format('(%s,0)', alembic_enterprise_end);
     alembic_enterprise_since xid :=
         least({since}::xid8, pg_snapshot_xmin(pg_current_snapshot()))::xid;
     alembic_enterprise_settled bigint;
@@ -140,7 +152,9 @@ BEGIN
         {remove_gone}
     END IF;
     {note};
-END"""
+END""")
+
+_RANGE = SQL("ctid >= alembic_enterprise_first AND ctid < alembic_enterprise_next")
 
 # Written before the mirror was there, by transactions that had ended before this one began to copy.
 # Such rows only become fewer. No transaction is older than number 0, so none is settled then.
@@ -166,8 +180,8 @@ _REMOVE_GONE = SQL("""DELETE FROM ONLY {copy} AS c WHERE ctid = ANY ({made})
         AND NOT EXISTS (SELECT FROM ONLY {shard} AS s WHERE {range} AND {same});""")
 
 
-def batch(source: Source, copies: Sequence[Copy], done: Mirror, pages: int) -> Composable:
-    """Copy the rows of the next pages of the shard, and note it in the comment of the mirror.
+def prepare(source: Source, copies: Sequence[Copy], begun: Mirror) -> Composable:
+    """Make the procedure that copies the rows of some pages, and notes it in the mirror's comment.
 
     It locks no row of the shard. A row that the mirror has put into the copy is newer, and stays. A
     row that somebody deletes while this runs must not be put back. Either it was deleted before it
@@ -180,40 +194,45 @@ def batch(source: Source, copies: Sequence[Copy], done: Mirror, pages: int) -> C
     the batch are looked up. And to see whether any is gone, rows are counted: settled ones that
     were written and are still there make up all that was written, unless others were.
     """
-    last = done.pages + pages
-    between = SQL("ctid >= {}::tid AND ctid < {}::tid").format(
-        Literal(f"({done.pages},0)"), Literal(f"({last},0)")
+    parts = [_part(source, copy, number) for number, copy in enumerate(copies)]
+    comment = mirror_comment(source, begun.since, "%s", "%s", begun.file)
+    copied = SQL(
+        "alembic_enterprise_rows + alembic_enterprise_settled"
+        " + coalesce(cardinality(alembic_enterprise_others), 0), alembic_enterprise_end"
     )
-    parts = [_part(source, copy, number, between) for number, copy in enumerate(copies)]
-    comment = mirror_comment(source, done.since, "%s", last, done.file)
-    rows = "{} + alembic_enterprise_settled + coalesce(cardinality(alembic_enterprise_others), 0)"
-    return do_block(
-        _BATCH,
-        since=Literal(str(done.since)),
+    body = _BATCH.format(
+        since=Literal(str(begun.since)),
         made=SQL(" tid[];\n    ").join(part["made"] for part in parts),
         all_made=SQL(" || ").join(part["made"] for part in parts),
         shard=source.name.sql,
-        range=between,
+        range=_RANGE,
         settled=_SETTLED,
         copy_settled=_for_each(parts, _COPY_SETTLED),
         copy_others=_for_each(parts, _COPY_OTHERS),
         remove_gone=_for_each(parts, _REMOVE_GONE),
-        note=mirror.note(done.name, comment, SQL(rows).format(Literal(done.rows))),
+        note=mirror.note(begun.name, comment, copied),
     )
+    return _COPYING.format(procedure=PROCEDURE, body=dollar_quoted(body, "batch"))
+
+
+def batch(done: Mirror, pages: int) -> Composable:
+    """Copy the rows of the next pages of the shard that `prepare` was run for."""
+    numbers = map(Literal, (done.pages, done.pages + pages, done.rows))
+    return SQL("CALL {}({})").format(PROCEDURE, listed(numbers))
 
 
 def _for_each(parts: Iterable[Mapping[str, Composable]], statement: SQL) -> Composable:
     return SQL("\n    ").join(statement.format(**part) for part in parts)
 
 
-def _part(source: Source, copy: Copy, number: int, between: Composable) -> dict[str, Composable]:
+def _part(source: Source, copy: Copy, number: int) -> dict[str, Composable]:
     """What the statements for one copy are filled with."""
     return {
         "copy": copy.name.sql,
         "made": Identifier(f"alembic_enterprise_made_{number}"),
         "shard": source.name.sql,
         "columns": listed(map(Identifier, source.stored)),
-        "range": between,
+        "range": _RANGE,
         "settled": _SETTLED,
         "belongs": belongs(source, copy.held),
         "same": equal(source.key, of("s"), of("c")),

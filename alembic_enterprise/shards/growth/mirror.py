@@ -116,11 +116,11 @@ def install(source: Source, copies: Sequence[Copy]) -> list[Composable]:
     ]
 
 
-def note(function: Name, comment: str, value: Composable) -> Composable:
-    """A statement for a block that comments a mirror; the value takes the place of `%s`."""
+def note(function: Name, comment: str, values: Composable) -> Composable:
+    """A statement for a block that comments a mirror; the values take the places of `%s`."""
     command = text_of(SQL("COMMENT ON FUNCTION {}() IS ").format(function.sql))
     return SQL("EXECUTE {} || quote_literal(format({}, {}))").format(
-        Literal(command), Literal(comment), value
+        Literal(command), Literal(comment), values
     )
 
 

@@ -27,6 +27,9 @@ UNION ALL
 SELECT DISTINCT 'schema', quote_ident(nspname), '' FROM shards JOIN pg_catalog.pg_namespace AS n
 ON n.oid = relnamespace WHERE NOT has_schema_privilege(n.oid, 'CREATE')
 UNION ALL
+SELECT 'temporary', quote_ident(current_database()), ''
+WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')
+UNION ALL
 SELECT 'forced', rolname::text, shards.name FROM shards
 JOIN pg_catalog.pg_class AS c ON c.oid = shards.oid AND c.relforcerowsecurity
 JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner AND NOT r.rolsuper AND NOT r.rolbypassrls
@@ -83,6 +86,8 @@ TOLD = {
     "cannot be repeated in a copy: add one, or use op.grow_hash_shards, which locks",
     "owner": "{1} belongs to {0}: connect as {0}, or as a role that is a member of it",
     "schema": "no right to create in schema {0}: GRANT CREATE ON SCHEMA {0}",
+    "temporary": "no right to make a procedure of the session in database {0}: GRANT TEMPORARY ON "
+    "DATABASE {0}",
     "forced": "row security is forced on {1}, so that its owner {0}, who mirrors changes, may not "
     "see all rows: ALTER TABLE {1} NO FORCE ROW LEVEL SECURITY",
     "itself": "its foreign key {0} refers to the table itself, and would be missing while a shard "

@@ -216,13 +216,16 @@ class _Run:
             mirror = copies.progress(self.worker.connection, source, mirror)
             self.copied = before + mirror.rows
             self.job.progress(self.copied, max(self.copied, self._expected()))
-            if mirror.file != file:
+            moved = mirror.file != file
+            if moved:
                 source, file = self._source(source.shard), mirror.file
             if mirror.pages >= source.pages:  # later pages have mirrored rows only
                 return mirror
+            if moved:
+                self._run(source, "copy", copying.prepare(source, parts, mirror))
             self._wait_for_replicas()
             pages = self._pages(source, mirror)
-            self._run(source, "copy", copying.batch(source, parts, mirror, pages))
+            self._run(source, "copy", copying.batch(mirror, pages))
             self.job.sleep(self.job.pause)
 
     def _expected(self) -> int:
