@@ -134,6 +134,25 @@ def lock_timeout(facts: Facts) -> Row:
     return Row("lock_timeout", "missing", message, fix)
 
 
+def defaults(facts: Facts) -> Row:
+    """What a role or a database sets for its transactions may keep migrations from their work."""
+    if facts.read_only:
+        message = "default_transaction_read_only is on: neither migrations nor jobs can write"
+        fix = "ALTER ROLE ... SET default_transaction_read_only = off, for the role that migrates"
+        return Row("defaults", "missing", message, fix)
+    if facts.isolation != "read committed":
+        message = (
+            f"transactions are {facts.isolation}: what counts or copies rows refuses to run, as it "
+            "would not see those committed meanwhile"
+        )
+        fix = (
+            "ALTER ROLE ... SET default_transaction_isolation = 'read committed', for the role "
+            "that migrates; or no isolation_level for the engine in env.py"
+        )
+        return Row("defaults", "missing", message, fix)
+    return Row("defaults", "ok", "transactions may write, and see what others commit meanwhile")
+
+
 def pooling(facts: Facts) -> Row:
     """Settings and advisory locks of a session do not survive transaction pooling."""
     if facts.pooled is None:
@@ -300,6 +319,7 @@ VERSION_CHECKS: list[Callable[[Versions], Row]] = [python, alembic, sqlalchemy, 
 DATABASE_CHECKS: list[Callable[[Facts], Row]] = [
     server,
     lock_timeout,
+    defaults,
     pooling,
     schemas,
     owners,

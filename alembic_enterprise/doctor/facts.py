@@ -112,6 +112,8 @@ class Facts:
         server_version: as `server_version_num`.
         lock_timeout: as `SHOW lock_timeout` prints it.
         default_timeout: whether sessions of the role have one before anybody sets it.
+        read_only: whether transactions may not write unless they ask for it.
+        isolation: as `SHOW transaction_isolation` prints it.
         pooled: whether sessions share server processes; None: not known.
         project: None when there is only a URL; and so is `environment`.
     """
@@ -121,6 +123,8 @@ class Facts:
     server_version: int
     lock_timeout: str
     default_timeout: bool
+    read_only: bool
+    isolation: str
     privileges: Privileges
     pooled: bool | None
     project: Project | None
@@ -206,7 +210,8 @@ def of_database(
     connection: Connection, tables: Sequence[Table] = (), environment: Environment | None = None
 ) -> Facts:
     """The facts of a database, and of the tables that models declare; ends the transaction."""
-    [(database, server_version, lock_timeout, by_default)] = sql.rows(connection, _SETTINGS)
+    [found] = sql.rows(connection, _SETTINGS)
+    database, server_version, lock_timeout, by_default, read_only, isolation = found
     privileges = _privileges(connection, tables)
     return Facts(
         database=database,
@@ -214,6 +219,8 @@ def of_database(
         server_version=server_version,
         lock_timeout=lock_timeout,
         default_timeout=by_default,
+        read_only=read_only,
+        isolation=isolation,
         privileges=privileges,
         pooled=_pooled(connection, environment),
         project=None,
@@ -224,7 +231,9 @@ def of_database(
 # The options of a connection are those of env.py's engine, which psql does not have.
 _SETTINGS = SQL("""
 SELECT current_database(), current_setting('server_version_num')::integer,
-       current_setting('lock_timeout'), source <> 'client' AND reset_val <> '0'
+       current_setting('lock_timeout'), source <> 'client' AND reset_val <> '0',
+       current_setting('default_transaction_read_only')::boolean,
+       current_setting('transaction_isolation')
 FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'""")
 
 _SCHEMAS = SQL("""

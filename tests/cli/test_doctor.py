@@ -312,6 +312,17 @@ def test_who_may_create_functions_in_the_search_path_is_told(
     assert missing(doctor("--format", "json", "--url", url)) == {}
 
 
+@pytest.mark.parametrize(
+    "default", ["default_transaction_read_only=on", "default_transaction_isolation=serializable"]
+)
+def test_defaults_that_keep_migrations_from_their_work_are_told(
+    doctor: Callable[..., Outcome], database_url: str, default: str
+) -> None:
+    name, _, _ = default.partition("=")
+    found = missing(doctor("--format", "json", "--url", f"{database_url}&options=-c%20{default}"))
+    assert name in found["defaults"]
+
+
 def test_a_role_that_does_not_own_a_table_is_told(
     doctor: Callable[..., Outcome], engine: Engine, database_url: str, role: str
 ) -> None:

@@ -30,6 +30,8 @@ FACTS = Facts(
     server_version=140000,
     lock_timeout="5s",
     default_timeout=False,
+    read_only=False,
+    isolation="read committed",
     privileges=Privileges("app"),
     pooled=False,
     project=PROJECT,
@@ -68,6 +70,18 @@ def test_an_old_version_is_missing(change: dict[str, str], check: str, fix: str)
 def test_an_old_server_is_missing() -> None:
     [row] = remarks(replace(FACTS, server_version=130016))
     assert (row.check, row.fix) == ("server", "upgrade the server to 14 or newer")
+
+
+def test_transactions_that_may_not_write_are_told() -> None:
+    [row] = remarks(replace(FACTS, read_only=True))
+    assert (row.check, row.state) == ("defaults", "missing")
+    assert row.message.startswith("default_transaction_read_only is on")
+
+
+def test_transactions_that_see_an_old_snapshot_are_told() -> None:
+    [row] = remarks(replace(FACTS, isolation="repeatable read"))
+    assert (row.check, row.state) == ("defaults", "missing")
+    assert row.message.startswith("transactions are repeatable read: ")
 
 
 EACH = "transaction_per_migration=True in context.configure()"
