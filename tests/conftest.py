@@ -3,6 +3,7 @@
 `--server` says which: `embedded` (default), the URL of a running one, or a folder of binaries.
 """
 
+import gc
 import secrets
 import signal
 import subprocess
@@ -12,14 +13,19 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url
 
-from alembic_enterprise.binaries import find_binaries
+from alembic_enterprise.binaries import find_binaries, run
 from alembic_enterprise.errors import ServerError
 from alembic_enterprise.server import temporary_server
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 pytest.register_assert_rewrite("laws", "golden_files")
 
@@ -69,6 +75,43 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: item.path.name != "test_readme.py")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector what modules are made of: all of it stays until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(10_000)  # objects: a test makes many, and few in cycles
+        gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def initdb() -> Iterator[None]:
+    """Let initdb work once: it computes longer than most tests, and a copy is the same cluster.
+
+    The original lies in the folder of the server that was the first to need it, and goes with it.
+    """
+    originals: dict[tuple[str | Path, ...], Path] = {}
+
+    def run_or_copy(*command: str | Path) -> str:
+        program, target, *options = command
+        if Path(program).name != "initdb":
+            return run(*command)
+        cluster = Path(str(target).removeprefix("--pgdata="))
+        original = originals.get((program, *options))
+        if original is not None and original.exists():
+            return run("cp", "-Rp", original, cluster)
+        told = run(*command)
+        original = originals[program, *options] = cluster.with_name("original")
+        return told + run("cp", "-Rp", cluster, original)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("alembic_enterprise.server.run", run_or_copy)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -188,8 +231,8 @@ def database_url(other_database: Callable[..., str]) -> str:
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
-    """An engine on the test's database that keeps no connection open."""
-    engine = create_engine(database_url, poolclass=NullPool)
+    """An engine on the test's database that keeps no connection open, nor asks each for hstore."""
+    engine = create_engine(database_url, poolclass=NullPool, use_native_hstore=False)
     yield engine
     engine.dispose()
 

@@ -92,6 +92,7 @@ class Recorder(Operations):
         self.invoked.append(operation)
 
 
+# From 16384 on are the oids of what initdb did not make (FirstNormalObjectId): an index finds them.
 _RELATIONS = SQL("""
 SELECT c.oid::regclass::text, c.relkind::text, c.relispartition, pg_get_expr(c.relpartbound, 0),
        pg_get_partkeydef(c.oid), c.relpersistence::text, c.relreplident::text, c.relrowsecurity,
@@ -100,7 +101,8 @@ SELECT c.oid::regclass::text, c.relkind::text, c.relispartition, pg_get_expr(c.r
        ARRAY(SELECT i.inhparent::regclass::text FROM pg_inherits AS i
              WHERE i.inhrelid = c.oid)::text
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname !~ '^(pg_|information_schema)' AND c.relname NOT LIKE {registry}
+WHERE c.oid >= 16384 AND n.nspname !~ '^(pg_|information_schema)'
+  AND c.relname NOT LIKE {registry}
 ORDER BY 1""")
 
 _COLUMNS = SQL("""
@@ -109,21 +111,24 @@ SELECT a.attrelid::regclass::text, a.attname, format_type(a.atttypid, a.atttypmo
 FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE n.nspname !~ '^(pg_|information_schema)' AND c.relname NOT LIKE {registry}
-  AND c.relkind IN ('r', 'p', 'f') AND a.attnum > 0 AND NOT a.attisdropped
+WHERE a.attrelid >= 16384 AND n.nspname !~ '^(pg_|information_schema)'
+  AND c.relname NOT LIKE {registry} AND c.relkind IN ('r', 'p', 'f')
+  AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY 1, 2""")
 
 _CONSTRAINTS = SQL("""
 SELECT k.conrelid::regclass::text, k.conname, pg_get_constraintdef(k.oid), k.convalidated
 FROM pg_constraint AS k JOIN pg_namespace AS n ON n.oid = k.connamespace
-WHERE n.nspname !~ '^(pg_|information_schema)' AND k.conrelid::regclass::text NOT LIKE {registry}
+WHERE k.oid >= 16384 AND n.nspname !~ '^(pg_|information_schema)'
+  AND k.conrelid::regclass::text NOT LIKE {registry}
 ORDER BY 1, 2, 3""")
 
 _INDEXES = SQL("""
 SELECT pg_get_indexdef(x.indexrelid), x.indisvalid, x.indisreplident
 FROM pg_index AS x JOIN pg_class AS c ON c.oid = x.indexrelid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname !~ '^(pg_|information_schema)' AND c.relname NOT LIKE {registry}
+WHERE x.indexrelid >= 16384 AND n.nspname !~ '^(pg_|information_schema)'
+  AND c.relname NOT LIKE {registry}
 ORDER BY 1""")
 
 _TRIGGERS = SQL("""
@@ -136,7 +141,7 @@ _FUNCTIONS = SQL("""
 SELECT p.oid::regprocedure::text, pg_get_functiondef(p.oid), pg_get_userbyid(p.proowner),
        p.proacl::text, obj_description(p.oid, 'pg_proc')
 FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
-WHERE n.nspname !~ '^(pg_|information_schema)' AND p.prokind IN ('f', 'p')
+WHERE p.oid >= 16384 AND n.nspname !~ '^(pg_|information_schema)' AND p.prokind IN ('f', 'p')
   AND p.proname NOT LIKE {registry}
 ORDER BY 1""")
 

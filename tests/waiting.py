@@ -5,6 +5,7 @@ with waiting(engine, lambda own: laws.apply(own, [operation])) as future:
 future.result()
 """
 
+import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,5 +30,6 @@ def waiting(engine: Engine, work: Callable[[Connection], Result]) -> Generator[F
         future = pool.submit(work, own)
         while not (sql.rows(observer, _WAITS.format(Literal(pid))) or future.done()):
             observer.rollback()  # the statistics of a transaction stay as they are
+            time.sleep(0.005)  # leaves the processor to what is waited for
         observer.rollback()  # a concurrent build would wait for its end
         yield future
