@@ -85,6 +85,8 @@ def compare_all(
     for remark in shard_compare.locking(found):
         log.warning(remark)
     upgrade.ops[:] = audit_compare.placed(upgrade.ops, found, live.resolve)
+    for remark in index_compare.committing(upgrade):
+        log.warning(remark)
     return PriorityDispatchResult.CONTINUE
 
 

@@ -105,7 +105,7 @@ def _from_file(path: Path) -> str:
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ConfigurationError(
-            f"{path} cannot be read ({reason}): let it hold the URL, readable to whom this runs as"
+            f"{path} cannot be read ({reason}): let it hold the URL, readable for who runs this"
         ) from error
     if len(lines) != 1:
         raise ConfigurationError(f"{path} does not hold one line: write {SHAPE} there")
@@ -121,7 +121,7 @@ def parse(url: str) -> URL:
     if parsed.drivername in OTHER_NAMES:
         parsed = parsed.set(drivername=DRIVER)
     if parsed.get_backend_name() != "postgresql":
-        raise ConfigurationError(f"the URL is not one of PostgreSQL: write {SHAPE}")
+        raise ConfigurationError(f"the URL is not a PostgreSQL one: write {SHAPE}")
     if "@" in (parsed.host or ""):
         raise ConfigurationError("the URL has two @: write the one in the password as %40")
     return parsed
@@ -184,11 +184,10 @@ def visit(config: Config, function: Callable[[Visit], Result], *, reads: bool = 
     results: list[Result] = []
     failures: list[Exception] = []
     observed: list[bool] = []
-
-    connecting = ExitStack()
+    read_only = ExitStack()
 
     def work(_revision: object, context: MigrationContext) -> list[Any]:
-        connecting.close()
+        read_only.close()  # the sessions that `function` makes itself may write
         vars(context).pop("get_current_heads", None)  # that of `_observe`
         try:
             results.append(function(_visit(context, observed)))
@@ -202,8 +201,8 @@ def visit(config: Config, function: Callable[[Visit], Result], *, reads: bool = 
     )
     _observe(environment, observed)
     if reads:
-        connecting.enter_context(_read_only())
-    with guarded(script, failures), environment, connecting:
+        read_only.enter_context(_read_only())
+    with guarded(script, failures), environment, read_only:
         script.run_env()
     if len(results) != 1:
         raise ConfigurationError(
@@ -351,8 +350,8 @@ def _located(script: ScriptDirectory, error: Exception) -> str:
         places.append((str(error.filename), error.lineno))
     file, line = places[-1] if places else (str(env), None)
     place = file if line is None else f"{file}, line {line}"
-    told = f"{place}: {type(error).__name__}: {error}"
-    return f"{told}. {MEND_MIGRATION if _is_migration(script, Path(file)) else MEND_ENVIRONMENT}"
+    what = f"{place}: {type(error).__name__}: {error}"
+    return f"{what}. {MEND_MIGRATION if _is_migration(script, Path(file)) else MEND_ENVIRONMENT}"
 
 
 def _is_migration(script: ScriptDirectory, file: Path) -> bool:

@@ -127,7 +127,7 @@ def execute(operations: Operations, operation: Operation) -> None:
             for statement in statements:
                 sql.run(context, statement)
             return
-        with context.autocommit_block(), _without_timeouts(context):
+        with _cut(operation), context.autocommit_block(), _without_timeouts(context):
             online = None if context.as_sql else context.connection
             with nullcontext() if online is None else operation.watched(online):
                 for statement in statements:
@@ -141,6 +141,33 @@ def _running(operation: Operation) -> Generator[None]:
         yield
     finally:
         RUNNING.reset(token)
+
+
+@contextmanager
+def _cut(operation: Operation) -> Generator[None]:
+    """Say why a connection was cut; an autocommit_block() ends in an error that hides it.
+
+    Operations that commit as they go can all be run again, and do what is left.
+    """
+    try:
+        yield
+    except SQLAlchemyError as error:
+        lost = _loss(error)
+        if lost is None:
+            raise
+        raise CommandError(
+            f"{operation}: the connection was cut: {message(lost)}. Run the migration again: this "
+            "carries on, and what stands before it in the script is committed already"
+        ) from lost
+
+
+def _loss(error: BaseException | None) -> DBAPIError | None:
+    """The error by which a connection was lost, if this one came from that."""
+    while error is not None:
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            return error
+        error = error.__context__
+    return None
 
 
 def refuse_translation(connection: Connection | None) -> None:

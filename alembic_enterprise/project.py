@@ -41,7 +41,10 @@ def init(
     if not re.fullmatch(r"(?!DEFAULT$|(loggers|handlers|formatters)$)[^\[\]\s]+", name):
         raise ConfigurationError(f"{name!r} is no section for Alembic: write one word for -n")
     if folder.is_dir() and any(folder.iterdir()):
-        raise ConfigurationError(f"{directory} is not empty: give the name of a new folder")
+        raise ConfigurationError(
+            f"{directory} is not empty: give the name of a new folder, or run `alembic-enterprise "
+            "doctor` to see what an environment that is there needs"
+        )
     if ini.exists():
         raise ConfigurationError(
             f"{file} is there: this is an Alembic project. Run `alembic-enterprise doctor` to see "

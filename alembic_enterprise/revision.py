@@ -97,13 +97,13 @@ def refuse_behind(config: Config) -> None:
     heads = {*ScriptDirectory.from_config(config).get_heads()}
     if stamped != heads:
         raise ConfigurationError(
-            f"the database is at {_listed(stamped)}, and the project at {_listed(heads)}: a script "
+            f"the database is at {_joined(stamped)}, and the project at {_joined(heads)}: a script "
             "in between may do the same already. Run `alembic upgrade head` first, or give --url "
             "URL to write it all the same"
         )
 
 
-def _listed(revisions: Collection[str]) -> str:
+def _joined(revisions: Collection[str]) -> str:
     return ", ".join(sorted(revisions)) or "no revision"
 
 

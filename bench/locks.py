@@ -18,9 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from lock_forms import FORMS, Form  # of the tests
+from lock_forms.measurement import measure
+
 from alembic_enterprise.errors import ServerError
-from alembic_enterprise.plan.locks.forms import FORMS, Form
-from alembic_enterprise.plan.locks.measurement import measure
 from alembic_enterprise.plan.locks.table import FILE, Table
 from alembic_enterprise.server import temporary_server
 

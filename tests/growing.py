@@ -150,7 +150,7 @@ class Killed(Exception):  # noqa: N818  # what happens to the run
     """Ends a run in this process as a signal would."""
 
 
-def stopped(engine: Engine, text: str, count: int = 4) -> None:
+def stopped(engine: Engine, text: str, count: int = 4, table: str = "orders") -> None:
     """Let a run end before the first statement that has the text in it."""
 
     def end() -> None:
@@ -158,7 +158,7 @@ def stopped(engine: Engine, text: str, count: int = 4) -> None:
 
     before(engine, text, end)
     with pytest.raises(Killed):
-        run(engine, count)
+        run(engine, count, table)
 
 
 def one(connection: Connection, query: str) -> Any:
@@ -246,6 +246,26 @@ def writing(engine: Engine) -> Generator[Writer]:
         thread.join()
     if errors:
         raise errors[0]
+
+
+@contextmanager
+def subscribed(connection: Connection, shard: str) -> Generator[None]:
+    """Let a subscription write to a shard by its name, as it does unless the root is published.
+
+    It has no publisher. A database that has a subscription cannot be dropped.
+    """
+    run_sql(
+        connection,
+        "CREATE SUBSCRIPTION sub CONNECTION '' PUBLICATION p"
+        " WITH (connect = false, slot_name = NONE)",
+        f"INSERT INTO pg_subscription_rel SELECT oid, '{shard}'::regclass, 'r', NULL"
+        " FROM pg_subscription WHERE subname = 'sub'",
+    )
+    try:
+        yield
+    finally:
+        connection.rollback()
+        run_sql(connection, "DROP SUBSCRIPTION sub")
 
 
 def _name(table: str) -> Composable:

@@ -6,6 +6,8 @@ assert indexes(connection) == {"ix_sales_customer": True, ...}      # all are va
 """
 
 import laws
+import pytest
+from alembic.util import CommandError
 from autogenerate import run_sql
 from psycopg.sql import SQL
 from sqlalchemy import Connection, Engine
@@ -83,3 +85,12 @@ def indexes(connection: Connection) -> dict[str, bool]:
     found = dict(sql.rows(connection, query))
     connection.rollback()
     return found
+
+
+def duplicates_of(connection: Connection, operation: CreateIndexOnline) -> str:
+    """What is said of the duplicates that end it."""
+    with pytest.raises(CommandError) as raised:
+        laws.apply(connection, [operation])
+    connection.rollback()
+    assert str(raised.value).startswith('could not create unique index "')
+    return str(raised.value)

@@ -21,6 +21,7 @@ from alembic_enterprise.plan.model import Database, Plan, Revision, Step
 from alembic_enterprise.plan.saved import document
 from alembic_enterprise.plan.saved.apply import Job
 from alembic_enterprise.plan.saved.document import Saved
+from alembic_enterprise.plan.saved.place import Place
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.schema.objects import Key, Objects
 from alembic_enterprise.plan.shadow import original, replay
@@ -78,17 +79,17 @@ def saved_plan(
     with engine.connect() as connection:
         objects = drift.read(connection)
         stamped = original.stamped(connection)
-        version = connection.exec_driver_sql("SHOW server_version").scalar_one().split()[0]
+        place = Place.read(connection, original.VERSION_TABLE)
     scripts = replay.pending(directory, stamped)
     plan = Plan(
-        Database(str(engine.url.database), version, tuple(stamped)),
+        Database(place.database, place.server, tuple(stamped)),
         planned.IN_ORDER.circumstances,
         planned.IN_ORDER.shadow,
         pending=tuple(Revision(script.revision, "", script.path) for script in scripts),
         steps=steps(*locked),
     )
     changed = frozenset[Key]() if copy is None else changes(config, copy, scripts, objects)
-    return document.saved(plan, objects, changed, document.digests(config, scripts))
+    return document.saved(plan, place, objects, changed, document.digests(config, scripts))
 
 
 def changes(

@@ -3,11 +3,13 @@
 table(connection, "orders", 8, columns="tenant_id bigint, region text", key="tenant_id")
 """
 
-from collections.abc import Iterable
+import secrets
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from typing import LiteralString
 
 from psycopg.sql import SQL, Composable, Literal
-from sqlalchemy import Connection
+from sqlalchemy import Connection, NullPool, create_engine, make_url
 
 from alembic_enterprise import sql
 from alembic_enterprise.registry import OWNERSHIP
@@ -22,6 +24,24 @@ def run(connection: Connection, *statements: LiteralString | Composable) -> None
     for statement in statements:
         sql.execute(connection, SQL(statement) if isinstance(statement, str) else statement)
     connection.commit()
+
+
+@contextmanager
+def encoded(server_url: str, encoding: LiteralString) -> Generator[Connection]:
+    """A connection to a new database of an encoding, for a client that sends UTF-8."""
+    name = f"encoded_{secrets.token_hex(6)}"
+    admin = create_engine(server_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    create = f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+    with admin.connect() as connection:
+        connection.exec_driver_sql(create)
+    url = make_url(server_url).set(database=name)
+    engine = create_engine(url, poolclass=NullPool, connect_args={"client_encoding": "UTF8"})
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        with admin.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def table(

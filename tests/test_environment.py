@@ -41,7 +41,7 @@ def test_a_url_gets_the_driver_that_is_installed(url: str, expected: str) -> Non
     [
         ("shop", "cannot be read: write postgresql://"),
         ("postgresql://h:port/d", "cannot be read: write postgresql://"),
-        ("sqlite://", "not one of PostgreSQL"),
+        ("sqlite://", "not a PostgreSQL one"),
         ("postgresql://me:p@ss@h/d", "write the one in the password as %40"),
     ],
 )

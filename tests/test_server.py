@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from alembic_enterprise.binaries import PROGRAMS, find_binaries, newest_first, server_account
+from alembic_enterprise.binaries import PROGRAMS, find_binaries, newest_first, run, server_account
 from alembic_enterprise.errors import ServerError
 from alembic_enterprise.server import Server, start_server, stop_server, temporary_server
 
@@ -41,6 +41,12 @@ def folder() -> Iterator[Path]:
     yield parent / "server"
     stop_server(parent / "server", immediately=True)
     shutil.rmtree(parent)
+
+
+@pytest.fixture(autouse=True)
+def initdb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it makes each cluster."""
+    monkeypatch.setattr("alembic_enterprise.server.run", run)
 
 
 def connect(server: Server) -> psycopg.Connection:

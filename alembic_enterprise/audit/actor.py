@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     )
 
 Settings: TypeAlias = tuple[str, str]
-"""What the database is told: the actor, and the context as a JSON object; '' for none."""
+"""What the database is sent: the actor, and the context as a JSON object; '' for none."""
 
 NOTHING: Settings = ("", "")
 
@@ -160,8 +160,8 @@ def stamp(connection: Connection) -> None:
         ActorError: the connection commits each statement by itself.
     """
     wanted = _current.get().settings
-    if wanted != NOTHING or _told(connection) is not None:
-        _tell(connection, wanted)
+    if wanted != NOTHING or _sent(connection) is not None:
+        _send(connection, wanted)
 
 
 # Engines
@@ -188,8 +188,8 @@ def _bound(options: Mapping[str, Any]) -> list[Any]:
 
 
 @dataclass
-class _Told:
-    """What a transaction was told, and what each savepoint goes back to; None is not known."""
+class _Sent:
+    """What a transaction was sent, and what each savepoint goes back to; None is not known."""
 
     transaction: ref[Transaction]
     settings: Settings | None
@@ -199,21 +199,21 @@ class _Told:
 _KEY = "alembic_enterprise.actor"
 
 
-def _told(connection: Connection) -> _Told | None:
-    """What the transaction that is open now was told; None when it was told nothing yet.
+def _sent(connection: Connection) -> _Sent | None:
+    """What the transaction that is open now was sent; None when it was sent nothing yet.
 
-    It is kept with the connection, which other transactions had before. They are told apart by
-    their objects: there are many ways to end one, of which not each is an event.
+    It is kept with the connection, which other transactions had before. They are known by their
+    objects: there are many ways to end one, of which not each is an event.
     """
-    told: _Told | None = connection.info.get(_KEY)
+    sent: _Sent | None = connection.info.get(_KEY)
     transaction = connection.get_transaction()
-    if told is None or transaction is None or told.transaction() is not transaction:
+    if sent is None or transaction is None or sent.transaction() is not transaction:
         return None
-    return told
+    return sent
 
 
 # Text with parameters, the driver's own: nothing of an actor gets into the statement.
-_TELL = text(
+_SET_CONFIG = text(
     "SELECT set_config('alembic_enterprise.actor', :actor, true), "
     "set_config('alembic_enterprise.context', :context, true)"
 )
@@ -222,7 +222,7 @@ _TELL = text(
 _AT_ONCE = {"stream_results": False, "yield_per": None}
 
 
-def _tell(connection: Connection, settings: Settings) -> None:
+def _send(connection: Connection, settings: Settings) -> None:
     if getattr(connection.connection.dbapi_connection, "autocommit", False):
         raise ActorError(
             "an actor holds for a transaction, and this connection commits each statement by "
@@ -230,41 +230,41 @@ def _tell(connection: Connection, settings: Settings) -> None:
         )
     name, context = settings
     parameters: dict[str, Any] = {"actor": name, "context": context}
-    connection.execute(_TELL, parameters, execution_options=_AT_ONCE)
-    told, transaction = _told(connection), connection.get_transaction()
-    if told is not None:
-        told.settings = settings
+    connection.execute(_SET_CONFIG, parameters, execution_options=_AT_ONCE)
+    sent, transaction = _sent(connection), connection.get_transaction()
+    if sent is not None:
+        sent.settings = settings
     elif transaction is not None:
-        connection.info[_KEY] = _Told(ref(transaction), settings)
+        connection.info[_KEY] = _Sent(ref(transaction), settings)
 
 
 def _before_cursor_execute(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-    wanted, told = _current.get().settings, _told(connection)
-    if told is None and wanted == NOTHING:
+    wanted, sent = _current.get().settings, _sent(connection)
+    if sent is None and wanted == NOTHING:
         return
     word = first_word(statement)
-    if told is not None and word in SAVEPOINTS:
-        _follow(told, word, statement)
-    elif (told is None or wanted != told.settings) and writes(word, statement):
-        _tell(connection, wanted)
+    if sent is not None and word in SAVEPOINTS:
+        _follow(sent, word, statement)
+    elif (sent is None or wanted != sent.settings) and writes(word, statement):
+        _send(connection, wanted)
 
 
-def _follow(told: _Told, word: str, statement: str) -> None:
+def _follow(sent: _Sent, word: str, statement: str) -> None:
     """Know what the settings are after a savepoint is made, released or gone back to.
 
     SQLAlchemy sends the same statements as who writes them by hand. What is not sure is forgotten:
-    to tell once too often is cheap, to take a row for another one's is wrong.
+    to send once too often is cheap, to take a row for another one's is wrong.
     """
     found = _SAVEPOINT.fullmatch(statement)
     name = found[1].lower() if found else None
     if name is None:
-        told.savepoints.clear()
+        sent.savepoints.clear()
     elif word == "SAVEPOINT":
-        told.savepoints[name] = None if name in told.savepoints else told.settings
+        sent.savepoints[name] = None if name in sent.savepoints else sent.settings
     if word in ENDS:
-        told.settings = told.savepoints.get(name or "")
+        sent.settings = sent.savepoints.get(name or "")
     elif word == "RELEASE":
-        told.savepoints.pop(name or "", None)
+        sent.savepoints.pop(name or "", None)
 
 
 # Statements

@@ -45,11 +45,16 @@ def inspect(connection: Connection, tables: Sequence[Table] | None = None) -> li
     partitioned = partition_catalog.read(connection)
     live = catalog.read(connection, partitioned)
     stamped = columns.read(connection, [table.name for table in tables or ()])
+    past = [
+        _subscribed(name, subscription)
+        for name, subscription in catalog.subscribed(connection).items()
+        if name in live.tables
+    ]
     if tables is None:
-        return [*by_options(live), *map(_unstamped, columns.repairs(stamped))]
+        return [*by_options(live), *past, *map(_unstamped, columns.repairs(stamped))]
     resolve = replace(partitioned, visible={**live.visible, **partitioned.visible}).resolve
     unlike = columns.compare(columns.declared(tables), stamped, resolve)
-    return [*by_models(tables, live, resolve), *map(_unstamped, unlike)]
+    return [*by_models(tables, live, resolve), *past, *map(_unstamped, unlike)]
 
 
 def count(connection: Connection) -> int:
@@ -107,6 +112,19 @@ def _torn(history: Name) -> Finding:
         str(history),
         "only a part of the trail that wrote this history is left: nothing is captured. Write "
         "a revision with `alembic revision --autogenerate`, where the model has AuditTrail()",
+    )
+
+
+def _subscribed(name: Name, subscription: str) -> Finding:
+    return Finding(
+        "trail-subscribed",
+        "error",
+        str(name),
+        f"what subscription {subscription} applies to it is not kept, as it fires row triggers "
+        "only: audit the table where it comes from. Or end the subscription, and then write a "
+        "revision with op.drop_audit_trail and op.create_audit_trail, which goes on with the "
+        "rows that are there",
+        {"subscription": subscription},
     )
 
 

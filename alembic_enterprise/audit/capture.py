@@ -41,21 +41,10 @@ TRIGGERS: dict[str, tuple[LiteralString, int]] = {
 }
 """The triggers by event: what each refers to, and its `pg_trigger.tgtype`.
 
-Each is called `alembic_enterprise_<event>`, fires after each statement, and always.
+Each is called `alembic_enterprise_<event>`, fires after each statement, and always: whatever
+`session_replication_role` is. What a subscription applies are no statements, but for its first copy
+and TRUNCATE: row triggers alone fire for it (PostgreSQL docs, "Logical Replication", Architecture).
 """
-
-ACTIONS = (
-    "insert",
-    "update",
-    "delete",
-    "rekey",
-    "baseline",
-    "truncate",
-    "detach",
-    "attach",
-    "drop",
-)
-"""What `audit_action` can be."""
 
 OWN_COLUMNS: LiteralString = """audit_id pg_catalog.int8 NOT NULL,
     audit_at pg_catalog.timestamptz NOT NULL,
@@ -66,7 +55,12 @@ OWN_COLUMNS: LiteralString = """audit_id pg_catalog.int8 NOT NULL,
     audit_session_user pg_catalog.name NOT NULL,
     audit_role pg_catalog.name NOT NULL,
     audit_application pg_catalog.text"""
-"""The first columns of every history; those of the table follow, as `columns` gives them."""
+"""The first columns of every history; those of the table follow, as `columns` gives them.
+
+The action is "insert", "update", "delete", "rekey" (the key that a row had before it got another)
+or "baseline" (it was there when the trail began); or it is "truncate", "detach", "attach" or
+"drop", of a whole table or partition.
+"""
 
 
 def comment(trail: Trail) -> str:
@@ -226,14 +220,16 @@ _VALUE: LiteralString = """CASE kept
     WHEN 'as it is' THEN format('%s.%s', {row}, quoted)
     WHEN 'mask' THEN format('CASE WHEN %s.%s IS DISTINCT FROM NULL THEN ''***'' END', {row}, quoted)
     ELSE format('CASE WHEN %1$s.%2$s IS DISTINCT FROM NULL THEN '
-                'encode(sha256(convert_to(concat(%1$s.%2$s), ''UTF8'')), ''hex'') END',
-                {row}, quoted) END"""
+                'encode(sha256(convert_to(concat(%1$s.%2$s), ''%3$s'')), ''hex'') END',
+                {row}, quoted, CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII'
+                                                          ELSE 'UTF8' END) END"""
 
 
 def value(row: LiteralString) -> Composed:
     """An SQL expression over `columns`: how the history gets a column of the row called `row`.
 
-    `concat` uses the output of the type, where a cast could be somebody else's function.
+    `concat` uses the output of the type, where a cast could be somebody else's function. What
+    is hashed is UTF-8, whatever the database is in; in SQL_ASCII, which may hold any bytes, these.
     """
     return SQL(_VALUE).format(row=Literal(row))
 

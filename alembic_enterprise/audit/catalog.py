@@ -148,7 +148,7 @@ def read(connection: Connection, partitioned: Catalog) -> Trails:
             one.table,
             one.history,
             one.trail or Trail(),
-            drift=found.told,
+            drift=found.sentences,
             gap=found.gap,
             lapsed=found.lapsed,
         )
@@ -174,3 +174,18 @@ def _trail(options: str | None) -> Trail | None:
         return Trail.from_json(json.loads(options or ""))
     except (ValueError, TypeError, DeclarationError):  # of a newer release, or written by hand
         return None
+
+
+_SUBSCRIBED = SQL("""
+SELECT n.nspname, c.relname, min(s.subname)
+FROM pg_catalog.pg_subscription_rel AS r
+JOIN pg_catalog.pg_subscription AS s ON s.oid = r.srsubid
+JOIN pg_catalog.pg_class AS c ON c.oid = coalesce(pg_partition_root(r.srrelid), r.srrelid)
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+GROUP BY 1, 2 ORDER BY 1, 2""")
+
+
+def subscribed(connection: Connection) -> dict[Name, str]:
+    """The tables that subscriptions apply changes to, audited or not, each with one of these."""
+    found = sql.rows(connection, _SUBSCRIBED)
+    return {Name(schema, table): subscription for schema, table, subscription in found}

@@ -46,12 +46,12 @@ class Drift:
     """What is not as it should be with a live trail.
 
     Attributes:
-        told: all of it, as sentences.
+        sentences: all of it.
         gap: whether there may be changes, or rows, that the history was not told of.
         lapsed: whether all of it is partitions that the scheduled job makes.
     """
 
-    told: tuple[str, ...]
+    sentences: tuple[str, ...]
     gap: bool
     lapsed: bool
 
@@ -330,9 +330,9 @@ def _query(trails: Sequence[Parts]) -> Composable:
         "view_name": Literal(view.NAME),
         "view_comment": view.comment(SQL("place.nspname"), SQL("shown.oid")),
     }
-    told = SQL("SELECT part.*, {} FROM ({}) AS part (number, told)")
+    part_of = SQL("SELECT part.*, {} FROM ({}) AS part (number, sentence)")
     parts = (
-        told.format(Literal(gap), SQL(part).format(**values))
+        part_of.format(Literal(gap), SQL(part).format(**values))
         for gap, some in ((True, _GAPS), (False, _OTHERS))
         for part in some
     )

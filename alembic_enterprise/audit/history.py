@@ -9,8 +9,8 @@ driver. More conditions go onto the columns of `history_table(Order)`, or of `.s
 
 A moment is that of the statement, not of its commit: a transaction that was still open then has
 its changes in `as_of`. The history knows nothing from before it began, nor of what `retain` made it
-forget: a row that did not change since is not in `as_of` any more, and a change whose predecessor
-is forgotten has no old value in `diff`.
+forget: `as_of` is refused where that may leave rows out, and a change whose predecessor is not kept
+says so in `diff`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,9 @@ from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import (
-    BigInteger,
-    Column,
     ColumnElement,
-    Computed,
-    DateTime,
-    Dialect,
     FromClause,
     Integer,
-    MetaData,
     Select,
     Table,
     Text,
@@ -34,7 +28,6 @@ from sqlalchemy import (
     case,
     column,
     func,
-    inspect,
     literal,
     null,
     or_,
@@ -44,13 +37,12 @@ from sqlalchemy import (
 from sqlalchemy import cast as converted
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Mapper
 from sqlalchemy.sql.roles import SQLRole
 from sqlalchemy.sql.selectable import NamedFromClause
-from sqlalchemy.types import TypeDecorator
 
-from alembic_enterprise.audit.model import RESERVED, AuditTrail, trail_on
-from alembic_enterprise.errors import DeclarationError, OperationError
+from alembic_enterprise.audit.history_table import Audited, history_table, source_of, spec_of
+from alembic_enterprise.audit.model import RESERVED
+from alembic_enterprise.errors import OperationError
 from alembic_enterprise.partitions.declaration import declarations_on, quoted
 
 GONE = ("delete", "rekey")
@@ -59,82 +51,7 @@ GONE = ("delete", "rekey")
 PARTS = ("truncate", "detach", "attach", "drop")
 """Actions on a table or one of its partitions: rows of the history with no key."""
 
-_CACHED = "alembic_enterprise.history"
-
 Moment = datetime | ColumnElement[datetime]
-Audited = type[Any] | Table
-
-
-class TransactionNumber(TypeDecorator[int]):
-    """The number of a transaction (`xid8`), which some drivers hand out as text."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> int:  # noqa: ARG002  # SQLAlchemy's signature
-        """Read it as a number."""
-        return int(value)
-
-
-def history_table(model: Audited) -> Table:
-    """The history of a mapped class or table, in a MetaData of its own.
-
-    It has the columns that begin with `audit_`, then those of the table that are kept; a masked or
-    hashed one is text. It is the same object each time.
-
-    Raises `DeclarationError` for a table without `AuditTrail`.
-    """
-    source = _source(model)
-    if _CACHED not in source.info:
-        source.info[_CACHED] = _history_table(source)
-    found: Table = source.info[_CACHED]
-    return found
-
-
-def _source(model: Audited) -> Table:
-    if isinstance(model, Table):
-        return model
-    return cast("Table", cast("Mapper[Any]", inspect(model)).local_table)
-
-
-def _history_table(source: Table) -> Table:
-    spec = _spec(source)
-    schema, name = spec.history_of(source)
-    own = (
-        Column("audit_id", BigInteger, nullable=False),
-        Column("audit_at", DateTime(timezone=True), nullable=False),
-        Column("audit_action", Text, nullable=False),
-        Column("audit_actor", Text),
-        Column("audit_context", JSONB),
-        Column("audit_transaction", TransactionNumber, nullable=False),
-        Column("audit_session_user", Text, nullable=False),
-        Column("audit_role", Text, nullable=False),
-        Column("audit_application", Text),
-    )
-    return Table(name, MetaData(), *own, *_kept(source, spec), schema=schema)
-
-
-def _spec(source: Table) -> AuditTrail:
-    spec = trail_on(source)
-    if spec is None:
-        raise DeclarationError(
-            f"{source.fullname}: no history is declared: add AuditTrail() to its __table_args__"
-        )
-    return spec
-
-
-def _kept(source: Table, spec: AuditTrail) -> list[Column[Any]]:
-    covered = {*spec.trail.mask, *spec.trail.hash}
-    return [
-        Column(item.name, Text() if item.name in covered else item.type.copy(), key=item.key)
-        for item in source.columns
-        if item.name not in spec.trail.exclude and not _virtual(item)
-    ]
-
-
-def _virtual(item: Column[Any]) -> bool:
-    """Whether the server computes it when it is read: triggers do not see it."""
-    return isinstance(item.computed, Computed) and not item.computed.persisted
 
 
 def history(model: Audited, key: Any) -> Select[Any]:
@@ -151,7 +68,7 @@ def history(model: Audited, key: Any) -> Select[Any]:
         DeclarationError: the table has no `AuditTrail`.
         OperationError: the key does not fit the primary key.
     """
-    source, found = _source(model), history_table(model)
+    source, found = source_of(model), history_table(model)
     names, values = _key(source), _values(source, key)
     same = [found.c[name] == values[name] for name in names]
     row = {name: literal(values[name], found.c[name].type) for name in names}
@@ -159,27 +76,42 @@ def history(model: Audited, key: Any) -> Select[Any]:
     return select(found).where(or_(and_(*same), covering)).order_by(found.c.audit_id)
 
 
-def as_of(model: Audited, moment: Moment) -> Select[Any]:
+def as_of(model: Audited, moment: Moment, *, incomplete: bool = False) -> Select[Any]:
     """The rows of a table as they were at a moment.
 
     The columns are those that the history keeps, masked and hashed ones as it keeps them. Rows are
     left out that went with a truncate, detach or drop until then; those of a table that was
     detached, and then attached, are as they were when it was detached. A truncate of a partition
-    whose bounds the history cannot tell (by list, default) leaves its rows in.
+    whose bounds the history cannot tell (by list, default) leaves its rows in; so does one of a
+    shard once the table is gone, whose hash tells which rows were in it.
 
     Args:
         model: a mapped class or table with `AuditTrail`.
         moment: an aware datetime, or an expression.
+        incomplete: give the rows that the history has where `retain` may have made it forget
+            others: those that had not changed for longer than it keeps.
 
     Raises:
         DeclarationError: the table has no `AuditTrail`.
-        OperationError: the moment has no time zone.
+        OperationError: the moment has no time zone; or `retain` is set, without `incomplete`.
     """
-    source, found = _source(model), history_table(model)
+    source, found = source_of(model), history_table(model)
+    if not incomplete:
+        _require_all_kept(source)
     latest = _latest(source, found, _aware(moment)).subquery("latest")
     columns = [item for item in latest.c if not str(item.name).startswith(RESERVED)]
     present = latest.c.audit_action.not_in(GONE)
     return select(*columns).where(present, ~_removed(source, found, latest, moment))
+
+
+def _require_all_kept(source: Table) -> None:
+    retain = spec_of(source).trail.retain
+    if retain is not None:
+        raise OperationError(
+            f"{source.fullname}: its history keeps {retain} month(s), and a row that has not "
+            "changed for longer is not in it: write as_of(..., incomplete=True) for those that "
+            "are, or declare AuditTrail() without retain="
+        )
 
 
 def _latest(source: Table, found: Table, moment: Moment) -> Select[Any]:
@@ -207,7 +139,7 @@ def _removed(source: Table, found: Table, row: FromClause, moment: Moment) -> Co
         select(again.c.audit_action)
         .where(again.c[first].is_(None), again.c.audit_at <= moment)
         .where(again.c.audit_id > event.c.audit_id)
-        .where(_told(again, "relation") == _told(event, "relation"))
+        .where(_detail(again, "relation") == _detail(event, "relation"))
         .order_by(again.c.audit_id)
         .limit(1)
         .scalar_subquery()
@@ -229,10 +161,10 @@ def _covers(source: Table, event: FromClause, row: Any) -> ColumnElement[bool]:
     An event without bounds is one of the whole table.
     """
     levels = {level.strategy: level.key_columns(source) for level in declarations_on(source)}
-    lower, upper, modulus = (_told(event, name) for name in ("from", "to", "modulus"))
+    lower, upper, modulus = (_detail(event, name) for name in ("from", "to", "modulus"))
     conditions = [
         event.c.audit_action.in_(PARTS),
-        func.coalesce(_told(event, "exact"), "true") == "true",
+        func.coalesce(_detail(event, "exact"), "true") == "true",
     ]
     if "RANGE" in levels:
         [item] = levels["RANGE"]
@@ -243,7 +175,7 @@ def _covers(source: Table, event: FromClause, row: Any) -> ColumnElement[bool]:
     else:
         conditions += [lower.is_(None), upper.is_(None)]
     if "HASH" in levels:
-        remainder = converted(_told(event, "remainder"), Integer)
+        remainder = converted(_detail(event, "remainder"), Integer)
         key = [row[item.key] for item in levels["HASH"]]
         held = func.satisfies_hash_partition(
             _hashed(source), converted(modulus, Integer), remainder, *key
@@ -272,7 +204,7 @@ def _hashed(source: Table) -> ColumnElement[Any]:
     )
 
 
-def _told(event: FromClause, name: str) -> ColumnElement[Any]:
+def _detail(event: FromClause, name: str) -> ColumnElement[Any]:
     """What the row of a truncate, detach, attach or drop tells of its relation, as text."""
     return event.c.audit_context.op("->>", return_type=Text())(name)
 
@@ -282,9 +214,12 @@ def diff(model: Audited, start: Moment, stop: Moment) -> Select[Any]:
 
     The rows are: `key` (the primary key as a JSON object), `field`, `old_value` and `new_value` (as
     text, in the form of JSON), `changed_at`, `changed_by`, `context`. An insert has no old values,
-    a delete no new ones; another key is a delete and an insert. A truncate, detach, attach or drop
-    is one row without key and field, whose context tells `action` and `relation`. Rows that were
-    there when the history began are no change.
+    a delete no new ones; another key is a delete and an insert. Where the
+    history has nothing of that key before an update, as `retain` made it forget that, or the key is
+    another one, each field that is not NULL is there without its old value, and the context has
+    `"old_values": "not kept"`. A truncate, detach, attach
+    or drop is one row without key and field, whose context tells `action` and `relation`. Rows that
+    were there when the history began are no change.
 
     Args:
         model: a mapped class or table with `AuditTrail`.
@@ -296,7 +231,7 @@ def diff(model: Audited, start: Moment, stop: Moment) -> Select[Any]:
         OperationError: a moment has no time zone, or `stop` is before `start`.
     """
     _check_order(_aware(start), _aware(stop))
-    names, found = _key(_source(model)), history_table(model)
+    names, found = _key(source_of(model)), history_table(model)
     changed = found.alias("changed")
     before = _before(found, changed, names, stop)
     each = func.jsonb_each_text(_image(changed)).table_valued("key", "value", name="each").lateral()
@@ -310,7 +245,7 @@ def diff(model: Audited, start: Moment, stop: Moment) -> Select[Any]:
         new.label("new_value"),
         changed.c.audit_at.label("changed_at"),
         changed.c.audit_actor.label("changed_by"),
-        _context(changed).label("context"),
+        _context(changed, before).label("context"),
     ]
     return (
         select(*columns)
@@ -358,10 +293,19 @@ def _key_object(row: FromClause, names: Sequence[str]) -> ColumnElement[Any]:
     return case((row.c[names[0]].is_not(None), built))
 
 
-def _context(row: FromClause) -> ColumnElement[Any]:
-    action = func.jsonb_build_object(literal("action", Text), row.c.audit_action, type_=JSONB)
-    told = row.c.audit_context.op("||", return_type=JSONB())(action)
-    return case((row.c.audit_action.in_(PARTS), told), else_=row.c.audit_context)
+def _context(row: FromClause, before: FromClause) -> ColumnElement[Any]:
+    def noted(name: str, value: ColumnElement[Any]) -> ColumnElement[Any]:
+        given = func.coalesce(row.c.audit_context, func.jsonb_build_object(), type_=JSONB)
+        return given.op("||", return_type=JSONB())(
+            func.jsonb_build_object(literal(name, Text), value)
+        )
+
+    not_kept = and_(row.c.audit_action == "update", before.c.image.is_(None))
+    return case(
+        (row.c.audit_action.in_(PARTS), noted("action", row.c.audit_action)),
+        (not_kept, noted("old_values", literal("not kept", Text))),
+        else_=row.c.audit_context,
+    )
 
 
 def _key(source: Table) -> list[str]:

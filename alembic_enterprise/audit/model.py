@@ -9,7 +9,7 @@ from sqlalchemy import Table, event
 from sqlalchemy.schema import SchemaItem
 
 from alembic_enterprise.errors import DeclarationError
-from alembic_enterprise.partitions.declaration import NAME_BYTES, words
+from alembic_enterprise.partitions.declaration import NAME_BYTES, called, words
 from alembic_enterprise.partitions.periods import SUFFIX_BYTES
 
 RESERVED = "audit_"
@@ -69,10 +69,16 @@ class Trail:
         return cls(**known)
 
 
-def _names(argument: str, given: Iterable[str]) -> tuple[str, ...]:
+def _names(argument: str, given: object) -> tuple[str, ...]:
     if isinstance(given, str):
         raise DeclarationError(f'{argument}="{given}": write {argument}=["{given}"]')
-    return tuple(sorted(set(given)))
+    items: list[object] = [*given] if isinstance(given, Iterable) else [given]
+    names = [item for item in items if isinstance(item, str)]
+    if len(names) < len(items):
+        raise DeclarationError(
+            f'{argument}={given!r}: write a list of names, such as {argument}=["email"]'
+        )
+    return tuple(sorted(set(names)))
 
 
 class AuditTrail(SchemaItem):
@@ -93,7 +99,8 @@ class AuditTrail(SchemaItem):
         mask: columns kept as `***`, from then on: what was kept before stays as it is.
         hash: columns kept as the sha256 of their text: equal values can be told, not read.
         require_actor: refuse changes made without `actor(...)`.
-        retain: how many whole past months of history the scheduled job keeps; None keeps all.
+        retain: how many whole past months of history the scheduled job keeps; None keeps all, which
+            `as_of` needs.
         schema: schema of the history table.
         history: name of the history table, when it is to be another.
         owner: the role that shall own the history; best one that cannot log in.
@@ -124,8 +131,9 @@ class AuditTrail(SchemaItem):
         baseline: bool = True,
     ) -> None:
         """Take the declaration; the table is checked once all its columns are known."""
-        kept = (_names("exclude", exclude), _names("mask", mask), _names("hash", hash))
-        self.trail = Trail(*kept, require_actor, retain, owner, _names("readers", readers))
+        with called("AuditTrail"):
+            kept = (_names("exclude", exclude), _names("mask", mask), _names("hash", hash))
+            self.trail = Trail(*kept, require_actor, retain, owner, _names("readers", readers))
         self.schema = schema
         self.history = history
         self.baseline = baseline

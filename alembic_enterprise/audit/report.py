@@ -108,7 +108,7 @@ def changes(connection: Connection, asked: Asked) -> Iterator[Change]:
     if not names:
         return
     _check_views(connection, names)
-    views = [_shown(name, tables, asked) for name in names]
+    views = [_changes_in(name, tables, asked) for name in names]
     query = _CHANGES.format(views=SQL(" UNION ALL ").join(views))
     with sql.canonical_output(connection):
         for table, key, field, old, new, moment, actor, context in sql.stream(connection, query):
@@ -129,7 +129,7 @@ def _check_views(connection: Connection, names: Sequence[Name]) -> None:
         )
 
 
-def _shown(shown: Name, tables: Sequence[AuditedTable], asked: Asked) -> Composable:
+def _changes_in(name: Name, tables: Sequence[AuditedTable], asked: Asked) -> Composable:
     more: Composable = SQL("")
     if asked.tables:
         names = [str(table.name) for table in tables]
@@ -137,7 +137,7 @@ def _shown(shown: Name, tables: Sequence[AuditedTable], asked: Asked) -> Composa
     if asked.actor is not None:
         more += SQL(" AND changed_by = {}").format(Literal(asked.actor))
     return _VIEW.format(
-        view=shown.sql, start=Literal(asked.start), stop=Literal(asked.stop), more=more
+        view=name.sql, start=Literal(asked.start), stop=Literal(asked.stop), more=more
     )
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from alembic_enterprise.errors import DeclarationError
-from alembic_enterprise.partitions.declaration import words
+from alembic_enterprise.partitions.declaration import called, check_known, words
 
 _COLUMNS = "alembic_enterprise.columns"
 
@@ -58,8 +58,7 @@ class Stamps:
 
     def __post_init__(self) -> None:
         """Raise `DeclarationError` when a value cannot be used."""
-        if self.actor not in ACTORS:
-            raise DeclarationError(f"actor={self.actor!r}: write one of {words(ACTORS)}")
+        check_known("actor", self.actor, [*ACTORS])
         if self.references is not None and "." not in self.references:
             raise DeclarationError(
                 f'references="{self.references}": write table and column, such as "users.id"'
@@ -132,11 +131,9 @@ class AuditColumns(SchemaItem):
         existing: Existing = "now",
     ) -> None:
         """Take the declaration; the columns are made anew for each table."""
-        self.stamps = Stamps(_actor_type(actor), references, soft_delete, lineage)
-        if existing not in get_args(Existing):
-            raise DeclarationError(
-                f"existing={existing!r}: write one of {words(get_args(Existing))}"
-            )
+        with called("AuditColumns"):
+            self.stamps = Stamps(_actor_type(actor), references, soft_delete, lineage)
+            check_known("existing", existing, get_args(Existing))
         self.existing: Existing = existing
 
     def __repr__(self) -> str:
@@ -215,10 +212,10 @@ def _actor_type(given: TypeEngine[Any] | type[TypeEngine[Any]]) -> str:
     kind = given() if isinstance(given, type) else given
     try:
         written = kind.compile(postgresql.dialect()).lower()  # type: ignore[no-untyped-call]  # SQLAlchemy left it untyped
-    except CompileError:  # such as NullType
+    except (AttributeError, CompileError):  # no type of SQLAlchemy, or one such as NullType
         written = "?"
     if written not in ACTORS:
-        raise DeclarationError(
-            f"actor={kind!r}: write one of {', '.join(kind.__name__ for kind in ACTORS.values())}"
-        )
+        known = ", ".join(kind.__name__ for kind in ACTORS.values())
+        shown = getattr(given, "__name__", repr(given))
+        raise DeclarationError(f"actor={shown}: write one of {known}")
     return written

@@ -14,6 +14,7 @@ from alembic_enterprise.audit.catalog import AuditedTable
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.partitions import catalog as partition_catalog
 from alembic_enterprise.partitions.catalog import Catalog, Partition
+from alembic_enterprise.partitions.declaration import words
 from alembic_enterprise.sql import Name
 
 FORMAT_VERSION = 1
@@ -26,13 +27,14 @@ class Status:
 
     Attributes:
         since: when the oldest change that is still kept was made (aware, UTC); None when there is
-            none, or the role may not read the history.
+            none, or it is `unreadable`.
         rows: of the history: estimate of the last ANALYZE or VACUUM, without `unknown` partitions
             that have none.
         size: bytes of the history, with indexes and TOAST.
         retain: how many whole past months the scheduled job keeps; None keeps all.
         enabled: how many of the `triggers` that the table and its partitions need are there, and
             always fire.
+        unreadable: why the role cannot read the history, and what would let it; None when it can.
     """
 
     table: AuditedTable
@@ -44,6 +46,7 @@ class Status:
     retain: int | None
     triggers: int
     enabled: int
+    unreadable: str | None
 
 
 def look(connection: Connection, names: Collection[str] = ()) -> list[Status]:
@@ -59,7 +62,8 @@ def look(connection: Connection, names: Collection[str] = ()) -> list[Status]:
     tables = chosen(trails.tables.values(), names)
     kept = _partitions(connection, partitioned, tables)
     triggers = _triggers(connection, tables)
-    since = _since(connection, tables, kept)
+    lacking = _lacking(connection, tables, kept)
+    since = _since(connection, {name: kept[name] for name in kept if name not in lacking})
     return [
         _status(
             table,
@@ -67,6 +71,7 @@ def look(connection: Connection, names: Collection[str] = ()) -> list[Status]:
             since.get(table.history),
             _retained(partitioned, table.history),
             triggers[table.history],
+            lacking.get(table.history),
         )
         for table in tables
     ]
@@ -95,6 +100,7 @@ def _status(
     since: datetime | None,
     retain: int | None,
     triggers: tuple[int, int],
+    unreadable: str | None,
 ) -> Status:
     return Status(
         table,
@@ -106,6 +112,7 @@ def _status(
         retain=retain,
         triggers=triggers[0],
         enabled=triggers[1],
+        unreadable=unreadable,
     )
 
 
@@ -125,16 +132,21 @@ def _retained(partitioned: Catalog, history: Name) -> int | None:
     return None if policy is None else policy.retain
 
 
+# Joined by names: a cast to regclass asks for USAGE on the schema, which the catalog does not.
 _TRIGGERS = SQL("""
-WITH RECURSIVE tree (number, oid) AS (
-    SELECT number, relation::regclass::oid FROM (VALUES {tables}) AS given (number, relation, _)
+WITH RECURSIVE given (number, schema, relation, place, history) AS (VALUES {tables}),
+tree (number, oid) AS (
+    SELECT number, c.oid FROM given JOIN pg_catalog.pg_namespace AS n ON n.nspname = given.schema
+    JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = given.relation
     UNION ALL
     SELECT number, inhrelid FROM tree JOIN pg_catalog.pg_inherits ON inhparent = tree.oid)
 SELECT number::int, 4 * count(DISTINCT c.oid)::int, count(t.oid)::int
 FROM tree JOIN pg_catalog.pg_class AS c ON c.oid = tree.oid AND c.relkind IN ('r', 'p')
-JOIN (VALUES {tables}) AS given (number, _, function) USING (number)
+JOIN given USING (number) LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = given.place
+LEFT JOIN pg_catalog.pg_proc AS p ON p.pronamespace = n.oid AND p.proname = given.history
+     AND p.pronargs = 0
 LEFT JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = c.oid AND NOT t.tgisinternal
-     AND t.tgfoid = to_regprocedure(given.function) AND t.tgenabled = 'A'
+     AND t.tgfoid = p.oid AND t.tgenabled = 'A'
 GROUP BY number""")
 
 
@@ -145,12 +157,10 @@ def _triggers(
     if not tables:
         return {}
     rows = [
-        SQL("({}, {}, {})").format(
-            Literal(number), Literal(table.name.text), Literal(f"{table.history.text}()")
-        )
+        tuple(map(Literal, (number, *_pair(table.name), *_pair(table.history))))
         for number, table in enumerate(tables)
     ]
-    found = sql.rows(connection, _TRIGGERS.format(tables=SQL(", ").join(rows)))
+    found = sql.rows(connection, _TRIGGERS.format(tables=_listed(rows)))
     histories = [table.history for table in tables]
     return {histories[number]: (needed, enabled) for number, needed, enabled in found}
 
@@ -160,25 +170,47 @@ _FIRST = SQL("SELECT {history}, {place}, (SELECT audit_at FROM {partition} LIMIT
 _SINCE = SQL("""
 SELECT DISTINCT ON (history) history, since FROM ({firsts}) AS firsts (history, place, since)
 WHERE since IS NOT NULL ORDER BY history, place""")
-_READABLE = SQL(
-    "SELECT number FROM (VALUES {partitions}) AS given (number, name)"
-    " WHERE has_table_privilege(name::regclass, 'SELECT')"
-)
+_LACKING = SQL("""
+SELECT DISTINCT ON (number) number, current_user, CASE
+    WHEN has_schema_privilege(n.oid, 'USAGE') THEN format('SELECT on %s.%s', n.nspname, c.relname)
+    ELSE format('USAGE on schema %s', n.nspname) END
+FROM (VALUES {relations}) AS given (number, schema, name)
+JOIN pg_catalog.pg_namespace AS n ON n.nspname = given.schema
+JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = given.name
+WHERE NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
+ORDER BY number, c.relispartition""")
 
 
-def _since(
+def _lacking(
     connection: Connection, tables: Sequence[AuditedTable], kept: Mapping[Name, list[Partition]]
-) -> dict[Name, datetime]:
-    """When the oldest change of each history was made, of those that may be read."""
-    every = [(table.history, item.name) for table in tables for item in kept[table.history]]
-    if not every:
+) -> dict[Name, str]:
+    """Why the role cannot read some histories, and what would let it."""
+    rows = [
+        (Literal(number), *map(Literal, _pair(name)))
+        for number, table in enumerate(tables)
+        for name in (table.history, *(item.name for item in kept[table.history]))
+    ]
+    if not rows:
         return {}
-    given = _listed((Literal(place), name.regclass) for place, (_, name) in enumerate(every))
-    readable = {number for (number,) in sql.rows(connection, _READABLE.format(partitions=given))}
+    found = sql.rows(connection, _LACKING.format(relations=_listed(rows)))
+    numbered = dict(enumerate(tables))
+    return {numbered[row[0]].history: _unread(numbered[row[0]], *row[1:]) for row in found}
+
+
+def _unread(table: AuditedTable, role: str, right: str) -> str:
+    readers = words(sorted({*table.trail.readers, role}))
+    return (
+        f"{role} has no {right}: declare AuditTrail(readers=[{readers}]), or GRANT "
+        f"pg_read_all_data TO {Name(None, role).text}"
+    )
+
+
+def _since(connection: Connection, kept: Mapping[Name, list[Partition]]) -> dict[Name, datetime]:
+    """When the oldest change of each history was made."""
+    every = [(history, item.name) for history, items in kept.items() for item in items]
     firsts = [
         _FIRST.format(history=history.regclass, place=Literal(place), partition=name.sql)
         for place, (history, name) in enumerate(every)
-        if place in readable
     ]
     if not firsts:
         return {}
@@ -187,8 +219,13 @@ def _since(
     return {histories[text]: moment.astimezone(UTC) for text, moment in found.items()}
 
 
-def _listed(rows: Iterable[tuple[Composable, Composable]]) -> Composable:
-    return SQL(", ").join(SQL("({}, {})").format(*row) for row in rows)
+def _listed(rows: Iterable[Iterable[Composable]]) -> Composable:
+    """The rows of VALUES."""
+    return SQL(", ").join(SQL("({})").format(SQL(", ").join(row)) for row in rows)
+
+
+def _pair(name: Name) -> tuple[str | None, str]:
+    return name.schema, name.name
 
 
 def document(statuses: Sequence[Status]) -> dict[str, Any]:
@@ -215,6 +252,7 @@ def _table(known: Status) -> dict[str, Any]:
         "require_actor": trail.require_actor,
         "readers": list(trail.readers),
         "drift": list(known.table.drift),
+        "unreadable": known.unreadable,
     }
 
 

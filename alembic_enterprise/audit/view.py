@@ -26,6 +26,9 @@ _BRANCH: LiteralString = """SELECT %1$L::text AS "table",
        changed.audit_at AS changed_at, changed.audit_actor AS changed_by,
        CASE WHEN changed.audit_action IN ('truncate', 'detach', 'attach', 'drop')
             THEN changed.audit_context || jsonb_build_object('action', changed.audit_action)
+            WHEN changed.audit_action = 'update' AND before.image IS NULL
+            THEN coalesce(changed.audit_context, '{}')
+                 || jsonb_build_object('old_values', 'not kept')
             ELSE changed.audit_context END AS context
 FROM %4$s AS changed
 LEFT JOIN LATERAL (

@@ -6,7 +6,9 @@ Modules of commands load what they need when they run, so that `--help` comes at
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import NoReturn
 
@@ -30,7 +32,7 @@ class Commands(click.Group):
         ),
         "partitions": (
             "alembic_enterprise.cli.partitions",
-            "See how partitioned tables stand.",
+            "See how partitioned tables stand, and create what is due.",
         ),
         "shards": (
             "alembic_enterprise.cli.shards",
@@ -62,7 +64,7 @@ class Commands(click.Group):
         ),
         "jobs": (
             "alembic_enterprise.cli.jobs",
-            "Write the scheduled job down.",
+            "Print the scheduled job for cron, Kubernetes and others.",
         ),
     }
     """Module and summary of each command: the help of the whole imports none of them."""
@@ -127,12 +129,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        code = commands.main(
-            list(arguments),
-            prog_name="alembic-enterprise",
-            standalone_mode=False,
-            color=False if os.environ.get("NO_COLOR") else None,
-        )
+        with _warned(arguments):
+            code = commands.main(
+                list(arguments),
+                prog_name="alembic-enterprise",
+                standalone_mode=False,
+                color=False if os.environ.get("NO_COLOR") else None,
+            )
     except click.Abort as abort:
         # Click makes it of a KeyboardInterrupt, which may say more, and which 8.1 does not name.
         click.echo(str(abort.__context__ or "") or "Interrupted", err=True)
@@ -142,3 +145,21 @@ def _run(arguments: Sequence[str]) -> int:
 
         return report(error, arguments)
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _warned(arguments: Sequence[str]) -> Generator[None]:
+    """Tell each warning of Python once, in one line of standard error, as errors are told."""
+    told = set[str]()
+
+    def show(message: Warning | str, *_: object, **_more: object) -> None:
+        from alembic_enterprise.cli.failures import warn  # noqa: PLC0415  # --help stays fast
+
+        text = " ".join(str(message).split())
+        if text not in told:
+            told.add(text)
+            warn(text, arguments)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield

@@ -1,7 +1,6 @@
 """`shards advise`: keys and numbers of shards for a table."""
 
 import json
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,7 @@ import click
 
 from alembic_enterprise.cli.maintenance import format_option
 from alembic_enterprise.cli.options import Target, table_argument, targeted
-from alembic_enterprise.cli.output import fitted, speaks_unicode, write
+from alembic_enterprise.cli.output import fitted, speaks_unicode, wrapped, write
 from alembic_enterprise.wording import printable
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from alembic_enterprise.shards.prediction import Candidate, Sample, Spread, UniqueKey
 
-COLUMNS = 80
 NAME, VALUE, FIGURE = 20, 15, 7
 """Columns of a key, of its most frequent value, and of each figure."""
 
@@ -94,7 +92,7 @@ def _text(sample: "Sample", found: "Sequence[Candidate]") -> str:
         blocks += [_table(found), "\n".join(words)]
     if sample.refused:
         left = ", ".join(f"{column} ({reason})" for column, reason in sample.refused.items())
-        blocks.append("\n".join(_wrapped(f"No key: {printable(left)}", "")))
+        blocks.append("\n".join(wrapped(f"No key: {left}")))
     return "\n\n".join(blocks)
 
 
@@ -141,7 +139,7 @@ def _words(item: "Candidate", sampled: int) -> list[str]:
         few = all(spread.mean < ENOUGH for spread in item.spreads)
         needed = f"too few rows: {sampled:,} sampled, {ENOUGH} a shard needed"
         words = needed if few else "no count makes sense"
-    return _wrapped(f"{printable(f'{item.column.name} ({item.column.type}): {words}')}", "  ")
+    return wrapped(f"{item.column.name} ({item.column.type}): {words}", indent="  ")
 
 
 def _keys(keys: "Sequence[UniqueKey]") -> str:
@@ -149,14 +147,4 @@ def _keys(keys: "Sequence[UniqueKey]") -> str:
         f"{'the primary key' if key.primary else key.name} "
         f"({', '.join(column or '<expression>' for column in key.columns)})"
         for key in keys
-    )
-
-
-def _wrapped(words: str, indent: str) -> list[str]:
-    return textwrap.wrap(
-        words,
-        COLUMNS,
-        subsequent_indent=indent,
-        break_on_hyphens=False,
-        break_long_words=False,
     )

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 AGAIN = "Make a new plan: alembic-enterprise plan --out FILE"
 
+DONE = "Nothing to do: all revisions of the plan are applied already."
+"""What is said of a plan that an earlier run has applied, or somebody else."""
+
 COLOURS = {"added": "green", "missing": "red", "changed": "yellow"}
 """Of what has become of an object, on a terminal."""
 
@@ -47,10 +50,10 @@ def command(
 ) -> None:
     """Apply a saved plan, if it still holds.
 
-    FILE is of `plan --out FILE`. It does not hold when the revision of the database, a script of
-    the plan, or an object that its steps depend on has changed since. Then nothing is applied, and
-    the differences are told. What else has changed, and what the scheduled job has done, is no
-    matter.
+    FILE is what `plan --out FILE` saved. It does not hold for another server, database or
+    search_path, nor when the revision of the database, a script of the plan, or an object that its
+    steps depend on has changed since. Then nothing is applied, and the differences are told. Other
+    changes, and what the scheduled job has done, do not matter.
 
     The revisions run through env.py as with `alembic upgrade`, one run at a time. Each transaction
     gives up after --lock-timeout, which counts more than what env.py sets, and is tried again as a
@@ -67,7 +70,7 @@ def command(
       alembic-enterprise apply plan.json --lock-timeout 2000 --format json
     \b
     Exit codes:
-      0  all revisions of the plan are applied
+      0  all revisions of the plan are applied, by this run or already
       1  an error, or another run is at work
       4  the plan is stale; nothing was applied
 
@@ -112,11 +115,12 @@ def _text(report: "Report") -> str:
     if report.stale:
         return "\n".join(["Stale, and nothing was applied.", *stale_lines(report)])
     applied = [f"Applied: {', '.join(report.applied)}"] if report.applied else []
+    done = [] if report.applied or report.left else [DONE]
     waited = [f"  waited for {printable(text)}" for text in sorted(map(str, report.blockers))]
     retries = [f"  {retried(report.retries)}"] if report.retries else []
     left = [f"Not applied: {', '.join(report.left)}"] if report.left else []
     problem = [] if report.problem is None else [f"Error: {printable(report.problem)}"]
-    return "\n".join([*applied, *retries, *waited, *left, *problem])
+    return "\n".join([*applied, *done, *retries, *waited, *left, *problem])
 
 
 def stale_lines(report: "Report") -> "Iterator[str]":

@@ -47,8 +47,8 @@ def status_command(tables: tuple[str, ...], target: Target, form: str) -> None:
       alembic-enterprise audit status --format json
 
     Rows are estimates of the last ANALYZE or VACUUM. Since is the time of the oldest change that is
-    kept; only who may read a history is told. It only reads; it gives up after 5 seconds when a
-    table is locked.
+    kept; a role that may not read a history is told what it lacks. It only reads; it gives up after
+    5 seconds when a table is locked.
 
     The package has a schema of the JSON in schemas/audit-status.schema.json. A change that breaks
     readers changes its format_version.

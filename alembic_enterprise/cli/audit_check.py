@@ -77,8 +77,9 @@ def _of_project(visit: "Visit") -> "tuple[int, list[Finding]]":
 
     if not visit.metadata:
         raise ConfigurationError(
-            "env.py gives context.configure() no target_metadata: add target_metadata=, or give "
-            "--url URL to go by what the trails were made with"
+            "env.py gives context.configure() no target_metadata: import your models there, and "
+            "write target_metadata=Base.metadata, or give --url URL to go by what the trails were "
+            "made with"
         )
     with locks.reading(visit.connection):
         findings = advise.inspect(visit.connection, visit.tables)

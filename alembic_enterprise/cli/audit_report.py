@@ -37,7 +37,7 @@ def _moment(
         moment = datetime.fromisoformat(value)
     except ValueError as error:
         raise click.BadParameter(
-            f"{value!r} is no time: write 2026-11-21, or 2026-11-21T12:00Z"
+            f"{value!r} is not a time: write 2026-11-21, or 2026-11-21T12:00Z"
         ) from error
     return moment if moment.utcoffset() is not None else moment.replace(tzinfo=UTC)
 
@@ -45,10 +45,14 @@ def _moment(
 @click.command("report")
 @targeted
 @click.option(
-    "--from", "start", callback=_moment, required=True, metavar="TIME", help="The first moment."
+    "--from", "start", callback=_moment, required=True, metavar="TIME", help="The beginning."
 )
 @click.option(
-    "--to", "stop", callback=_moment, metavar="TIME", help="The first moment after.  [default: now]"
+    "--to",
+    "stop",
+    callback=_moment,
+    metavar="TIME",
+    help="The end, which is left out.  [default: now]",
 )
 @click.option("--actor", metavar="ACTOR", help="Only changes made by this actor.")
 @click.option(
@@ -77,7 +81,7 @@ def report_command(
     tables: tuple[str, ...],
     form: str,
 ) -> None:
-    """Print every change of a time, in its order.
+    """Print every change in a span of time, oldest first.
 
     TIME is a day or a time as in ISO 8601, in UTC unless it has a zone. Whoever runs it must be
     allowed to read the view audit_trail beside the histories.
@@ -95,8 +99,8 @@ def report_command(
     values. The server sorts, and keeps what is not printed yet: the memory it takes here
     does not grow with the number of changes.
 
-    The package has a schema of each JSON line in schemas/audit-report.schema.json. Keys may be
-    added, but not changed.
+    In the package, schemas/audit-report.schema.json describes each JSON line. Keys may be added,
+    but not changed.
 
     \b
     Exit codes:

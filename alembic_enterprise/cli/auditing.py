@@ -14,11 +14,17 @@ from alembic_enterprise.audit.history import PARTS
 from alembic_enterprise.audit.report import Change, RowHistory
 from alembic_enterprise.audit.status import Status
 from alembic_enterprise.cli.listing import expiry
-from alembic_enterprise.cli.output import about, fitted, speaks_unicode, width
+from alembic_enterprise.cli.output import (
+    COLUMNS,
+    about,
+    fitted,
+    labelled,
+    speaks_unicode,
+    width,
+)
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.wording import counted, in_bytes, printable
 
-COLUMNS = 80
 FIELD = 20
 """Columns of the name of a field."""
 
@@ -32,10 +38,7 @@ def statuses_text(statuses: Iterable[Status]) -> str:
 def _status(known: Status) -> str:
     name, history = printable(str(known.table.name)), printable(str(known.table.history))
     lines = [f"{click.style(name, bold=True)}  {history}"]
-    for label, words in _facts(known):
-        wrapped = textwrap.wrap(words, COLUMNS - 12, break_on_hyphens=False, break_long_words=False)
-        for place, line in enumerate(wrapped):
-            lines.append(f"  {'' if place else label:<10}{line}")
+    lines += labelled(_facts(known))
     return "\n".join(lines)
 
 
@@ -45,7 +48,7 @@ def _facts(known: Status) -> list[tuple[str, str]]:
     rows = about(known.rows, known.unknown, "partition")
     size = f"{known.partitions} partition{'s' * (known.partitions != 1)}, {in_bytes(known.size)}"
     facts = [
-        ("since", "-" if known.since is None else f"{known.since:%Y-%m-%d %H:%M} UTC"),
+        ("since", _since(known)),
         ("history", f"{size}, {rows}"),
         ("retention", _retention(known.retain, capture.policy(trail))),
         ("triggers", _triggers(known)),
@@ -57,6 +60,12 @@ def _facts(known: Status) -> list[tuple[str, str]]:
         ("drift", _drift(known)),
     ]
     return [(label, words) for label, words in facts if words]
+
+
+def _since(known: Status) -> str:
+    if known.unreadable is not None:
+        return f"unknown: {printable(known.unreadable)}"
+    return "-" if known.since is None else f"{known.since:%Y-%m-%d %H:%M} UTC"
 
 
 def _retention(retain: int | None, policy: Policy) -> str:

@@ -56,8 +56,8 @@ def check_command(
     Where no table has a policy all is well, too: name the tables that must be there, and a database
     without them is an error.
 
-    The package has a schema of the JSON in schemas/partitions-check.schema.json. A change that
-    breaks readers changes its format_version.
+    In the package, schemas/partitions-check.schema.json describes the JSON. A change that breaks
+    readers changes its format_version.
     """  # noqa: D301  # click wants the character \b
     count, findings = target.connected(
         lambda connection: _findings(connection, frozenset(tables), min_headroom)

@@ -40,7 +40,7 @@ def command(context: click.Context, target: Target, form: str) -> None:
     connect, what needs the server is not.
 
     \b
-    Looked at are:
+    Looks at:
       versions of Python, Alembic, SQLAlchemy, psycopg and the server
       env.py: the plugin, autogenerate_plugins, target_metadata, include_schemas,
         transactions, and what it sets up for `alembic upgrade --sql`
@@ -54,7 +54,10 @@ def command(context: click.Context, target: Target, form: str) -> None:
       alembic-enterprise doctor -c deploy/alembic.ini -n production
       alembic-enterprise doctor --url postgresql://app@db/shop --format json
 
-    Exit code 1 when something is missing, 0 otherwise.
+    \b
+    Exit codes:
+      0  nothing is missing
+      1  something is missing, or an error
     """  # noqa: D301  # click wants the character \b
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # --help stays fast
 

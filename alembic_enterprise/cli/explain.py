@@ -8,9 +8,7 @@ from itertools import chain
 
 import click
 
-from alembic_enterprise.cli.output import write
-
-COLUMNS = 80
+from alembic_enterprise.cli.output import COLUMNS, write
 
 
 @click.command("explain")
@@ -18,8 +16,9 @@ COLUMNS = 80
 def command(rule: str | None) -> None:
     """Explain a rule of `plan`, `indexes advise` or a `check`.
 
-    What it looks for, why that matters, what following it costs, and when not to; of a `check` just
-    what it looks for, where its message says the next step. Without RULE, list them all.
+    Tells what it looks for, why that matters, what following it costs, and when not to. Of a rule
+    of a `check` it tells what that looks for: the next step is in the message. Without RULE, lists
+    them all.
 
     \b
     Examples:

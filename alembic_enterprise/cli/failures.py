@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from alembic_enterprise.environment import SHAPE
 from alembic_enterprise.errors import EnterpriseError
 from alembic_enterprise.operation import sqlstate
+from alembic_enterprise.wording import printable
 
 NEXT_STEPS = {
     "08P01": "Connect to PostgreSQL itself, or to a PgBouncer with pool_mode = session.",
@@ -59,14 +60,21 @@ def report(error: Exception, arguments: Sequence[str]) -> int:
 
     Of `partitions maintain` and `partitions check`, 2 and 3 tell something of the tables.
     """
-    text = redacted(_told(error), _sources(arguments))
-    title, _, rest = text.partition("Error: ")
-    if rest:
-        text = title + click.style("Error: ", fg="red") + rest
+    _print(_told(error), "Error: ", "red", arguments)
+    return 1
+
+
+def warn(text: str, arguments: Sequence[str]) -> None:
+    """Print a warning of Python to standard error, in one line."""
+    _print(f"warning: {printable(text)}", "warning: ", "yellow", arguments)
+
+
+def _print(words: str, title: str, colour: str, arguments: Sequence[str]) -> None:
+    before, _, rest = redacted(words, _sources(arguments)).partition(title)
+    text = before + click.style(title, fg=colour) + rest if rest else before
     color = False if os.environ.get("NO_COLOR") else None
     encoding = sys.stderr.encoding or "ascii"
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=True, color=color)
-    return 1
 
 
 def _told(error: Exception) -> str:

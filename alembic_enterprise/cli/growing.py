@@ -51,7 +51,7 @@ INTERRUPTED = (
 @click.option(
     "--batch",
     type=click.IntRange(1),
-    default=2000,
+    default=3000,
     show_default=True,
     metavar="ROWS",
     help="How many rows to copy in one transaction, about.",

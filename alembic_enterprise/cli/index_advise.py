@@ -27,7 +27,7 @@ UNITS = ("", "kb", "mb", "gb", "tb")
 def _bytes(_context: click.Context, _option: click.Parameter, value: str) -> int:
     match = re.fullmatch(r"(\d+)\s*([a-z]*)", value.strip().lower())
     if match is None or match[2] not in UNITS:
-        raise click.BadParameter(f"{value!r} is no size: write 500kB, 10MB or 2GB")
+        raise click.BadParameter(f"{value!r} is not a size: write 500kB, 10MB or 2GB")
     power: int = 1024 ** UNITS.index(match[2])
     return int(match[1]) * power
 

@@ -1,7 +1,6 @@
 """The texts of `indexes advise`: for a terminal, and in Markdown for a pull request."""
 
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -9,13 +8,12 @@ import click
 
 from alembic_enterprise.cli.check import COLOURS
 from alembic_enterprise.cli.explain import title
-from alembic_enterprise.cli.output import written
+from alembic_enterprise.cli.output import COLUMNS, wrapped, written
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.indexes.report import Report
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.wording import in_bytes, printable
 
-COLUMNS = 80
 LABEL = 8
 """Columns of what a fact is called."""
 
@@ -27,10 +25,10 @@ def text(report: Report) -> str:
     """What a terminal shows: the findings of a rule together, the most important rule first."""
     blocks = [_head(report)]
     for rule, found in _by_rule(report.findings):
-        blocks.append("\n".join([click.style(rule, bold=True), *_wrapped(title(rule))]))
+        blocks.append("\n".join([click.style(rule, bold=True), *wrapped(title(rule))]))
         blocks += map(_finding, found)
     for label, sentences in _remarks(report):
-        lines = [line for item in sentences for line in _wrapped(item, "  - ", "    ")]
+        lines = [line for item in sentences for line in wrapped(item, "  - ", "    ")]
         blocks.append("\n".join([click.style(label, bold=True), *lines]))
     return "\n\n".join([*blocks, *_next(report)])
 
@@ -61,9 +59,9 @@ def _by_rule(findings: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
 def _finding(found: Finding) -> str:
     severity = click.style(found.severity, fg=COLOURS[found.severity])
     lines = [f"  {click.style(printable(found.table), bold=True)}  {severity}"]
-    lines += _wrapped(found.message, "    ", "    ")
+    lines += wrapped(found.message, "    ", "    ")
     for label, words in _facts(found):
-        lines += _wrapped(words, f"    {label:<{LABEL}}", " " * (LABEL + 4))
+        lines += wrapped(words, f"    {label:<{LABEL}}", " " * (LABEL + 4))
     for label, code in _code(found):
         lines += [f"    {label}:", *(" " * INDENT + printable(line) for line in code)]
     return "\n".join(lines)
@@ -121,7 +119,7 @@ def _models(report: Report) -> Iterator[str]:
     """What is left to write after the migration."""
     labels = {label for item in report.findings if item.operations for label, _ in _code(item)}
     if labels - {"migration"}:
-        yield from _wrapped(
+        yield from wrapped(
             "Change the models as told above, too: the next autogenerate would take it back."
         )
 
@@ -152,14 +150,3 @@ def _section(found: Finding) -> str:
 def _escaped(words: str) -> str:
     r"""Text in which Markdown sees no markup: `we_ird_name` becomes `we\_ird\_name`."""
     return re.sub(r"([\\`*_<>\[\]|#])", r"\\\1", printable(words))
-
-
-def _wrapped(words: str, first: str = "", indent: str = "") -> list[str]:
-    return textwrap.wrap(
-        printable(words),
-        COLUMNS,
-        initial_indent=first,
-        subsequent_indent=indent,
-        break_on_hyphens=False,
-        break_long_words=False,
-    )

@@ -40,7 +40,7 @@ def command(directory: str, file: str, name: str, url: str | None, *, asynchrono
     """Make an Alembic environment in the new folder DIR.
 
     Its env.py has all that alembic-enterprise needs: the plugin, a lock_timeout, one transaction
-    for each migration. Writes alembic.ini as well, and nothing over what is there.
+    for each migration. Writes alembic.ini as well, and overwrites nothing.
 
     \b
     Examples:

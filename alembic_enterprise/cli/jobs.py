@@ -60,7 +60,7 @@ def _program(default: str | None = None) -> Callable[[Any], Any]:
 
 @click.group("jobs")
 def command() -> None:
-    """Write the scheduled job down.
+    """Print the scheduled job for cron, Kubernetes and others.
 
     \b
     Examples:
@@ -74,7 +74,7 @@ def render_group() -> None:
     """Print the file that starts `partitions maintain`.
 
     It goes to standard output, with comments that say where to put it and what its settings are
-    for. No database is asked, but by pg_cron.
+    for. Only pg_cron asks the database.
 
     The URL of the database never stands in it, nor on a command line that other users of a machine
     could see: the job reads it from a file or from the environment.

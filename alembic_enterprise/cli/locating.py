@@ -51,7 +51,7 @@ def key_of(values: tuple[str, ...], nulls: tuple[str, ...] | None = None) -> dic
         column, equals, text = value.partition("=")
         if not equals:
             instead = f"write COLUMN={value}{'' if nulls is None else ', or --null COLUMN'}"
-            raise click.UsageError(f"{value!r} is no COLUMN=VALUE: {instead}")
+            raise click.UsageError(f"{value!r} is not COLUMN=VALUE: {instead}")
         _add(key, column, text)
     for column in nulls or ():
         _add(key, column, None)

@@ -45,6 +45,7 @@ attempts_option = click.option(
     type=click.IntRange(1),
     default=20,
     show_default=True,
+    metavar="N",
     help="How often to try a transaction that gets no lock.",
 )
 format_option = click.option(

@@ -102,8 +102,8 @@ _OPTIONS = (
         "--url",
         metavar="URL",
         help="Database to use, without env.py: postgresql://user@host/database. To keep it off the "
-        "command line, env:NAME for a variable that holds it, or file:PATH. Those of libpq "
-        "complete it (PGPASSWORD, PGPASSFILE).",
+        "command line, env:NAME for a variable that holds it, or file:PATH. Variables of "
+        "libpq complete it (PGPASSWORD, PGPASSFILE).",
     ),
 )
 

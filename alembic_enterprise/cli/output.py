@@ -1,12 +1,17 @@
 """Text on standard output, in whatever encoding and with or without colour."""
 
 import sys
+import textwrap
 import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
-from alembic_enterprise.wording import counted
+from alembic_enterprise.wording import counted, printable
+
+COLUMNS = 80
+"""Of a terminal, as texts are made for it."""
 
 
 def written(file: Path | str) -> str:
@@ -29,6 +34,28 @@ def write(text: str) -> None:
     """Print text; what the encoding of the terminal lacks is escaped."""
     encoding = sys.stdout.encoding or "ascii"
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def wrapped(
+    words: str, first: str = "", indent: str = "", *, break_long_words: bool = False
+) -> list[str]:
+    """Words in lines of a terminal: `first` before the first line, `indent` before others."""
+    return textwrap.wrap(
+        printable(words),
+        COLUMNS,
+        initial_indent=first,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=break_long_words,
+    )
+
+
+def labelled(facts: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Lines of labels with their words, which may be coloured, in a column of their own."""
+    for label, words in facts:
+        lines = textwrap.wrap(words, COLUMNS - 12, break_on_hyphens=False, break_long_words=False)
+        for place, line in enumerate(lines):
+            yield f"  {'' if place else label:<10}{line}"
 
 
 def width(text: str) -> int:

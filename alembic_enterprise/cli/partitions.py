@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 @click.group("partitions")
 def command() -> None:
-    """See how partitioned tables stand.
+    """See how partitioned tables stand, and create what is due.
 
     \b
     Examples:
       alembic-enterprise partitions list
       alembic-enterprise partitions list events --format json
+      alembic-enterprise partitions maintain --dry-run
     """  # noqa: D301  # click wants the character \b
 
 

@@ -61,7 +61,7 @@ COLUMNS = 70
     help="Save the plan for `apply` and `verify`.",
 )
 @outputs_option
-@click.option("--exit-zero", is_flag=True, help="End with 0 in the place of 2 and 3.")
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 instead of 2 and 3.")
 @click.pass_context
 def command(
     context: click.Context,
@@ -89,12 +89,13 @@ def command(
       alembic-enterprise plan
       alembic-enterprise plan --format text --format html=plan.html
       alembic-enterprise plan --write -m "add the state of an order"
-      alembic-enterprise plan --out plan.json    then: alembic-enterprise apply plan.json
+      alembic-enterprise plan --out plan.json
+      alembic-enterprise apply plan.json
     \b
     Sections, in this order:
       Drift               what was changed outside of the revisions
       Model changes       what the models have, and the database has not
-      Enterprise changes  partitions, shards, audit, indexes that declarations ask for
+      Enterprise changes  partitions, shards, audit, indexes, as declared
       Pending revisions   scripts that are not applied yet
       Steps               each statement: locks, whom they block, rewrites, sizes
       Findings            by rule; [tool.alembic-enterprise] says what is accepted

@@ -1,11 +1,11 @@
 """The text of `plan`, for a terminal."""
 
-import textwrap
 from collections.abc import Iterable, Iterator
 
 import click
 
 from alembic_enterprise.cli.check import COLOURS
+from alembic_enterprise.cli.output import wrapped
 from alembic_enterprise.plan.model import Plan
 from alembic_enterprise.plan.report.sections import (
     Entry,
@@ -17,9 +17,6 @@ from alembic_enterprise.plan.report.sections import (
     summary,
     title,
 )
-from alembic_enterprise.wording import printable
-
-COLUMNS = 80
 
 MARK_COLOURS = {
     **COLOURS,
@@ -39,7 +36,7 @@ def text(plan: Plan) -> str:
 
     After it comes the next step.
     """
-    named = [click.style(line, bold=True) for line in _wrapped(title(plan), "", "")]
+    named = [click.style(line, bold=True) for line in wrapped(title(plan), break_long_words=True)]
     head = [*named, *_all(facts(plan), "  ", "    ")]
     blocks = ["\n".join(head), *map(_section, sections(plan))]
     if meanings := legend(plan):
@@ -66,7 +63,7 @@ def _entry(entry: Entry) -> Iterator[str]:
 
 def _head(entry: Entry) -> Iterator[str]:
     mark = f"{entry.mark} " if entry.mark else ""
-    first, *more = _wrapped(mark + entry.head, "  ", "    ")
+    first, *more = wrapped(mark + entry.head, "  ", "    ", break_long_words=True)
     coloured = click.style(entry.mark, fg=MARK_COLOURS.get(entry.mark))
     yield f"  {coloured}{first[2 + len(entry.mark) :]}"
     yield from more
@@ -74,14 +71,4 @@ def _head(entry: Entry) -> Iterator[str]:
 
 def _all(texts: Iterable[str], first: str, indent: str) -> Iterator[str]:
     for words in texts:
-        yield from _wrapped(words, first, indent)
-
-
-def _wrapped(words: str, first: str, indent: str) -> list[str]:
-    return textwrap.wrap(
-        printable(words),
-        COLUMNS,
-        initial_indent=first,
-        subsequent_indent=indent,
-        break_on_hyphens=False,
-    )
+        yield from wrapped(words, first, indent, break_long_words=True)

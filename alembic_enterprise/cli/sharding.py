@@ -1,16 +1,21 @@
 """The text of `shards list`: the figures of each table, then a bar for each shard."""
 
-import textwrap
 from collections.abc import Sequence
 
 import click
 
-from alembic_enterprise.cli.output import about, fitted, speaks_unicode, width
+from alembic_enterprise.cli.output import (
+    COLUMNS,
+    about,
+    fitted,
+    labelled,
+    speaks_unicode,
+    width,
+)
 from alembic_enterprise.shards.moduli import Class, splits
 from alembic_enterprise.shards.status import SKEW, Standing, Status
 from alembic_enterprise.wording import in_bytes, printable
 
-COLUMNS = 80
 FEW = 32
 """Shards of a table that are shown when it was not named."""
 
@@ -40,10 +45,7 @@ def _symbols() -> tuple[str, str, str]:
 def _table(known: Status, *, each: bool) -> str:
     name, key = printable(str(known.table.name)), printable(str(known.table.key))
     lines = [click.style(name, bold=True) + f"  {key}"]
-    for label, words in _facts(known):
-        wrapped = textwrap.wrap(words, COLUMNS - 12, break_on_hyphens=False, break_long_words=False)
-        for place, line in enumerate(wrapped):
-            lines.append(f"  {'' if place else label:<10}{line}")
+    lines += labelled(_facts(known))
     shown = known.shards if each else known.shards[:FEW]
     lines += ["", *_shards(known, shown)] if shown else []
     if len(shown) < len(known.shards):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from alembic_enterprise.cli.apply import file_argument, read, stale_lines
+from alembic_enterprise.cli.apply import DONE, file_argument, read, stale_lines
 from alembic_enterprise.cli.maintenance import format_option
 from alembic_enterprise.cli.options import Target, configured, only_reading
 from alembic_enterprise.cli.output import write
@@ -27,7 +27,7 @@ def command(context: click.Context, file: Path, target: Target, form: str) -> No
       alembic-enterprise verify plan.json --format json
     \b
     Exit codes:
-      0  the plan holds
+      0  the plan holds, or is applied already
       1  an error
       4  the plan is stale, and the differences are told
 
@@ -44,5 +44,5 @@ def command(context: click.Context, file: Path, target: Target, form: str) -> No
     elif report.stale:
         write("\n".join(["Stale.", *stale_lines(report)]))
     else:
-        write("The plan holds.")
+        write("The plan holds." if report.left else DONE)
     context.exit(report.exit_code)

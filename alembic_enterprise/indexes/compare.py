@@ -39,8 +39,8 @@ def threshold(online_indexes: object) -> int | None:
     if isinstance(online_indexes, int) and online_indexes >= 0:
         return online_indexes
     raise OperationError(
-        f"online_indexes={online_indexes!r} is no size: write True, or the bytes above which the "
-        "indexes of a table are built online, in context.configure() of env.py"
+        f"online_indexes={online_indexes!r} is not a size: write True, or the bytes above which "
+        "the indexes of a table are built online, in context.configure() of env.py"
     )
 
 
@@ -71,6 +71,21 @@ def rewrite(script: OpContainer, large: Collection[Name]) -> None:
             rewrite(item, large)
         elif isinstance(item, CreateIndexOp | DropIndexOp) and _table(item) in large:
             script.ops[position] = _online(item)
+
+
+def committing(script: OpContainer) -> list[str]:
+    """What to know of a script with online operations among others: those before are committed."""
+    steps = list(_steps(script))
+    online = [item for item in steps if isinstance(item, CreateIndexOnline | DropIndexOnline)]
+    if not online or len(online) == len(steps):
+        return []
+    names = ", ".join(sorted(item.name for item in online))
+    remark = (
+        f"{names}: built or dropped online, which commits the operations before it. If it is "
+        "stopped, the script cannot be run again from its beginning: move the operations on these "
+        "indexes into a revision of their own"
+    )
+    return [remark]
 
 
 def _online(item: CreateIndexOp | DropIndexOp) -> Operation:

@@ -14,11 +14,12 @@ from alembic_enterprise import registry, sql
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.jobs import render
 from alembic_enterprise.jobs.schedule import Schedule
-from alembic_enterprise.partitions.catalog import PartitionedTable, told
+from alembic_enterprise.partitions.catalog import PartitionedTable, why_unusable
 from alembic_enterprise.partitions.declaration import NAME_BYTES
+from alembic_enterprise.partitions.managed import other_owners, read_policies
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import CreateRangePartitions
-from alembic_enterprise.partitions.surroundings import foreign_owners, read_policies
+from alembic_enterprise.sql import Name
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,14 @@ def render_jobs(connection: Connection, schedule: Schedule) -> str:
             them, or owns none of their tables.
     """
     live = read_policies(connection)
-    if unusable := told(live.unusable()):
+    if unusable := why_unusable(live.unusable()):
         raise ConfigurationError("\n".join(unusable))
     tables = live.kept()
     if not tables:
         raise ConfigurationError(
             "no table has a policy: declare RangePartitions and run `alembic upgrade head`"
         )
-    owners = foreign_owners(connection, tables)
+    owners = other_owners(connection, tables)
     if len(owners) == len(tables):
         owner, role = owners[tables[0].oid]
         raise ConfigurationError(
@@ -79,7 +80,7 @@ def _jobs(
     database: Database,
     schedule: Schedule,
 ) -> Iterator[str]:
-    """A job for each table, or why it has none; `owners` as `foreign_owners` gives them."""
+    """A job for each table, or why it has none; `owners` as `other_owners` gives them."""
     for table in sorted(tables, key=lambda item: str(item.name)):
         if table.policy is None:
             continue
@@ -118,7 +119,7 @@ def _scheduled(
     table: PartitionedTable, policy: Policy, database: Database, schedule: Schedule
 ) -> Composed:
     arguments: list[Composable] = [
-        Literal(job_name(database.name, str(table.name))),
+        Literal(job_name(database.name, table.name)),
         Literal(schedule.text),
         sql.dollar_quoted(_command(table, policy), "job"),
     ]
@@ -152,9 +153,14 @@ _FIRST = SQL(
 """The day on which the block runs, where the policy says, or else the first that may exist."""
 
 
-def job_name(database: str, table: str) -> str:
-    """A name for a job; pg_cron cuts at 63 bytes, so that a long one ends in a digest instead."""
-    name = f"{database}: {table}"
+def job_name(database: str, table: Name) -> str:
+    """A name for a job; pg_cron cuts at 63 bytes, so that a long one ends in a digest instead.
+
+    It replaces a job of the same name: a schema and a table are quoted where it is not plain which
+    of them a dot belongs to.
+    """
+    has_dot = "." in f"{table.schema}{table.name}"
+    name = f"{database}: {table.text if has_dot else table}"
     if len(name.encode()) <= NAME_BYTES:
         return name
     digest = sha256(name.encode()).hexdigest()[:8]

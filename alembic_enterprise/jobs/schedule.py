@@ -49,7 +49,7 @@ def parse(text: str) -> Schedule:
     """
     fields = text.split()
     if len(fields) != len(FIELDS):
-        raise _error(text, "has not five fields", "minute hour day month weekday")
+        raise _error(text, "does not have five fields", "minute hour day month weekday")
     numbers = tuple(_numbers(text, *item) for item in zip(fields, FIELDS, strict=True))
     _, _, days, months, _ = numbers
     if fields[2] != "*" and fields[4] != "*":

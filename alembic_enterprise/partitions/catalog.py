@@ -263,14 +263,14 @@ def read(connection: Connection, *, bounds: bool = True, strict: bool = True) ->
         table.name.name: table.name for table, row in zip(tables, rows, strict=True) if row[7]
     }
     catalog = Catalog(now, schema or "public", {table.name: table for table in tables}, visible)
-    if strict and (lines := told(catalog.unusable())):
+    if strict and (lines := why_unusable(catalog.unusable())):
         raise ConfigurationError("\n".join(lines))
     return catalog
 
 
-def told(unusable: Iterable[PartitionedTable]) -> list[str]:
+def why_unusable(tables: Iterable[PartitionedTable]) -> list[str]:
     """Why the policies of some tables cannot be used, a line each."""
-    return [f"{table.name}: {table.unusable}" for table in unusable]
+    return [f"{table.name}: {table.unusable}" for table in tables]
 
 
 def _of_shards(
@@ -371,10 +371,10 @@ SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE (n.nspname, c.relname) IN ({tables}) AND c.relkind <> 'f' AND NOT row_security_active(c.oid)
   AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')""")
-_COUNTED = SQL("SELECT {schema}, {name}, count(*) FROM (SELECT FROM {table} LIMIT {limit}) AS few")
+_COUNT = SQL("SELECT {schema}, {name}, count(*) FROM (SELECT FROM {table} LIMIT {limit}) AS few")
 
 
-def counted(connection: Connection, tables: Iterable[Name], limit: int) -> dict[Name, int]:
+def count_rows(connection: Connection, tables: Iterable[Name], limit: int) -> dict[Name, int]:
     """Exact numbers of rows, up to `limit`, of those tables that may be read.
 
     Foreign tables are left out, and those whose row security hides rows. A few round trips.
@@ -384,7 +384,7 @@ def counted(connection: Connection, tables: Iterable[Name], limit: int) -> dict[
         return {}
     readable = sql.rows(connection, _READABLE.format(tables=SQL(", ").join(names)))
     counts = [
-        _COUNTED.format(
+        _COUNT.format(
             schema=Literal(schema), name=Literal(name), table=Name(schema, name).sql, limit=limit
         )
         for schema, name in readable

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from alembic_enterprise.errors import MismatchError
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions.catalog import Catalog, PartitionedTable
-from alembic_enterprise.partitions.due import missing_in_any, reach, window
+from alembic_enterprise.partitions.due import doubt, missing_in_any, reach, window
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import (
     CreateRangePartitions,
@@ -34,7 +34,8 @@ def compare(
 
     Raises:
         MismatchError: when a table is partitioned in one place and not, or otherwise, in the
-            other. All such tables are named at once.
+            other; or when so many past partitions are missing that one is far from the others. All
+            such tables are named at once.
     """
     pairs = [(table, catalog.tables.get(catalog.resolve(name))) for name, table in declared.items()]
     present = [(table, live) for table, live in pairs if catalog.resolve(table.name) in existing]
@@ -50,7 +51,12 @@ def compare(
         tables = catalog.timed(live) if live else []
         if live is None or table.name in incomplete:
             tables = [*tables, table]
-        found += _operations(table, live, tables, catalog.now)
+        lacking = missing_in_any(table.policy, tables, catalog.now) if table.policy else []
+        if table.policy and (told := doubt(lacking, table.policy, tables, catalog.now)):
+            problems.append(f"{table.name}: {told}")
+        found += _operations(table, live, tables, lacking, catalog.now)
+    if problems:
+        raise MismatchError("\n".join(problems))
     return found
 
 
@@ -139,6 +145,7 @@ def _operations(
     declared: PartitionedTable,
     live: PartitionedTable | None,
     tables: Sequence[PartitionedTable],
+    lacking: Sequence[tuple[date, date | None]],
     now: datetime,
 ) -> Iterator[Operation]:
     policy, name = declared.policy, declared.name
@@ -147,7 +154,7 @@ def _operations(
         if known is not None:
             yield DropPartitionPolicy.of(name, known)
         return
-    yield from _missing(declared, live, tables, policy, now)
+    yield from _missing(declared, live, tables, policy, lacking, now)
     if known != policy:
         operation = SetPartitionPolicy.of(name, policy)
         operation.previous = known
@@ -169,12 +176,13 @@ def _missing(
     live: PartitionedTable | None,
     tables: Sequence[PartitionedTable],
     policy: Policy,
+    lacking: Sequence[tuple[date, date | None]],
     now: datetime,
 ) -> Iterator[CreateRangePartitions]:
-    """One operation for each contiguous range that is missing, and for the default partition."""
+    """One operation for each contiguous range that is lacking, and for the default partition."""
     default = policy.default and not all(table.has_default for table in tables)
     inner = (policy.partition_by, policy.shards)
-    for start, stop in missing_in_any(policy, tables, now):
+    for start, stop in lacking:
         yield CreateRangePartitions(
             declared.name.name,
             policy.every,

@@ -1,7 +1,9 @@
 """What all declarations of partitions share: the way to their table, and the checks there."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, ClassVar, Self, TypeVar
 
 from sqlalchemy import (
@@ -117,9 +119,27 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def words(values: Iterable[str]) -> str:
+def words(values: Iterable[object]) -> str:
     """Values as they are written in a call."""
-    return ", ".join(f'"{value}"' for value in values)
+    return ", ".join(f'"{value}"' if isinstance(value, str) else repr(value) for value in values)
+
+
+@contextmanager
+def called(declaration: str) -> Generator[None]:
+    """Put a declaration before what is wrong with it, while it does not know its table yet."""
+    try:
+        yield
+    except DeclarationError as error:
+        raise DeclarationError(f"{declaration}: {error}") from None
+
+
+def check_known(argument: str, value: object, known: Sequence[str]) -> None:
+    """Raise `DeclarationError` for a value that is none of those known; it tells the nearest."""
+    if value in known:
+        return
+    near = get_close_matches(str(value).lower(), known, 1)
+    meant = f" (did you mean {words(near)}?)" if near else ""
+    raise DeclarationError(f"{argument}={value!r}: write one of {words(known)}{meant}")
 
 
 Kind = TypeVar("Kind", bound=Declaration)

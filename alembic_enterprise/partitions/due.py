@@ -136,30 +136,63 @@ def due(
     one stays until others have been created. `table.covered` needs to be that of `partitions`.
     """
     _, last = window(policy, table, now)
+    lacking = missing_days(policy, table, now)
     create = {
         period: None
-        for start, stop in missing_days(policy, table, now)
+        for start, stop in lacking
         for period in _split(start, stop or shift(last, policy.every, 1), policy)
     }
-    past = [held for held in create if held[1] <= _current(policy, now)]
-    doubt = _doubt(past, policy)
-    wanted = tuple(create) if doubt is None else tuple(create)[len(past) :]
+    doubted = doubt(lacking, policy, [table], now)
+    current = _current(policy, now)
+    wanted = tuple(item for item in create if doubted is None or item[1] > current)
     retire = expired(table, partitions, policy, now)
     if not wanted:
         retire = but_the_last(retire, partitions)
-    return Due(wanted, tuple(retire), policy.default and not table.has_default, doubt)
+    return Due(wanted, tuple(retire), policy.default and not table.has_default, doubted)
 
 
-def _doubt(past: Sequence[tuple[date, date]], policy: Policy) -> str | None:
-    """Why so many past periods are not created."""
-    if policy.start is not None or len(past) <= MOST:
+def doubt(
+    lacking: Sequence[tuple[date, date | None]],
+    policy: Policy,
+    tables: Sequence[PartitionedTable],
+    now: datetime,
+) -> str | None:
+    """Why past periods are not created that are missing; None when there are not so many.
+
+    Args:
+        lacking: what is missing, as `missing_in_any` gives it.
+        policy: of the table.
+        tables: the table, or those of its shards.
+        now: the moment (aware).
+    """
+    if policy.start is not None or not lacking:
         return None
-    first = past[0][0]
+    current = _current(policy, now)
+    past = {
+        period: None
+        for start, stop in lacking
+        for period in _split(start, min(stop or current, current), policy)
+    }
+    if len(past) <= MOST:
+        return None
+    first, end = lacking[0][0], [*past][-1][1]
     return (
-        f"{len(past)} partitions from {first} to {past[-1][1]} are missing, and so many are not "
-        "created unless the declaration says where the table begins: detach the partition that is "
-        f'far from the others, or write start="{first}", or a later day, into the declaration'
+        f"{len(past)} partitions from {first} to {end} are missing, and so many are not created "
+        "unless the declaration says where the table begins: detach the partition that is far from "
+        f"the others ({_before(policy, tables, now)}), or write "
+        f'start="{first}", or a later day, into the declaration'
     )
+
+
+def _before(policy: Policy, tables: Sequence[PartitionedTable], now: datetime) -> str:
+    """The days that come before what is missing, of the table that begins first."""
+    table = min(
+        (table for table in tables if table.covered),
+        key=lambda table: window(policy, table, now)[0],
+    )
+    ends = (table.covered[0].lower, table.covered[0].upper)
+    lower, upper = (None if end is None else _day(end, policy, table) for end in ends)
+    return f"{lower or 'the beginning'} to {upper}"
 
 
 def _split(start: date, stop: date, policy: Policy) -> Iterator[tuple[date, date]]:

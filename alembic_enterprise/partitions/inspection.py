@@ -1,6 +1,6 @@
 """What `partitions check` looks at, read in a constant number of round trips."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -11,8 +11,8 @@ from alembic_enterprise import sql
 from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.due import covered
+from alembic_enterprise.partitions.managed import oids, read_policies, unusable, with_policy
 from alembic_enterprise.partitions.status import COUNTED
-from alembic_enterprise.partitions.surroundings import read_policies, unusable, with_policy
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import Name
 
@@ -83,12 +83,12 @@ def inspect(
     tables = [*with_policy(live, only), *unusable(live, only)]
     partitions = catalog.partitions(connection, tables)
     attributes = _attributes(connection, tables)
-    counts, invalid = _indexes(connection, tables)
+    relations, invalid = _indexes(connection, tables)
     analyzed = _analyzed(connection, tables)
     refers = _refers(connection, tables)
     orphans = _orphans(connection)
     defaults = [item.name for found in partitions.values() for item in found if item.is_default]
-    rows = catalog.counted(connection, defaults, COUNTED)
+    counts = catalog.count_rows(connection, defaults, COUNTED)
     server = _server(connection)
     return [
         Inspection(
@@ -96,24 +96,33 @@ def inspect(
             partitions=partitions[table.name],
             server=server,
             now=now or live.now,
-            default_rows=next(
-                (rows.get(item.name) for item in partitions[table.name] if item.is_default), None
-            ),
-            relations=counts.get(table.oid, 0),
+            default_rows=_default_rows(partitions[table.name], counts),
+            relations=relations.get(table.oid, 0),
             invalid_indexes=tuple(invalid.get(table.oid, ())),
             analyzed=analyzed.get(table.oid),
             parent=attributes.get(table.name),
-            leaves={
-                item.name: attributes[item.name]
-                for item in partitions[table.name]
-                if item.name in attributes and item.kind != "foreign table"
-            },
+            leaves=_leaves(partitions[table.name], attributes),
             root=None if table.root is None else attributes[table.root.name],
             refers=table.oid in refers,
             orphans=tuple(orphans.get(str(table.name), ())),
         )
         for table in tables
     ]
+
+
+def _default_rows(partitions: Iterable[Partition], counts: Mapping[Name, int]) -> int | None:
+    return next((counts.get(item.name) for item in partitions if item.is_default), None)
+
+
+def _leaves(
+    partitions: Iterable[Partition], attributes: Mapping[Name, Attributes]
+) -> dict[Name, Attributes]:
+    """The attributes of partitions, without foreign tables."""
+    return {
+        item.name: attributes[item.name]
+        for item in partitions
+        if item.name in attributes and item.kind != "foreign table"
+    }
 
 
 _REFERS = SQL("""
@@ -123,14 +132,16 @@ WHERE k.contype = 'f' AND k.conrelid = ANY ({parents}::oid[])""")
 
 
 def _refers(connection: Connection, tables: Sequence[PartitionedTable]) -> set[int]:
-    return {oid for (oid,) in sql.rows(connection, _REFERS.format(parents=_oids(tables)))}
+    return {oid for (oid,) in sql.rows(connection, _REFERS.format(parents=oids(tables)))}
 
 
-_SERVER = SQL("""
-SELECT current_setting('server_version_num')::int,
-       current_setting('max_locks_per_transaction')::int
+LOCK_SLOTS = SQL("""current_setting('max_locks_per_transaction')::int
        * (current_setting('max_connections')::int
           + current_setting('max_prepared_transactions')::int)""")
+"""An SQL expression: how many locks on relations the server has room for, about (PostgreSQL docs,
+"Lock Management", max_locks_per_transaction)."""
+
+_SERVER = SQL("SELECT current_setting('server_version_num')::int, {}").format(LOCK_SLOTS)
 
 
 def _server(connection: Connection) -> Server:
@@ -156,7 +167,7 @@ def _attributes(
     connection: Connection, tables: Sequence[PartitionedTable]
 ) -> dict[Name, Attributes]:
     lineages = {item.oid: item for table in tables for item in table.lineage}
-    query = _ATTRIBUTES.format(parents=_oids(list(lineages.values())))
+    query = _ATTRIBUTES.format(parents=oids(lineages.values()))
     return {
         Name(schema, name): Attributes(
             owner, tuple(grants), (enabled, forced), identity, tuple(sorted(options))
@@ -183,9 +194,10 @@ GROUP BY 1""")
 def _indexes(
     connection: Connection, tables: Sequence[PartitionedTable]
 ) -> tuple[dict[int, int], dict[int, list[str]]]:
-    rows = sql.rows(connection, _INDEXES.format(parents=_oids(tables)))
-    counts = {oid: count for oid, count, _ in rows}
-    return counts, {oid: names for oid, _, names in rows}
+    """By table: how many relations it has, indexes among them, and the names of invalid ones."""
+    rows = sql.rows(connection, _INDEXES.format(parents=oids(tables)))
+    relations = {oid: count for oid, count, _ in rows}
+    return relations, {oid: names for oid, _, names in rows}
 
 
 _ANALYZED = SQL("""
@@ -196,7 +208,7 @@ FROM pg_catalog.pg_stat_all_tables WHERE relid = ANY ({parents}::oid[])""")
 def _analyzed(
     connection: Connection, tables: Sequence[PartitionedTable]
 ) -> dict[int, datetime | None]:
-    return dict(sql.rows(connection, _ANALYZED.format(parents=_oids(tables))))
+    return dict(sql.rows(connection, _ANALYZED.format(parents=oids(tables))))
 
 
 _ORPHANS = SQL("""
@@ -217,7 +229,3 @@ def _orphans(connection: Connection) -> dict[str, list[Name]]:
     for table, schema, name in sql.rows(connection, query):
         found.setdefault(table, []).append(Name(schema, name))
     return found
-
-
-def _oids(tables: Sequence[PartitionedTable]) -> Literal:
-    return Literal(sorted(table.oid for table in tables))

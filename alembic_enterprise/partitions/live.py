@@ -42,18 +42,20 @@ def select(
     live = catalog.read(connection, strict=False)
     nested = {oid for (oid,) in sql.rows(connection, _NESTED)}
     closed = registry.closed(connection)
-    tables = [_told(table, live, closed) for table in live.tables.values()]
+    tables = [_with_unknown_policy(table, live, closed) for table in live.tables.values()]
     tables = chosen(tables, nested, names, schema)
     partitions = catalog.partitions(connection, tables, sizes=True)
     defaults = [item.name for found in partitions.values() for item in found if item.is_default]
-    counted = catalog.counted(connection, defaults, COUNTED)
+    counts = catalog.count_rows(connection, defaults, COUNTED)
     return Selection(
         live.now,
-        tuple(status(table, partitions[table.name], live.now, counted) for table in tables),
+        tuple(status(table, partitions[table.name], live.now, counts) for table in tables),
     )
 
 
-def _told(table: PartitionedTable, live: Catalog, closed: Mapping[str, str]) -> PartitionedTable:
+def _with_unknown_policy(
+    table: PartitionedTable, live: Catalog, closed: Mapping[str, str]
+) -> PartitionedTable:
     """The table; where its policy may stand in a registry that is closed to this role, with that.
 
     `closed` is as `registry.closed` gives it.

@@ -19,12 +19,12 @@ from sqlalchemy.exc import DBAPIError
 from alembic_enterprise import locks, registry, sql
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
 from alembic_enterprise.operation import sqlstate
-from alembic_enterprise.partitions import due, status, steps, surroundings
-from alembic_enterprise.partitions.catalog import NOW, Partition, PartitionedTable, counted, told
+from alembic_enterprise.partitions import catalog, due, managed, status, steps
+from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.due import Due
+from alembic_enterprise.partitions.managed import look, look_again
 from alembic_enterprise.partitions.report import Report, TableReport
 from alembic_enterprise.partitions.steps import Step, Ties
-from alembic_enterprise.partitions.surroundings import look, look_again
 from alembic_enterprise.partitions.worker import Job, Worker, configured
 from alembic_enterprise.sessions import close, connect, require_server, said
 from alembic_enterprise.sql import Name
@@ -34,8 +34,8 @@ __all__ = ["LOCK", "Job", "maintain"]
 LOCK = "alembic_enterprise.partitions.maintain"
 """Name of the advisory lock that two runs on one database compete for."""
 
-UNPLAIN = ("42P07", "42710", "42P17")
-"""SQLSTATEs of a partition whose name is taken, by a table or a type, or whose range is in part."""
+TAKEN = ("42P07", "42710", "42P17")
+"""SQLSTATEs where the name of a partition is taken, by a table or a type, or some of its range."""
 
 
 def maintain(bind: Engine | Connection, job: Job | None = None) -> Report:
@@ -56,7 +56,7 @@ def maintain(bind: Engine | Connection, job: Job | None = None) -> Report:
         stack.callback(close, control)
         version = require_server(control, writes=not job.dry_run)
         configured(control, 0, 0)
-        [(now,)] = sql.rows(control, SQL("SELECT {}").format(NOW))
+        [(now,)] = sql.rows(control, SQL("SELECT {}").format(catalog.NOW))
         now = job.now or now
         other = locks.only_run(stack, control, LOCK)
         if other is not None:
@@ -123,9 +123,9 @@ class _Run:
             self._count_default_rows()
         except (EnterpriseError, DBAPIError) as error:
             for report in fit:
-                report.problems.append(f"the run ended before its end: {_told(error)}")
+                report.problems.append(f"the run ended before its end: {_error_text(error)}")
         statements = self.worker.statements if self.job.dry_run else None
-        problems = told(self.seen.unusable)
+        problems = catalog.why_unusable(self.seen.unusable)
         reports = list(self.reports.values())
         return Report(self.now, reports, None, statements, problems, self.notes)
 
@@ -219,7 +219,7 @@ class _Run:
             if partition.pending:
                 yield steps.finalize(table, partition)
             elif partition.marked and partition not in expired:
-                yield from steps.unmark(table, partition, tell=table.oid in self.seen.heard)
+                yield from steps.unmark(table, partition, tell=table.oid in self.seen.with_triggers)
 
     def _settling(self, report: TableReport) -> Iterator[Step]:
         """What is left to do with tables that are detached."""
@@ -273,7 +273,7 @@ class _Run:
             self.worker.run(steps.create_plainly(report.table, report.policy, start, stop), report)
         except StepError as error:
             cause = error.__cause__
-            if isinstance(cause, DBAPIError) and sqlstate(cause) in UNPLAIN:
+            if isinstance(cause, DBAPIError) and sqlstate(cause) in TAKEN:
                 return False
             raise
         return True
@@ -282,7 +282,7 @@ class _Run:
         self, report: TableReport, step: Step, default: Partition, held: tuple[datetime, datetime]
     ) -> bool:
         """Whether the default partition holds rows of a period; they are reported."""
-        count, first, last = surroundings.rows_between(
+        count, first, last = managed.rows_between(
             self.worker.connection, default.name, _key(report.table), held
         )
         if count:
@@ -312,10 +312,10 @@ class _Run:
 
     def _must_stay(self, report: TableReport) -> bool:
         """Whether nothing of a table may go in this run; it is reported once."""
-        told = self.out_of_time.get(report.name)
-        if told is not None and told not in report.problems:
-            report.problems.append(told)
-        return told is not None
+        reason = self.out_of_time.get(report.name)
+        if reason is not None and reason not in report.problems:
+            report.problems.append(reason)
+        return reason is not None
 
     def _retire_one(self, report: TableReport, partition: Partition) -> None:
         refusal = self._referred(report.table, partition)
@@ -325,7 +325,7 @@ class _Run:
         ties = Ties(
             self._keys_of(report.table, partition),
             self._inside(partition),
-            report.table.oid in self.seen.heard,
+            report.table.oid in self.seen.with_triggers,
         )
         for step in steps.retire(report.table, partition, report.policy, self.now, ties):
             self.worker.run(step, report)
@@ -334,12 +334,12 @@ class _Run:
         """The partitions of a partition that is partitioned itself."""
         if partition.kind != "partitioned table":
             return ()
-        return surroundings.inside(self.worker.connection, partition.name)
+        return managed.inside(self.worker.connection, partition.name)
 
     def _referred(self, table: PartitionedTable, partition: Partition) -> str | None:
         """Why a partition has to stay: rows of other tables refer to it."""
         for key in self.seen.foreign_keys[table.name]:
-            if surroundings.is_referred(self.worker.connection, key, partition.name):
+            if managed.is_referred(self.worker.connection, key, partition.name):
                 return (
                     f"{partition.name} stays: rows of {key.source} refer to it. Delete them or "
                     "retire their partitions first; the next run goes on"
@@ -351,14 +351,15 @@ class _Run:
         referred = self.seen.referred(table)
         if not referred:
             return ()
-        return surroundings.keys_of(self.worker.connection, partition.name, referred)
+        return managed.keys_of(self.worker.connection, partition.name, referred)
 
     def _drop(self, report: TableReport) -> None:
         for found in self.seen.retired_of(report.table):
             if steps.droppable(found, report.policy, self.now, yes=self.job.yes):
                 if self._must_stay(report):
                     return
-                self.worker.run(steps.drop(found), report)
+                with _isolated(report):  # the others may go
+                    self.worker.run(steps.drop(found), report)
 
     def _analyze(self, report: TableReport) -> None:
         changed = {kind for kind, _ in report.done} & {"create", "detach", "finalize"}
@@ -372,7 +373,7 @@ class _Run:
             if (found := self.seen.default(report.table)) is not None
         }
         with suppress(DBAPIError):  # one that is locked stays unknown
-            counts = counted(
+            counts = catalog.count_rows(
                 self.worker.connection, [item.name for item in defaults.values()], status.COUNTED
             )
             for name, default in defaults.items():
@@ -390,10 +391,10 @@ def _isolated(report: TableReport) -> Generator[None]:
     try:
         yield
     except (EnterpriseError, DBAPIError) as error:
-        text = _told(error)
+        text = _error_text(error)
         if text not in report.problems:  # a server that is gone fails each phase
             report.problems.append(text)
 
 
-def _told(error: EnterpriseError | DBAPIError) -> str:
+def _error_text(error: EnterpriseError | DBAPIError) -> str:
     return said(error) if isinstance(error, DBAPIError) else str(error)

@@ -11,6 +11,8 @@ from sqlalchemy import Column, Date, DateTime, Table, TypeDecorator
 from alembic_enterprise.errors import DeclarationError
 from alembic_enterprise.partitions.declaration import (
     Declaration,
+    called,
+    check_known,
     check_length,
     check_unique_keys,
     declaration_on,
@@ -59,11 +61,8 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Raise `DeclarationError` when a value cannot be used."""
-        if self.every not in get_args(Every):
-            raise DeclarationError(f"every={self.every!r}: write one of {words(get_args(Every))}")
-        if self.on_expire not in get_args(OnExpire):
-            known = words(get_args(OnExpire))
-            raise DeclarationError(f"on_expire={self.on_expire!r}: write one of {known}")
+        check_known("every", self.every, get_args(Every))
+        check_known("on_expire", self.on_expire, get_args(OnExpire))
         if (self.on_expire == "archive") != (self.archive is not None):
             raise DeclarationError(
                 'on_expire="archive" and archive="..." (the schema to move to) go together: '
@@ -178,12 +177,14 @@ class RangePartitions(Declaration):
         archive: str | None = None,
     ) -> None:
         """Take the declaration; the table is checked once all its columns are known."""
-        first = None if start is None else day(start).isoformat()
+        with called(f"RangePartitions({words([key])})"):
+            _check_key(key)
+            first = None if start is None else day(start).isoformat()
+            self.policy = Policy(
+                every, ahead, retain, timezone, first, default, on_expire, hold, archive
+            )
         self.key = key
         self.keys = (key,)
-        self.policy = Policy(
-            every, ahead, retain, timezone, first, default, on_expire, hold, archive
-        )
         self.suffix_bytes = SUFFIX_BYTES[every]
 
     def __repr__(self) -> str:
@@ -206,6 +207,11 @@ class RangePartitions(Declaration):
 def declared_on(table: Table) -> RangePartitions | None:
     """The declaration on a table, at either level, if it has one."""
     return declaration_on(table, RangePartitions)
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise DeclarationError('write the name of the column as text: RangePartitions("at", ...)')
 
 
 def _check_column(table: Table, column: Column[Any]) -> None:

@@ -15,14 +15,6 @@ from alembic_enterprise.sql import Name
 FORMAT_VERSION = 1
 """Of `document`; it changes when a reader of the old shape would go wrong."""
 
-EXIT_CODES = {
-    0: "every policy is true",
-    1: "an error before anything was tried",
-    2: "some table was left undone, or needs attention",
-    3: "partitions end sooner than --min-headroom",
-}
-"""Of `partitions maintain` and `partitions check`; 3 goes before 2."""
-
 
 @dataclass
 class TableReport:
@@ -81,7 +73,11 @@ class Report:
     notes: list[str] = field(default_factory=list[str])
 
     def exit_code(self, min_headroom: int | None) -> int:
-        """What the job's process ends with: `EXIT_CODES` tells the meaning."""
+        """What the job's process ends with, unless something failed before anything was tried (1).
+
+        0: every policy is true. 2: some table was left undone. 3: partitions end sooner than
+        `min_headroom`, whatever was left undone besides.
+        """
         if any(self.shortage(table, min_headroom) for table in self.tables):
             return 3
         return 2 if self.undone else 0

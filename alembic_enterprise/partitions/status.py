@@ -91,7 +91,7 @@ def status(
     table: PartitionedTable,
     partitions: Sequence[Partition],
     now: datetime,
-    counted: Mapping[Name, int],
+    counts: Mapping[Name, int],
 ) -> Status:
     """How a table stands at the aware moment `now`.
 
@@ -99,10 +99,10 @@ def status(
         table: as `catalog.read` gives it.
         partitions: as `catalog.partitions` gives them, with sizes.
         now: the server's clock.
-        counted: rows of default partitions, up to `COUNTED`.
+        counts: rows of default partitions, up to `COUNTED`.
     """
     known = Status(table, tuple(partitions), clock(table, now))
-    rows, exact = default_rows(known.default, counted)
+    rows, exact = default_rows(known.default, counts)
     known = replace(known, default_rows=rows, default_exact=exact)
     if not table.timed:
         return known
@@ -188,11 +188,11 @@ def missing(table: PartitionedTable, now: datetime) -> tuple[Range, ...]:
     return () if table.policy is None else tuple(due.missing(table.policy, table, now))
 
 
-def default_rows(default: Partition | None, counted: Mapping[Name, int]) -> tuple[int | None, bool]:
+def default_rows(default: Partition | None, counts: Mapping[Name, int]) -> tuple[int | None, bool]:
     """Rows of a default partition, and whether that is the exact number."""
     if default is None:
         return None, False
-    count = counted.get(default.name)
+    count = counts.get(default.name)
     if count is None:
         return default.rows, False
     return (count, True) if count < COUNTED else (max(count, default.rows or 0), False)
@@ -298,7 +298,7 @@ def _table(known: Status) -> dict[str, Any]:
         "strategy": table.key.strategy.lower() if table.key else None,
         "key": list(table.key.columns) if table.key else [],
         "timed": table.timed,
-        "policy": _policy(table.policy),
+        "policy": None if table.policy is None else asdict(table.policy),
         "policy_error": table.unusable,
         "covered": _ranges(table.covered) if table.timed else None,
         "gaps": _ranges(known.gaps) if table.timed else None,
@@ -316,10 +316,6 @@ def _table(known: Status) -> dict[str, Any]:
         },
         "partitions": [_partition(item) for item in known.partitions],
     }
-
-
-def _policy(policy: Policy | None) -> dict[str, Any] | None:
-    return None if policy is None else asdict(policy)
 
 
 def _headroom(headroom: Headroom | None) -> dict[str, Any] | None:

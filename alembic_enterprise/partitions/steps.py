@@ -297,6 +297,15 @@ _DROP = """BEGIN
         RAISE EXCEPTION 'it is not what was retired any more, perhaps it was attached again. It '
             'stays; the next run looks again' USING ERRCODE = {refused};
     END IF;
+    -- The CHECK of a copy of a shard names the table it is to become a partition of.
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_constraint AS k JOIN pg_catalog.pg_depend AS d
+            ON d.classid = 'pg_catalog.pg_constraint'::regclass AND d.objid = k.oid
+        WHERE k.conname = {guard} AND k.conrelid <> {relation}::regclass
+          AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = {relation}::regclass)
+    THEN
+        RAISE EXCEPTION '%', {growing} USING ERRCODE = {refused};
+    END IF;
     DROP TABLE {table};
 END"""
 
@@ -308,6 +317,11 @@ def drop(found: Retired) -> Step:
         relation=found.name.regclass,
         table=found.name.sql,
         comment=Literal(found.comment),
+        guard=Literal(GUARD),
+        growing=Literal(
+            "a growth of its shards was not ended: remove its copies with `alembic-enterprise "
+            f"shards grow {found.name} --abort`; the next run drops it"
+        ),
         refused=Literal(REFUSED),
     )
     return Step("drop", str(found.name), statement)

@@ -139,14 +139,14 @@ class Worker:
         self.tried += step.kind != "analyze"
         run = self._concurrently if step.concurrently else self._patiently
         connection = self._connect()
-        told = f"{step.kind} {step.subject}"
+        words = f"{step.kind} {step.subject}"
 
         def attempt() -> None:
             if step.kind == "drop":  # nobody can undo it, and it may have waited long for its lock
-                _require_same_policy(connection, told, report)
+                _require_same_policy(connection, words, report)
             sql.execute(connection, step.statement)
 
-        with sessions.watched(told, self._watcher, self._pid, report.blockers):
+        with sessions.watched(words, self._watcher, self._pid, report.blockers):
             run(connection, attempt, report)
 
     def _patiently(

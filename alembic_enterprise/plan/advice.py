@@ -95,32 +95,36 @@ may have gone by, the rows that are there are copied into the history.
 Leave it while somebody has switched a trigger off on purpose, such as for a
 restore.""",
     "trail-torn": "Only a part of the trail that wrote a history is left: nothing is captured.",
+    "trail-subscribed": """A subscription applies changes to an audited table that are not kept.
+
+Logical replication applies rows and no statements, so it fires triggers of rows
+only. An audit trail has triggers of statements.""",
     "trail-undeclared": "The changes of a table are captured, and its model has no AuditTrail().",
     "audit-columns-drifted": "The audit columns of a table, or their trigger, are not as declared.",
 }
 
 
-def _told(*functions: Callable[..., object]) -> dict[str, str]:
+def _docstrings(*functions: Callable[..., object]) -> dict[str, str]:
     """What functions say of themselves, by the ids of their findings; some have the same."""
-    told: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for function in functions:
         rule = _CALLED.get(function, function.__name__.replace("_", "-"))
-        told.setdefault(rule, []).append(getdoc(function) or "")
-    return {rule: "\n\n".join(texts) for rule, texts in told.items()}
+        found.setdefault(rule, []).append(getdoc(function) or "")
+    return {rule: "\n\n".join(texts) for rule, texts in found.items()}
 
 
 BY_COMMAND: Mapping[str, Mapping[str, str]] = {
-    "partitions check": _told(
+    "partitions check": _docstrings(
         partitions.headroom_short, *partitions.RULES, partitions.registries_closed
     ),
-    "shards check": _told(*shards.RULES, shards.stray),
+    "shards check": _docstrings(*shards.RULES, shards.stray),
     "audit check": _OF_AUDIT,
-    "indexes advise": _told(*INDEX_RULES.values()),
+    "indexes advise": _docstrings(*INDEX_RULES.values()),
 }
 """What the findings are about, by the command that has them and by their ids."""
 
 RULES: Mapping[str, str] = {
-    rule: "\n\n".join(told[rule] for told in BY_COMMAND.values() if rule in told)
+    rule: "\n\n".join(texts[rule] for texts in BY_COMMAND.values() if rule in texts)
     for rule in chain(*BY_COMMAND.values())
 }
 """What `explain` prints of their findings, by the ids."""

@@ -59,11 +59,11 @@ def read(connection: Connection, version_table: Name, now: datetime) -> Live:
     rows = {row[0]: _Row(*row) for row in sql.rows(connection, _TABLES)}
     tables = {str(rows[oid].called): one for oid, one in _touched(rows, server.seconds).items()}
     return Live(
-        Database(server.database, version, tuple(revisions)),
-        Circumstances(now, server.longest_transaction, server.replication_lag),
-        tables,
-        tuple(_statuses(connection, rows, tables)),
-        tuple(_hidden(server)),
+        database=Database(server.database, version, tuple(revisions)),
+        circumstances=Circumstances(now, server.longest_transaction, server.replication_lag),
+        tables=tables,
+        statuses=tuple(_statuses(connection, rows, tables)),
+        coverage=tuple(_hidden(server)),
     )
 
 
@@ -162,7 +162,11 @@ WHERE c.relkind IN ('r', 'p', 'f', 'm') AND c.relpersistence <> 't'
 def _touched(rows: Mapping[int, _Row], seconds: float | None) -> dict[int, Touched]:
     found = {
         oid: Touched(
-            str(row.called), row.size, row.rows, 0, row.indexes, seconds and row.writes / seconds
+            table=str(row.called),
+            size=row.size,
+            rows=row.rows,
+            indexes=row.indexes,
+            writes_per_second=seconds and row.writes / seconds,
         )
         for oid, row in rows.items()
     }

@@ -19,15 +19,6 @@ FORMAT_VERSION = 1
 
 IN_ORDER = "No changes. The database matches the models and policies."
 
-EXIT_CODES = {
-    0: "there is nothing to change",
-    1: "an error",
-    2: "there are changes",
-    3: "a finding or a failed proof blocks the release",
-    4: "a saved plan is stale",
-}
-"""Of the command; a plan itself ends with 0, 2 or 3."""
-
 _ADDRESS = re.compile(r"\w+://|\bpassword\s*=")
 
 
@@ -156,6 +147,21 @@ class RelationEffect:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """What a step takes away that is in the live database.
+
+    Attributes:
+        table: schema and name that it has there, whatever it is called by then.
+        column: the one that is gone, by its name there; None when all rows are.
+        type: what the column becomes, when it is not gone but holds less.
+    """
+
+    table: str
+    column: str | None = None
+    type: str | None = None
+
+
+@dataclass(frozen=True)
 class Touched:
     """A table that a step is about, as it is on the live server.
 
@@ -192,6 +198,7 @@ class Step:
         operation: the call of Alembic's `op` that runs it, when it is one of this package.
         transactional: whether it runs in a transaction block.
         lock_timeout: how long it waits for a lock at most; None when that has no end.
+        lost: what it takes away for good, but for rows of DELETE; known where it was run.
         released: relations in effects of earlier steps of which none of that is left: the
             transaction went back to a savepoint, or the lock of an index says no more than the one
             on its table by now.
@@ -209,6 +216,7 @@ class Step:
     operation: str | None = None
     transactional: bool = True
     lock_timeout: timedelta | None = None
+    lost: tuple[Loss, ...] = ()
     released: tuple[str, ...] = ()
 
 
@@ -321,7 +329,10 @@ class Plan:
 
     @property
     def exit_code(self) -> int:
-        """What `alembic-enterprise plan` ends with: `EXIT_CODES` tells the meaning."""
+        """What `alembic-enterprise plan` ends with, where there is no error (1).
+
+        0: there is nothing to change. 2: there are changes. 3: something blocks the release.
+        """
         if self.is_blocked:
             return 3
         return 2 if self.has_changes else 0

@@ -157,7 +157,7 @@ def _level(place: str, value: Any) -> Level:
 def _bytes(place: str, size: str) -> int:
     match = re.fullmatch(r"(\d+) ?(\w+)", size)
     if match is None or match[2] not in UNITS:
-        raise ConfigurationError(f"{place}: {size!r} is no size: write 500kB, 10MB or 2GB")
+        raise ConfigurationError(f"{place}: {size!r} is not a size: write 500kB, 10MB or 2GB")
     power: int = 1024 ** UNITS.index(match[2])
     return int(match[1]) * power
 

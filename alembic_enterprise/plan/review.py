@@ -18,6 +18,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from alembic_enterprise import environment
+from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.indexes.rules import RULES as INDEX_RULES
 from alembic_enterprise.plan import policy, rules, settings, trial
@@ -53,8 +54,8 @@ class Review:
         """Write the proposal into the project; from then on its scripts are pending."""
         if not self.tried.changes:
             return self
-        told = "\n".join([summary(self.plan), *facts(self.plan)])
-        files = autogenerate.write(self.config, self.tried.changes, told, sql=with_sql)
+        text = "\n".join([summary(self.plan), *facts(self.plan)])
+        files = autogenerate.write(self.config, self.tried.changes, text, sql=with_sql)
         plan = _plan(self.request, self.seen, self.tried, files)
         return replace(self, plan=plan, files=(*self.files, *files))
 
@@ -62,12 +63,16 @@ class Review:
         """Save the plan for `apply` and `verify`.
 
         Raises:
-            ConfigurationError: the plan cannot be applied, or the file not be written.
+            ConfigurationError: the plan cannot be applied, was not asked for as one to be saved, or
+                the file cannot be written.
         """
+        seen, changed = self.seen, self.tried.changed
+        if seen.place is None:
+            raise ConfigurationError("what `apply` needs was not read: ask for the plan with --out")
         directory = ScriptDirectory.from_config(self.config)
         scripts = replay.pending(directory, self.plan.database.revisions)
         digests = document.digests(self.config, scripts)
-        saved = document.saved(self.plan, self.seen.objects, self.tried.changed, digests)
+        saved = document.saved(self.plan, seen.place, seen.objects, changed, digests)
         with writable():
             saved.write(file)
         return replace(self, files=(*self.files, file))
@@ -100,51 +105,67 @@ def review(config: Config, request: Request, progress: Progress) -> Review:
 
 def _plan(request: Request, seen: Seen, tried: Tried, written: Sequence[Path] = ()) -> Plan:
     """The plan; a proposal that was written counts as pending."""
-    copied, home = seen.shadow, Path.cwd()
+    done, pending = _steps(seen, tried, written), _pending(seen, tried, written)
+    advised, left_out = _relevant(seen, tried, done)
+    known = rules.Facts(
+        steps=done,
+        before=seen.catalog,
+        after=tried.after,
+        tables=seen.live.tables,
+        paths={item.revision: item.path for item in pending},
+        plugins=seen.plugins,
+    )
+    copied = seen.shadow
+    return Plan(
+        database=seen.live.database,
+        circumstances=seen.live.circumstances,
+        shadow=None if copied is None else ShadowServer(copied.description, copied.gaps),
+        drift=tuple(tried.drift),
+        model_changes=() if tried.changes is None else tried.changes.model_changes,
+        enterprise_changes=() if tried.changes is None else tried.changes.enterprise,
+        pending=pending,
+        steps=done,
+        findings=_findings(request, seen, known, advised),
+        coverage=(*seen.coverage, *tried.coverage, *_unread(done), *left_out),
+        proof=tried.proof.proofs,
+        partitioned=seen.live.statuses,
+    )
+
+
+def _steps(seen: Seen, tried: Tried, written: Sequence[Path]) -> tuple[Step, ...]:
+    """The statements; those of a proposal have no revision until it is written."""
     proposed = () if written else tried.proposed
-    done = steps(
+    return steps(
         tried.performed,
         seen.live.tables,
         tried.proof.reversible,
-        "" if copied is None else copied.host.version,
+        "" if seen.shadow is None else seen.shadow.host.version,
         {script.revision for script in proposed},
     )
+
+
+def _pending(seen: Seen, tried: Tried, written: Sequence[Path]) -> tuple[Revision, ...]:
+    """The revisions that the database lacks, and those of a proposal that was written."""
     files = [file for file in written if file.suffix == ".py"]
     scripts = [(script, Path(script.path)) for script in seen.pending]
     scripts += zip(tried.proposed if files else (), files, strict=True)
-    pending = [
-        Revision(script.revision, script.doc, settings.path(file, home)) for script, file in scripts
-    ]
-    enterprise = () if tried.changes is None else tried.changes.enterprise
-    known = rules.Facts(
-        done,
-        seen.surroundings,
-        tried.after,
-        seen.live.tables,
-        {item.revision: item.path for item in pending},
-        seen.plugins,
+    return tuple(
+        Revision(script.revision, script.doc, settings.path(file, Path.cwd()))
+        for script, file in scripts
     )
-    accepted = settings.with_waivers(request.policy, seen.pending, home)
-    advised, left = _relevant(seen, tried, done)
+
+
+def _findings(
+    request: Request, seen: Seen, known: rules.Facts, advised: Sequence[Finding]
+) -> tuple[PlanFinding, ...]:
+    """What the rules and the capabilities remark on, as the policy and its waivers leave it."""
+    accepted = settings.with_waivers(request.policy, seen.pending, Path.cwd())
     found = [
         *rules.found(known),
-        *policy.protected(done, accepted),
+        *policy.protected(known.steps, accepted),
         *(PlanFinding(finding) for finding in advised),
     ]
-    return Plan(
-        seen.live.database,
-        seen.live.circumstances,
-        None if copied is None else ShadowServer(copied.description, copied.gaps),
-        tuple(tried.drift),
-        () if tried.changes is None else tried.changes.model_changes,
-        tuple(enterprise),
-        tuple(pending),
-        done,
-        tuple(policy.applied(found, accepted, request.now.date())),
-        (*seen.coverage, *tried.coverage, *_unread(done), *left),
-        tried.proof.proofs,
-        seen.live.statuses,
-    )
+    return tuple(policy.applied(found, accepted, request.now.date()))
 
 
 _CHECKS = re.compile(
@@ -152,8 +173,7 @@ _CHECKS = re.compile(
 )
 """What a statement says that rows may not satisfy."""
 
-
-_ROWS = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|COPY|SELECT|WITH|CALL)\b", re.IGNORECASE)
+_ROWS = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|COPY|SELECT|WITH|CALL|DO)\b", re.IGNORECASE)
 """How a statement begins that does as its rows ask."""
 
 
@@ -165,15 +185,19 @@ def _unread(done: Sequence[Step]) -> Iterator[str]:
         if _CHECKS.search(step.statement) and any(effect.scanned for effect in step.effects)
     ]
     if checking:
-        yield f"whether the live rows pass {_listed(checking)} is not known: the shadow has none"
-    if asking := [step.number for step in done if _ROWS.match(step.statement)]:
+        yield f"whether the live rows pass {_numbers(checking)} is not known: the shadow has none"
+    if asking := [step.number for step in done if _asks_rows(step)]:
         yield (
-            f"what {_listed(asking)} does with live rows is not known, nor what a script does with "
-            "what it has read: the shadow has none"
+            f"what {_numbers(asking)} does with live rows is not known, nor what a script does "
+            "with what it has read: the shadow has none"
         )
 
 
-def _listed(numbers: Sequence[int]) -> str:
+def _asks_rows(step: Step) -> bool:
+    return step.operation is None and _ROWS.match(step.statement) is not None
+
+
+def _numbers(numbers: Sequence[int]) -> str:
     return f"step{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
@@ -192,8 +216,8 @@ def _relevant(seen: Seen, tried: Tried, done: Sequence[Step]) -> tuple[list[Find
     ]
     touched = {item.table for step in done for item in step.tables}
     apart = [item for item in rest if item.rule in INDEX_RULES and item.table not in touched]
-    told = [item for item in rest if item not in apart]
+    relevant = [item for item in rest if item not in apart]
     if not apart:
-        return told, []
+        return relevant, []
     number = counted(len(apart), "finding")
-    return told, [f"{number} on indexes of other tables: alembic-enterprise indexes advise"]
+    return relevant, [f"{number} on indexes of other tables: alembic-enterprise indexes advise"]

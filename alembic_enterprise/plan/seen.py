@@ -13,18 +13,19 @@ from alembic_enterprise import sql
 from alembic_enterprise.environment import Visit, guarded
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.finding import Finding
-from alembic_enterprise.plan import advice, live, surroundings
+from alembic_enterprise.plan import advice, catalog, live
+from alembic_enterprise.plan.catalog import Catalog
 from alembic_enterprise.plan.live import Live
 from alembic_enterprise.plan.policy import ReviewPolicy
 from alembic_enterprise.plan.proposal import autogenerate
 from alembic_enterprise.plan.proposal.autogenerate import Changes
+from alembic_enterprise.plan.saved.place import Place
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.schema.objects import Objects
 from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.plan.shadow.database import Shadow
 from alembic_enterprise.plan.shadow.original import stamped
 from alembic_enterprise.plan.shadow.source import Source
-from alembic_enterprise.plan.surroundings import Surroundings
 from alembic_enterprise.sql import Name
 
 Progress = Callable[[str], None]
@@ -68,10 +69,13 @@ class Seen:
         changes: what it lacks of the models; None while scripts are pending.
         large: tables whose indexes are to be built online.
         plugins: `autogenerate_plugins` of env.py.
-        is_one_transaction: whether env.py runs all revisions in one: `transaction_per_migration`.
+        is_one_transaction: whether env.py runs all revisions in one, without
+            `transaction_per_migration`.
+        catalog: of the database.
         advised: what the capabilities remark.
         coverage: what was not looked at, a sentence each.
-        objects: all that is there; empty unless the plan is to be saved.
+        place: what database it is; None unless the plan is to be saved.
+        objects: all that is there; empty unless it is.
         source: what a shadow is made of; None when there is to be none.
         shadow: made of it, once nothing is read of the live database any more.
     """
@@ -84,9 +88,10 @@ class Seen:
     large: set[Name]
     plugins: Sequence[str]
     is_one_transaction: bool
-    surroundings: Surroundings
+    catalog: Catalog
     advised: Sequence[Finding]
     coverage: Sequence[str]
+    place: Place | None
     objects: Objects
     source: Source | None
     shadow: Shadow | None = None
@@ -101,7 +106,7 @@ def look(visit: Visit, config: Config, request: Request) -> Seen:
     if not visit.metadata:
         raise ConfigurationError(
             "env.py gives context.configure() no target_metadata, so there are no models to "
-            "compare with: add target_metadata="
+            "compare with: import them there, and write target_metadata=Base.metadata"
         )
     connection, context = visit.connection, visit.context
     version_table = Name(context.version_table_schema, context.version_table)
@@ -117,19 +122,20 @@ def look(visit: Visit, config: Config, request: Request) -> Seen:
     if request.has_shadow:
         source = Source.read(connection, version_table, whole=request.whole)
     seen = Seen(
-        known,
-        version_table,
-        visit.metadata,
-        pending,
-        changes,
-        autogenerate.large_tables(context),
-        tuple(visit.opts.get("autogenerate_plugins") or ()),
-        not visit.opts.get("transaction_per_migration"),
-        surroundings.read(connection),
-        advised,
-        (*known.coverage, *unseen, *_uncompared(visit.metadata)),
-        drift.read(connection) if request.saves else {},  # the last: it ends the transaction
-        source,
+        live=known,
+        version_table=version_table,
+        models=visit.metadata,
+        pending=pending,
+        changes=changes,
+        large=autogenerate.large_tables(context),
+        plugins=tuple(visit.opts.get("autogenerate_plugins") or ()),
+        is_one_transaction=not visit.opts.get("transaction_per_migration"),
+        catalog=catalog.read(connection),
+        advised=advised,
+        coverage=(*known.coverage, *unseen, *_uncompared(visit.metadata)),
+        place=Place.read(connection, version_table) if request.saves else None,
+        objects=drift.read(connection) if request.saves else {},  # last: it ends the transaction
+        source=source,
     )
     connection.rollback()  # whoever alters a table would wait for the end of it
     return seen

@@ -15,7 +15,10 @@ from alembic_enterprise.environment import connected
 from alembic_enterprise.errors import StepError
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.operation import sqlstate
-from alembic_enterprise.plan import advice, rules, surroundings
+from alembic_enterprise.plan import advice, catalog, rules
+from alembic_enterprise.plan.catalog import Catalog
+from alembic_enterprise.plan.locks import traces
+from alembic_enterprise.plan.locks.traces import Relations
 from alembic_enterprise.plan.proposal import autogenerate
 from alembic_enterprise.plan.proposal.autogenerate import Changes
 from alembic_enterprise.plan.proposal.proof import Proven, prove
@@ -28,7 +31,6 @@ from alembic_enterprise.plan.seen import Progress, Request, Seen
 from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.plan.shadow.database import Shadow
 from alembic_enterprise.plan.shadow.schema_copy import named
-from alembic_enterprise.plan.surroundings import Surroundings
 from alembic_enterprise.wording import counted
 
 Identity = tuple[str, str, tuple[str, ...]]
@@ -49,7 +51,7 @@ class Tried:
             that is not known.
         proposed: the scripts that were made of them.
         performed: the statements of all scripts.
-        after: the surroundings once they have run.
+        after: the catalog once they have run.
         changed: the objects that they make, change or drop.
         drift: what was changed in the live database outside of its revisions.
         mended: remarks that nobody makes any more once they have run, by their identity.
@@ -60,7 +62,7 @@ class Tried:
     changes: Changes | None
     proposed: Sequence[Script]
     performed: Sequence[Performed]
-    after: Surroundings
+    after: Catalog
     changed: Collection[Key] = ()
     drift: Sequence[Difference] = ()
     mended: Collection[Identity] = ()
@@ -72,9 +74,10 @@ class Tried:
 class _State:
     """The shadow at one moment."""
 
+    relations: Relations
     objects: Objects
     remarks: Sequence[Finding]
-    surroundings: Surroundings
+    catalog: Catalog
 
 
 def run(config: Config, request: Request, seen: Seen, folder: Path, progress: Progress) -> Tried:
@@ -99,17 +102,20 @@ def run(config: Config, request: Request, seen: Seen, folder: Path, progress: Pr
     differences, coverage = _drift(config, copied, seen)
     before = _state(copied, seen)
     with copied.clone() as start:
-        performed = _rehearsed(config, copied, seen, seen.pending, differences, progress)
+        performed = _rehearsed(config, copied, seen, seen.pending, before, differences, progress)
         changes = seen.changes
         if changes is None:
             changes = replay.visit(config, copied.url, lambda here: _compared(here, request, seen))
         extended, proposed = _proposed(config, changes, folder)
-        more = _rehearsed(extended, copied, seen, proposed, differences, progress)
+        more = _rehearsed(extended, copied, seen, proposed, before, differences, progress)
         scripts = [*seen.pending, *proposed]
         if performed and more and seen.is_one_transaction:
+            # env.py runs them in one: what the pending ones lock is held while the others run.
             with copied.clone(start) as url:
                 again = replace(copied, url=url)
-                performed = _rehearsed(extended, again, seen, scripts, differences, progress)
+                performed = _rehearsed(
+                    extended, again, seen, scripts, before, differences, progress
+                )
         else:
             performed += _afterwards(performed, more)
         proven = Proven()
@@ -118,15 +124,15 @@ def run(config: Config, request: Request, seen: Seen, folder: Path, progress: Pr
             proven = prove(extended, copied, start, scripts, seen.version_table)
     after = _state(copied, seen) if performed else before
     return Tried(
-        changes,
-        proposed,
-        performed,
-        after.surroundings,
-        document.changes(before.objects, after.objects),
-        differences,
-        set(map(identity, before.remarks)) - set(map(identity, after.remarks)),
-        proven,
-        coverage,
+        changes=changes,
+        proposed=proposed,
+        performed=performed,
+        after=after.catalog,
+        changed=document.changes(before.objects, after.objects),
+        drift=differences,
+        mended=set(map(identity, before.remarks)) - set(map(identity, after.remarks)),
+        proof=proven,
+        coverage=coverage,
     )
 
 
@@ -138,17 +144,19 @@ def _drift(
         return drift.drift(config, copied, seen.version_table), ()
     except (StepError, DBAPIError) as error:
         refusal = refused(error)
-        told = str(error) if isinstance(error, StepError) else replay.said(error)
+        reason = str(error) if isinstance(error, StepError) else replay.said(error)
         with connected(copied.url) as connection:
             schemas = drift.schemas(connection)
         if schemas and refusal is not None and sqlstate(refusal) == INVALID_SCHEMA_NAME:
             with suppress(StepError, DBAPIError):
                 found = drift.drift(config, copied, seen.version_table, schemas)
                 return found, (BEFOREHAND.format(named(schemas)),)
-        return (), (f"drift is not known, since the revisions do not run from nothing: {told}",)
+        return (), (f"drift is not known, since the revisions do not run from nothing: {reason}",)
 
 
 INVALID_SCHEMA_NAME = "3F000"
+"""SQLSTATE of a schema that does not exist."""
+
 BEFOREHAND = (
     "the revisions run from nothing only where these schemas are there: {}. Their owners and "
     "rights are not compared: let env.py or the first revision CREATE SCHEMA IF NOT EXISTS"
@@ -158,8 +166,11 @@ BEFOREHAND = (
 def _state(copied: Shadow, seen: Seen) -> _State:
     with connected(copied.url) as connection:
         remarks, _ = advice.advised(connection, seen.models)
-        around = surroundings.read(connection)
-        return _State(drift.read(connection), remarks, around)
+        known = catalog.read(connection)
+        relations = traces.relations(connection)
+        return _State(
+            relations, drift.read(connection), remarks, known
+        )  # drift ends the transaction
 
 
 def _afterwards(done: Sequence[Performed], more: Sequence[Performed]) -> list[Performed]:
@@ -173,22 +184,30 @@ def _rehearsed(
     copied: Shadow,
     seen: Seen,
     scripts: Sequence[Script],
+    before: _State,
     differences: Sequence[Difference],
     progress: Progress,
 ) -> list[Performed]:
     if not scripts:
         return []
-    major = copied.original.major
     try:
         return rehearse(
-            config, copied.url, scripts, progress, major=major, version_table=seen.version_table
+            config,
+            copied.url,
+            scripts,
+            progress,
+            live=before.relations,
+            major=copied.original.major,
+            version_table=seen.version_table,
         )
     except StepError as error:
-        told = [str(error), *_hints(error, copied, differences)]
-        raise StepError(". ".join(text.rstrip(".") for text in told)) from error
+        sentences = [str(error), *_hints(error, copied, differences)]
+        raise StepError(". ".join(text.rstrip(".") for text in sentences)) from error
 
 
 UNDEFINED_TABLE = "42P01"
+"""SQLSTATE of a relation that does not exist."""
+
 NAMED = 3
 """How many differences are named that may be why a script fails."""
 
@@ -234,7 +253,7 @@ def _unmeasured(config: Config, seen: Seen, folder: Path) -> Tried:
         )
     except CommandError as error:
         coverage.append(f"the statements are not known without a database: {error}")
-    return Tried(changes, proposed, performed, seen.surroundings, coverage=tuple(coverage))
+    return Tried(changes, proposed, performed, seen.catalog, coverage=tuple(coverage))
 
 
 UNMEASURED = (

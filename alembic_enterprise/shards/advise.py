@@ -17,6 +17,8 @@ from alembic_enterprise.sql import Name
 ENOUGH = 1000
 """Rows a shard must have on average before its skew is remarked on: fewer differ by chance."""
 
+_AUTOGENERATE = "write a revision with `alembic revision --autogenerate`"
+
 
 def advise(inspection: Inspection) -> list[Finding]:
     """All findings on one table."""
@@ -61,9 +63,9 @@ def _filling(inspection: Inspection) -> tuple[str, tuple[Operation, ...]]:
             table.name.name, table.count, remainders, table.name.schema, table.partition_by
         )
         operations = (create,)
-        steps.append(f"run op.{create}")
+        steps.append(f"{_AUTOGENERATE}, or by hand with op.{create}")
     if not steps:
-        steps = ["run `alembic upgrade head`, or op.create_hash_shards as the model declares it"]
+        steps = [f"run `alembic upgrade head`; if that creates none, {_AUTOGENERATE}"]
     return ", and ".join(steps), operations
 
 

@@ -104,7 +104,7 @@ def _ask(
         parent=Literal(table.oid),
         key=SQL(", ").join(_given(str(name)) for name in table.key.columns),
         table=table.name.sql,
-        texts=Literal(json.dumps(values)),
+        texts=Literal(json.dumps(values, ensure_ascii=False)),
     )
     try:
         [(kept, shards)] = sql.rows(connection, query)

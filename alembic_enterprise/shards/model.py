@@ -10,6 +10,7 @@ from sqlalchemy.exc import CompileError
 from alembic_enterprise.errors import DeclarationError
 from alembic_enterprise.partitions.declaration import (
     Declaration,
+    called,
     check_length,
     check_unique_keys,
     declaration_on,
@@ -73,14 +74,11 @@ class HashShards(Declaration):
 
     def __init__(self, *keys: str, count: int) -> None:
         """Take the declaration; the table is checked once all its columns are known."""
-        check_count(count)
-        if not keys or len(set(keys)) < len(keys):
-            raise DeclarationError(
-                f"HashShards({words(keys)}): name the columns of the key, each once: "
-                'write HashShards("tenant_id", count=8)'
-            )
+        with called(f"HashShards({words(keys)})"):
+            check_count(count)
+            _check_keys(keys)
         if count & (count - 1):
-            warnings.warn(_odd_count(count), stacklevel=2)
+            warnings.warn(_odd_count(keys, count), stacklevel=2)
         self.keys = keys
         self.count = count
         self.suffix_bytes = len(SUFFIX.format(count - 1))
@@ -114,15 +112,25 @@ def check_count(count: object) -> None:
         raise DeclarationError(f"count={count!r}: write a whole number from 1 to {COUNT_MAX}")
 
 
-def _odd_count(count: int) -> str:
+def _check_keys(keys: tuple[object, ...]) -> None:
+    texts = {key for key in keys if isinstance(key, str)}
+    if not keys or len(texts) < len(keys):
+        raise DeclarationError(
+            "name the columns of the key as texts, each once: write "
+            'HashShards("tenant_id", count=8)'
+        )
+
+
+def _odd_count(keys: tuple[str, ...], count: int) -> str:
     power = 1 << (count - 1).bit_length()
     ahead = list(map(str, multiples(count)))
     more = " or another multiple" if len(ahead) > FEW else ""
     splits = f"can be split into {', '.join(ahead[:FEW])}{more}" if ahead else "cannot be split"
     return (
-        f"HashShards(count={count}): {count} shards {splits}; {power} is no multiple of {count}, "
-        f"and needs the table built anew. Write a power of two such as count={power}, or keep this "
-        'count knowingly: before the models, warnings.filterwarnings("ignore", "HashShards")'
+        f"HashShards({words(keys)}, count={count}): {count} shards {splits}; {power} is no "
+        f"multiple of {count}, and needs the table built anew. Write a power of two such as "
+        f"count={power}, or keep this count knowingly: before the models, "
+        'warnings.filterwarnings("ignore", "HashShards")'
     )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from alembic_enterprise.audit.actor import actor, current_actor, install
+from alembic_enterprise import actor, current_actor, install
 from shop.models import Order, OrderLine
 
 

@@ -164,9 +164,20 @@ BAD: list[tuple[Any, str]] = [
     ),
     (
         lambda: AuditTrail(exclude=["email"], hash=["email"]),
-        '"email" stands in exclude= and in hash=: write it in one of them',
+        'AuditTrail: "email" stands in exclude= and in hash=: write it in one of them',
     ),
-    (lambda: AuditTrail(exclude="email"), 'exclude="email": write exclude=["email"]'),
+    (
+        lambda: AuditTrail(exclude="email"),
+        'AuditTrail: exclude="email": write exclude=["email"]',
+    ),
+    (
+        lambda: AuditTrail(mask=None),  # type: ignore[arg-type]  # the point
+        'AuditTrail: mask=None: write a list of names, such as mask=["email"]',
+    ),
+    (
+        lambda: AuditTrail(hash=[Column("email", Text)]),  # type: ignore[list-item]  # the point
+        "AuditTrail: hash=[Column('email', Text(), table=None)]: write a list of names, such as",
+    ),
     (
         lambda: Table("orders", MetaData(), AuditTrail(), Column("id", Integer)),
         (
@@ -193,7 +204,10 @@ BAD: list[tuple[Any, str]] = [
         lambda: table(AuditTrail(), AuditTrail(retain=1)),
         "orders: two AuditTrail on one table; keep one of them",
     ),
-    (lambda: AuditTrail(retain=0), "retain=0: write a whole number of months from 1 up"),
+    (
+        lambda: AuditTrail(retain=0),
+        "AuditTrail: retain=0: write a whole number of months from 1 up",
+    ),
     (lambda: AuditTrail(retain=True), "retain=True: write a whole number of months from 1 up"),
     (
         lambda: table(Column("created_at", Text), AuditColumns()),
@@ -201,15 +215,27 @@ BAD: list[tuple[Any, str]] = [
     ),
     (
         lambda: AuditColumns(actor=Integer),
-        "actor=Integer(): write one of Text, BigInteger, Uuid",
+        "AuditColumns: actor=Integer: write one of Text, BigInteger, Uuid",
+    ),
+    (
+        lambda: AuditColumns(actor="bigint"),  # type: ignore[arg-type]  # the point
+        "AuditColumns: actor='bigint': write one of Text, BigInteger, Uuid",
+    ),
+    (
+        lambda: AuditColumns(actor=int),  # type: ignore[arg-type]  # the point
+        "AuditColumns: actor=int: write one of Text, BigInteger, Uuid",
     ),
     (
         lambda: AuditColumns(references="users"),
-        'references="users": write table and column, such as "users.id"',
+        'AuditColumns: references="users": write table and column, such as "users.id"',
     ),
     (
         lambda: AuditColumns(existing="later"),  # type: ignore[arg-type]  # the point
-        'existing=\'later\': write one of "now", "null"',
+        'AuditColumns: existing=\'later\': write one of "now", "null"',
+    ),
+    (
+        lambda: AuditColumns(existing="nul"),  # type: ignore[arg-type]  # the point
+        'existing=\'nul\': write one of "now", "null" (did you mean "null"?)',
     ),
     (lambda: Stamps("varchar"), 'actor=\'varchar\': write one of "text", "bigint", "uuid"'),
 ]

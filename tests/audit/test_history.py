@@ -29,7 +29,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from alembic_enterprise import RangePartitions
-from alembic_enterprise.audit.history import as_of, diff, history, history_table
+from alembic_enterprise.audit.history import as_of, diff, history
+from alembic_enterprise.audit.history_table import history_table
 from alembic_enterprise.audit.model import AuditTrail
 from alembic_enterprise.errors import DeclarationError, OperationError
 
@@ -313,6 +314,25 @@ def test_what_cannot_be_asked() -> None:
             diff(ORDERS, cast("Any", moment), STOP)
     with pytest.raises(OperationError, match=r"^2026-01-01 .* is before 2200-01-01 .* first$"):
         diff(ORDERS, STOP, START)
+
+
+def test_a_table_as_it_was_is_refused_where_retention_may_have_left_rows_out() -> None:
+    forgetful = Table(
+        "forgetful", MetaData(), Column("id", Integer, primary_key=True), AuditTrail(retain=24)
+    )
+    with pytest.raises(OperationError) as error:
+        as_of(forgetful, START)
+    assert str(error.value) == (
+        "forgetful: its history keeps 24 month(s), and a row that has not changed for longer is "
+        "not in it: write as_of(..., incomplete=True) for those that are, or declare AuditTrail() "
+        "without retain="
+    )
+    assert str(as_of(forgetful, START, incomplete=True)) == str(as_of(plainly(), START))
+
+
+def plainly() -> Table:
+    """The same table whose history keeps all."""
+    return Table("forgetful", MetaData(), Column("id", Integer, primary_key=True), AuditTrail())
 
 
 MONTHS = [f"orders_history_y2026_m{number:02}" for number in range(1, 5)]

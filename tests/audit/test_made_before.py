@@ -12,7 +12,13 @@ from sqlalchemy import Connection
 
 from alembic_enterprise.audit import capture
 from alembic_enterprise.audit.model import Trail
-from alembic_enterprise.audit.operations import AlterAuditTrail, CreateAuditTrail, DropAuditTrail
+from alembic_enterprise.audit.operations import (
+    AddAuditColumns,
+    AlterAuditTrail,
+    CreateAuditTrail,
+    DropAuditTrail,
+    column_blocks,
+)
 from alembic_enterprise.operation import Operation
 
 ORDERS = "CREATE TABLE orders (id int PRIMARY KEY)"
@@ -120,3 +126,59 @@ def test_a_history_that_was_kept_is_carried_on_by_its_owner(
     run_sql(connection, f"ALTER TABLE audit.orders_history OWNER TO {first}")
     laws.apply(connection, [create])
     assert drift(connection) == []
+
+
+TOUCH = "FUNCTION public.alembic_enterprise_touch()"
+MAKE_TOUCH = (
+    "CREATE FUNCTION public.alembic_enterprise_touch() RETURNS trigger LANGUAGE plpgsql"
+    f" SET search_path = '' AS $body${column_blocks.TOUCH_BODY}$body$"
+)
+ADD = AddAuditColumns("orders")
+
+
+@pytest.fixture
+def toucher(connection: Connection, role: str) -> str:
+    """The owner of a function like that of audit columns, which nobody has added yet."""
+    run_sql(connection, ORDERS, MAKE_TOUCH, f"ALTER {TOUCH} OWNER TO {role}")
+    return role
+
+
+def test_a_function_of_audit_columns_that_somebody_else_made_before_is_refused(
+    connection: Connection, toucher: str
+) -> None:
+    """He could replace it by another one, which then runs with the rights of each writer."""
+    with pytest.raises(CommandError) as error:
+        laws.apply(connection, [ADD])
+    connection.rollback()
+    me = connection.exec_driver_sql("SELECT current_user").scalar_one()
+    assert str(error.value) == (
+        f"orders: {TOUCH} belongs to {toucher}, who could do by it whatever those may who write "
+        f"to the table: run ALTER {TOUCH} OWNER TO {me} first"
+    )
+    run_sql(connection, f"ALTER {TOUCH} OWNER TO {me}")
+    laws.apply(connection, [ADD])
+
+
+@pytest.mark.parametrize("trusted", ["the table's owner", "a superuser", "one with their rights"])
+def test_a_function_of_audit_columns_of_those_who_may_do_it_anyway_is_used(
+    connection: Connection, toucher: str, new_role: Callable[..., str], trusted: str
+) -> None:
+    owner = toucher if trusted == "the table's owner" else new_role()
+    run_sql(connection, f"ALTER TABLE orders OWNER TO {owner}")
+    if trusted == "a superuser":
+        run_sql(connection, f"ALTER ROLE {toucher} SUPERUSER")
+    elif owner != toucher:
+        run_sql(connection, f"GRANT {owner} TO {toucher}")
+    laws.apply(connection, [ADD])
+
+
+def test_a_function_of_audit_columns_in_use_may_change_hands(
+    connection: Connection, role: str
+) -> None:
+    """Of the table itself; the next table is not let in on it."""
+    run_sql(connection, ORDERS, "CREATE TABLE lines (id int PRIMARY KEY)")
+    laws.apply(connection, [ADD])
+    run_sql(connection, f"ALTER {TOUCH} OWNER TO {role}")
+    laws.apply(connection, [replace(ADD, soft_delete=True)])
+    with pytest.raises(CommandError, match=rf"^lines: FUNCTION .* belongs to {role}, who could do"):
+        laws.apply(connection, [replace(ADD, table="lines")])

@@ -1,6 +1,6 @@
 """Making, altering and dropping a trail: what is refused, what is kept, and writers meanwhile."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
@@ -9,12 +9,14 @@ from threading import Event, Thread
 from typing import Any
 
 import laws
+import psycopg
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.util import CommandError
 from autogenerate import run_sql
-from sqlalchemy import Connection, Engine
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url
 from sqlalchemy.exc import OperationalError
 
 from alembic_enterprise.audit.operations import AlterAuditTrail, CreateAuditTrail, DropAuditTrail
@@ -109,6 +111,43 @@ def test_the_baseline_shows_what_masks_and_hashes_leave(connection: Connection) 
     run_sql(connection, "UPDATE orders SET id = id")
     rows = kept(connection, "id, note, amount = encode(sha256('7'), 'hex')")
     assert rows == [(1, "***", True), (2, None, None), (1, "***", True), (2, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "hashed"), [("SQL_ASCII", r"\xe9"), ("LATIN1", r"\xc3a9"), ("UTF8", r"\xc3a9")]
+)
+def test_hashes_are_of_utf8_or_of_the_bytes_of_a_database_without_an_encoding(
+    other_encoding: Connection, hashed: str
+) -> None:
+    """SQL_ASCII may hold bytes that are no UTF-8: they must not stop the application."""
+    run_sql(other_encoding, *TABLE)
+    laws.apply(other_encoding, [replace(CREATE, hash=["note"])])
+    run_sql(
+        other_encoding,
+        "INSERT INTO orders SELECT 1, 1, CASE getdatabaseencoding()"
+        r" WHEN 'SQL_ASCII' THEN convert_from('\xe9', 'SQL_ASCII') ELSE chr(233) END",
+    )
+    query = f"SELECT note = encode(sha256('{hashed}'), 'hex') FROM audit.orders_history"
+    assert other_encoding.exec_driver_sql(query).scalars().all() == [True]
+
+
+@pytest.fixture
+def other_encoding(
+    administrator: psycopg.Connection, database_url: str, encoding: str
+) -> Iterator[Connection]:
+    """A connection to a database with an encoding."""
+    url = make_url(database_url)
+    name = f"{url.database}_{encoding}"
+    database = Identifier(name)
+    administrator.execute(
+        SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C'").format(
+            database, encoding
+        )
+    )
+    engine = create_engine(url.set(database=name), poolclass=NullPool, client_encoding="utf8")
+    with engine.connect() as connection:
+        yield connection
+    administrator.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
 
 def test_it_waits_for_writers_no_longer_than_it_may(connection: Connection, engine: Engine) -> None:

@@ -1,5 +1,6 @@
 """What a trail refuses for the sake of another's, and what a history never loses."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -316,3 +317,49 @@ def test_a_history_that_need_not_be_counted_is_dropped_with_any_snapshot(
         run_sql(own, "SET default_transaction_isolation = 'repeatable read'")
         laws.apply(own, [DropAuditTrail("orders", "orders_history")])
         laws.apply(own, [replace(CREATE.reverse(), drop_rows=True)])
+
+
+@pytest.mark.filterwarnings("ignore:.*wal_level.*")
+@pytest.mark.parametrize("operation", [CREATE, ALTER])
+@pytest.mark.parametrize("subscribed", ["orders", "orders_a"])
+def test_a_table_that_a_subscription_fills_is_not_audited(
+    connection: Connection, subscribe: Callable[[str], None], operation: Operation, subscribed: str
+) -> None:
+    """Only row triggers fire for what it applies; a trail that is there may be altered."""
+    by = " PARTITION BY RANGE (id)" if subscribed == "orders_a" else ""
+    run_sql(connection, TABLE + by)
+    if by:
+        run_sql(connection, "CREATE TABLE orders_a PARTITION OF orders DEFAULT")
+    subscribe(subscribed)
+    assert refused(connection, operation) == (
+        f'orders: what subscription "fills {subscribed} %" applies to it fires row triggers only, '
+        "so that no history of it can be kept: audit the table where it comes from"
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*wal_level.*")
+def test_a_trail_of_a_table_that_a_subscription_fills_since_may_be_altered(
+    connection: Connection, subscribe: Callable[[str], None]
+) -> None:
+    run_sql(connection, TABLE)
+    laws.apply(connection, [CREATE])
+    subscribe("orders")
+    laws.apply(connection, [replace(ALTER, mask=["note"])])
+    assert drift(connection) == []
+
+
+@pytest.mark.parametrize("operation", [CREATE, ALTER])
+def test_a_table_that_a_crash_empties_is_not_audited(
+    connection: Connection, operation: Operation
+) -> None:
+    run_sql(
+        connection,
+        TABLE + " PARTITION BY RANGE (id)",
+        "CREATE UNLOGGED TABLE orders_a PARTITION OF orders DEFAULT",
+    )
+    told = "orders: a crash empties UNLOGGED tables untold: ALTER TABLE orders_a SET LOGGED first"
+    assert refused(connection, operation) == told
+    run_sql(connection, "ALTER TABLE orders_a SET LOGGED")
+    laws.apply(connection, [operation])
+    run_sql(connection, "ALTER TABLE orders_a SET UNLOGGED")
+    laws.apply(connection, [replace(ALTER, mask=["note"])])

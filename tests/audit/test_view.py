@@ -1,5 +1,6 @@
 """The view of all trails: what it shows, to whom, and how it follows trails as they come and go."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -237,3 +238,31 @@ def executed(plan: str, alias: str) -> set[str]:
     """The partitions that were read under an alias."""
     found = re.findall(rf" on (\w+_y\d+_m\d+) {alias}(?:_\d+)? \((.*)\)", plan)
     return {name for name, told in found if told != "never executed"}
+
+
+@pytest.mark.parametrize("context", [None, {"path": "/orders"}])
+def test_an_update_without_a_predecessor_does_not_pass_for_an_insert(
+    connection: Connection, context: dict[str, str] | None
+) -> None:
+    """As when retention has dropped the month of the change before."""
+    item = audited("public", "orders")
+    item.create(connection)
+    connection.commit()
+    run(connection, trail(item))
+    connection.execute(item.insert().values([(1, "a", 5)]))
+    connection.commit()
+    run_sql(connection, "DELETE FROM audit.orders_history")
+    connection.exec_driver_sql(
+        "SELECT set_config('alembic_enterprise.context', %s, true)",
+        ("" if context is None else json.dumps(context),),
+    )
+    connection.execute(item.update().values(total=6))
+    connection.commit()
+    found = connection.execute(diff(item, START, STOP)).all()
+    assert {(row.field, row.old_value, row.new_value) for row in found} == {
+        ("tenant", None, "1"),
+        ("we\"ird %s ':x' \\", None, "a"),
+        ("total", None, "6"),
+    }
+    assert all(row.context == {**(context or {}), "old_values": "not kept"} for row in found)
+    assert shown(connection) == sorted([("public.orders", *row) for row in found], key=repr)

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,13 +49,12 @@ def test_a_plan_is_applied_once(run: Run, connection: Connection) -> None:
     assert (outcome.code, outcome.output) == (0, "Applied: b2, c3\n")
     assert outcome.error == "revision b2\nrevision c3\n"
     assert stamped(connection) == "c3"
-    outcome = run("apply", "plan.json")
-    assert outcome.code == 4
-    assert outcome.output == (
-        "Stale, and nothing was applied.\n"
-        "  it is applied already: the database is at c3\n"
-        "Make a new plan: alembic-enterprise plan --out FILE\n"
-    )
+    for command in ("verify", "apply"):
+        outcome = run(command, "plan.json")
+        assert (outcome.code, outcome.error) == (0, "")
+        assert outcome.output == "Nothing to do: all revisions of the plan are applied already.\n"
+        document = json.loads(run(command, "plan.json", "--format", "json").output)
+        assert (document["exit_code"], document["applied"], document["left"]) == (0, [], [])
 
 
 @pytest.mark.usefixtures("release")
@@ -168,6 +168,7 @@ def blocked(project: Project, connection: Connection) -> Generator[subprocess.Po
         waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         while not connection.exec_driver_sql(waits).scalar_one():
             assert process.poll() is None
+            time.sleep(0.01)
         yield process
         process.wait(60)
 

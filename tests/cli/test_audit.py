@@ -208,12 +208,12 @@ def test_a_database_without_trails(run: Callable[..., Outcome], database_url: st
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["history", "orders", "42"], "'42' is no COLUMN=VALUE: write COLUMN=42\n"),
+        (["history", "orders", "42"], "'42' is not COLUMN=VALUE: write COLUMN=42\n"),
         (["history", "orders", "status=1"], "status is not the primary key of public.orders: wri"),
         (["history", "orders", "id=x"], 'syntax for type bigint: "x": write the values as an INS'),
         (["history", "nobody", "id=1"], "no audited table is called nobody: there are Mixed Case"),
         (["status", "nobody"], "no audited table is called nobody"),
-        (["report", "--from", "x"], "'x' is no time: write 2026-11-21, or 2026-11-21T12:00Z"),
+        (["report", "--from", "x"], "'x' is not a time: write 2026-11-21, or 2026-11-21T12:00Z"),
         (["report"], "Missing option '--from'"),
         (
             ["report", "--from", "2026-12-01", "--to", "2026-11-01"],
@@ -285,6 +285,37 @@ def test_drift_is_found_by_what_trails_were_made_with(
     assert orders["drift"] == found["evidence"]["drift"]
 
 
+def told(status: str, label: str) -> str:
+    """What the text of a status says behind a label, on one line."""
+    [lines] = re.findall(rf"^  {label} +(.*(?:\n {{12}}.*)*)", status, re.MULTILINE)
+    return " ".join(str(lines).split())
+
+
+def test_a_role_that_may_not_use_the_schema_sees_what_the_catalog_tells(
+    run: Callable[..., Outcome],
+    url: str,
+    other_database: Callable[..., str],
+    new_role: Callable[..., str],
+) -> None:
+    made, role = other_database(str(make_url(url).database)), new_role()
+    asked = ["audit", "status", "--url", f"{made}&options=-c%20role%3D{role}"]
+    mine = as_json("status", run("audit", "status", "--format", "json", "--url", made).output)
+    theirs = as_json("status", run(*asked, "--format", "json").output)
+    for whole, seen in zip(mine["tables"], theirs["tables"], strict=True):
+        assert whole["unreadable"] is None
+        unknown = {"since": None, "retain": None, "unreadable": seen["unreadable"]}
+        assert seen == {**whole, **unknown}
+    outcome = run(*asked, "orders")
+    assert (outcome.code, outcome.error) == (0, "")
+    assert told(outcome.output, "since") == (
+        f"unknown: {role} has no USAGE on schema audit: declare "
+        f'AuditTrail(readers=["{role}"]), or GRANT pg_read_all_data TO "{role}"'
+    )
+    with create_engine(made, poolclass=NullPool).connect() as opened:
+        run_sql(opened, f"GRANT pg_read_all_data TO {role}")
+    assert run(*asked).output == run("audit", "status", "--url", made).output
+
+
 def test_what_a_role_may_not_read_is_no_drift(
     run: Callable[..., Outcome],
     url: str,
@@ -303,6 +334,9 @@ def test_what_a_role_may_not_read_is_no_drift(
     with create_engine(made, poolclass=NullPool).connect() as opened:
         run_sql(opened, f"GRANT USAGE ON SCHEMA audit TO {role}")
         status = run("audit", "status", "orders", *asked[2:]).output
+        assert told(status, "since").startswith(
+            f"unknown: {role} has no SELECT on audit.orders_history: declare "
+        )
         assert "retention unknown: its policy is missing, or this role may not read it\n" in status
         assert "drift" not in status
         run_sql(opened, f"GRANT SELECT ON audit.alembic_enterprise_policy TO {role}")
@@ -349,7 +383,7 @@ def test_a_project_without_models(run: Callable[..., Outcome], url: str, here: P
     write_project(here, url, metadata="None")
     outcome = run("audit", "check")
     assert outcome.code == 1
-    assert "no target_metadata: add target_metadata=, or give --url URL" in outcome.error
+    assert "write target_metadata=Base.metadata, or give --url URL to go by" in outcome.error
 
 
 def write_project(

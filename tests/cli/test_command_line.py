@@ -1,10 +1,12 @@
 """What every command shares: help, errors, exit codes, colour, Ctrl-C."""
 
+import json
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from textwrap import dedent
 from typing import Any
 
 import click
@@ -72,9 +74,18 @@ def test_help_comes_without_loading_anything_heavy(arguments: str) -> None:
         "audit check",
         "indexes",
         "indexes advise",
+        "plan",
         "apply",
         "verify",
         "explain",
+        "jobs",
+        "jobs render",
+        "jobs render crontab",
+        "jobs render systemd",
+        "jobs render kubernetes",
+        "jobs render github",
+        "jobs render airflow",
+        "jobs render pg_cron",
     ],
 )
 def test_help_fits_80_columns_and_shows_an_example(
@@ -181,6 +192,29 @@ def test_a_traceback_shows_no_password(
     assert outcome.code == 1
     assert "RuntimeError: broken by *** at postgresql://somebody:***@h/d" in outcome.error
     assert "s3cret" not in outcome.error
+
+
+@pytest.mark.parametrize("filters", ["", "default"])
+def test_a_warning_is_one_line_told_once(
+    shop: Project, program: Callable[..., Outcome], filters: str
+) -> None:
+    env = shop.folder / "env.py"
+    more = """
+        from warnings import warn
+        from alembic_enterprise import HashShards
+        for _ in range(2):
+            HashShards("id", count=6)
+            warn("mine, at\\n  postgresql://app:secret@db/x")
+            warn("nobody's", DeprecationWarning)
+    """
+    env.write_text(env.read_text() + dedent(more))
+    outcome = program("audit", "check", "--format", "json", PYTHONWARNINGS=filters)
+    assert outcome.code == 0
+    assert json.loads(outcome.output)["findings"] == []
+    first, second, *rest = outcome.error.splitlines()
+    assert first.startswith('warning: HashShards("id", count=6): 6 shards can be split into 12, ')
+    assert second == "warning: mine, at postgresql://app:***@db/x"
+    assert rest == (["warning: nobody's"] if filters else [])
 
 
 def test_an_unreachable_server_is_one_line_with_the_next_step(run: Callable[..., Outcome]) -> None:

@@ -141,7 +141,7 @@ def test_a_table_with_nothing_to_say_of(run: Callable[..., Outcome], shop_url: s
         (["nothing"], "no table is called nothing: there are "),
         (["--schema", "nowhere"], "no table is in the schema nowhere: correct --schema"),
         (["--rule", "nonsense"], "no rule is called nonsense: the rules are "),
-        (["--min-size", "10 apples"], "'10 apples' is no size: write 500kB, 10MB or 2GB"),
+        (["--min-size", "10 apples"], "'10 apples' is not a size: write 500kB, 10MB or 2GB"),
         (["--write"], "--write and -m go together"),
         (["-m", "x"], "--write and -m go together"),
         (["--write", "-m", "x"], "there is no alembic.ini here"),

@@ -216,5 +216,5 @@ def test_nothing_is_written_over(run: Callable[..., Outcome], here: Path) -> Non
     (here / "migrations" / "mine").touch()
     outcome = run("init", "-c", "other.ini", "migrations")
     assert outcome.code == 1
-    assert "migrations is not empty" in outcome.error
+    assert "migrations is not empty: give the name of a new folder, or run" in outcome.error
     assert not (here / "other.ini").exists()

@@ -476,7 +476,7 @@ def test_the_url_comes_from_a_variable(
     [
         (None, "the variable SHOP is not set: let it hold the URL"),
         (" ", "the variable SHOP is not set: let it hold the URL"),
-        ("mysql://h/d", "the URL is not one of PostgreSQL"),
+        ("mysql://h/d", "the URL is not a PostgreSQL one"),
     ],
 )
 def test_a_variable_without_a_url_says_what_to_do(

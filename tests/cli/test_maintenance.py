@@ -167,7 +167,7 @@ def test_a_database_without_policies_is_true(maintain: Run, check: Run) -> None:
     ("arguments", "told"),
     [
         (["--url", "postgresql://127.0.0.1:1/d"], "Connection refused. Check that the server is"),
-        (["--url", "mysql://h/d"], "the URL is not one of PostgreSQL"),
+        (["--url", "mysql://h/d"], "the URL is not a PostgreSQL one"),
         (["--min-headroom", "-1"], "Invalid value for '--min-headroom'"),
         (["--format", "yaml"], "Invalid value for '--format'"),
         (["--no-such-option"], "No such option"),

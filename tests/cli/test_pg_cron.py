@@ -234,10 +234,18 @@ def test_a_role_that_owns_no_table_gets_no_job(
 
 
 def test_names_of_jobs_fit_and_differ() -> None:
-    long = [job_name("shop", "schema." + "é" * 30 + ending) for ending in ("a", "b")]
+    long = [job_name("shop", Name("schema", "é" * 30 + ending)) for ending in ("a", "b")]
     assert all(len(name.encode()) <= 63 for name in long)
     assert len(set(long)) == 2
-    assert job_name("shop", "public.events") == "shop: public.events"
+    assert job_name("shop", Name("public", "events")) == "shop: public.events"
+
+
+def test_tables_with_dots_in_their_names_have_jobs_of_their_own() -> None:
+    """A job replaces another of its name."""
+    names = [Name("a.b", "c"), Name("a", "b.c"), Name('"a', 'b"."c"'), Name('"a.b"', "c")]
+    assert job_name("shop", names[0]) == 'shop: "a.b"."c"'
+    assert len({job_name("shop", name) for name in names}) == len(names)
+    assert job_name("shop", Name("a", 'we"ird')) == 'shop: a.we"ird', "as it was always called"
 
 
 def test_each_level_gets_what_is_due(engine: Engine, schedule: Schedule) -> None:

@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,7 +40,7 @@ ERRORS: dict[str, tuple[Callable[[Project], object], tuple[str, ...], str]] = {
         (),
         (
             "env.py gives context.configure() no target_metadata, so there are no models to "
-            "compare with: add target_metadata="
+            "compare with: import them there, and write target_metadata=Base.metadata"
         ),
     ),
     "no such revision": (
@@ -168,6 +169,7 @@ def test_ctrl_c_leaves_no_shadow(shop: Project, here: Path) -> None:
     with subprocess.Popen([PROGRAM, "plan"], cwd=here, stderr=subprocess.PIPE, text=True) as begun:
         while not (here / "asleep").exists():
             assert begun.poll() is None
+            time.sleep(0.01)
         folder = Path((here / "asleep").read_text())
         assert folder.exists()
         begun.send_signal(signal.SIGINT)

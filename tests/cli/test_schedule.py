@@ -96,9 +96,9 @@ def test_systemd_is_told_the_same(text: str, calendar: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "has not five fields"),
-        ("@daily", "has not five fields: write minute hour day month weekday"),
-        ("0 0 * * * *", "has not five fields"),
+        ("", "does not have five fields"),
+        ("@daily", "does not have five fields: write minute hour day month weekday"),
+        ("0 0 * * * *", "does not have five fields"),
         ("60 0 * * *", "has '60' as minute: write numbers from 0 to 59"),
         ("0 24 * * *", "as hour"),
         ("0 0 0 * *", "as day of the month: write numbers from 1 to 31"),

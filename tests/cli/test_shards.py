@@ -233,7 +233,7 @@ def test_what_is_left_of_the_first_equals_sign_is_the_column(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("locate orders 42", "'42' is no COLUMN=VALUE: write COLUMN=42, or --null COLUMN\n"),
+        ("locate orders 42", "'42' is not COLUMN=VALUE: write COLUMN=42, or --null COLUMN\n"),
         ("locate orders id=1 id=2", "id is given twice: give each column once"),
         ("locate orders id=1 --null id", "id is given twice"),
         ("locate orders id=1", "id is not in the key of public.orders: write tenant_id=VALUE"),

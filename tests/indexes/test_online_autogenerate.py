@@ -1,5 +1,6 @@
 """What autogenerate writes for indexes of large tables, where env.py says `online_indexes`."""
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,22 @@ def test_through_alembics_own_commands(tmp_path: Path, engine: Engine) -> None:
     command.check(config)
 
 
+def test_a_script_that_cannot_be_run_again_is_warned_of(
+    orders: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The operations before an online one stay when that is stopped, and have no stamp."""
+    generate(orders, models(Index("ix_a", "number"), Index("ix_b", "email")), **ONLINE)
+    assert [item for item in caplog.records if item.levelno == logging.WARNING] == []
+    more = Column("more", Text, index=True)
+    generate(orders, models(more, Index("ix_a", "number")), **ONLINE)
+    [warning] = [item for item in caplog.records if item.levelno == logging.WARNING]
+    assert warning.getMessage() == (
+        "ix_a, ix_orders_more: built or dropped online, which commits the operations before it. If "
+        "it is stopped, the script cannot be run again from its beginning: move the operations on "
+        "these indexes into a revision of their own"
+    )
+
+
 @pytest.mark.parametrize("options", [{}, {"online_indexes": False}, {"online_indexes": True}])
 def test_other_tables_are_left_alone(orders: Connection, options: dict[str, Any]) -> None:
     metadata = models(Index("ix_orders_number", "number"))
@@ -172,5 +189,5 @@ def test_the_argument_of_configure(orders: Connection) -> None:
     for wrong in ("100 MB", -1, 1.5):
         with pytest.raises(OperationError, match="write True, or the bytes"):
             compare.threshold(wrong)
-    with pytest.raises(CommandError, match="online_indexes='yes' is no size"):
+    with pytest.raises(CommandError, match="online_indexes='yes' is not a size"):
         generate(orders, models(), online_indexes="yes")

@@ -35,6 +35,24 @@ def test_a_key_of_that_name_that_is_another(table: Connection) -> None:
     refused(table, KEY, "lines has a constraint fk_lines already, which is FOREIGN KEY")
 
 
+@pytest.mark.parametrize(
+    ("version", "words", "action"),
+    [(15, "ON DELETE SET NULL (order_id)", "SET NULL"), (18, "NOT ENFORCED", None)],
+)
+def test_a_key_of_that_name_that_does_less(
+    table: Connection, version: int, words: str, action: str | None
+) -> None:
+    if int(values(table, "SHOW server_version_num")[0]) < version * 10000:
+        pytest.skip(f"needs PostgreSQL {version}")
+    definition = f"FOREIGN KEY (order_id) REFERENCES orders(id) {words}"
+    run_sql(table, f"ALTER TABLE lines ADD CONSTRAINT fk_lines {definition}")
+    refused(
+        table,
+        replace(KEY, ondelete=action),
+        f"lines has a constraint fk_lines already, which is {definition}: drop that, or give",
+    )
+
+
 def test_an_index_of_that_name_that_is_another(table: Connection) -> None:
     run_sql(table, "CREATE INDEX uq_mined ON mined (id)")
     refused(table, MINED, "there is the index CREATE INDEX uq_mined ON public.mined")
@@ -67,6 +85,27 @@ def test_a_part_that_became_invalid_is_named(table: Connection) -> None:
 
 def test_a_column_that_is_not_there(table: Connection) -> None:
     refused(table, SetNotNullOnline("lines", "Bad"), 'it has no column "Bad": correct the name')
+
+
+def test_a_check_of_that_name_that_is_another(table: Connection) -> None:
+    """One of an equal condition is taken for what a try has left, and goes with it."""
+    before = laws.snapshot(table)
+    operation = SetNotNullOnline("mined", "number")
+    check = "ALTER TABLE mined ADD CONSTRAINT alembic_enterprise_not_null_2 CHECK ({}) NOT VALID"
+    run_sql(table, check.format("number > 5 OR number IS NULL"))
+    other = laws.snapshot(table)
+    refused(
+        table,
+        operation,
+        "mined: mined has a constraint alembic_enterprise_not_null_2 already, which is CHECK ((",
+        "NOT VALID: rename it",
+    )
+    apply(table, operation.reverse())
+    assert laws.snapshot(table) == other
+    run_sql(table, "ALTER TABLE mined DROP CONSTRAINT alembic_enterprise_not_null_2")
+    run_sql(table, check.format("number IS NOT NULL"))
+    apply(table, operation, operation.reverse())
+    assert laws.snapshot(table) == before
 
 
 def test_foreign_tables_have_no_keys(table: Connection) -> None:

@@ -3,6 +3,7 @@
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Index, MetaData, Table
+from sqlalchemy.dialects import postgresql
 
 from alembic_enterprise.errors import OperationError
 from alembic_enterprise.indexes.operations import CreateIndexOnline, DropIndexOnline, Expression
@@ -52,6 +53,31 @@ def test_an_index_of_a_model_gives_the_operation_and_the_line() -> None:
 def test_a_column_is_no_expression() -> None:
     assert Expression("a") != "a"
     assert CreateIndexOnline("ix", "t", ["a"]) != CreateIndexOnline("ix", "t", [sa.text("a")])  # type: ignore[list-item]  # taken as a script gives it
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        r"kind = 'a\:b'",
+        r"kind = '\:b c\:'",
+        "kind = 'a:b' AND id::text = '1'",
+        r"id\:\:text = E'\\:b \n'",
+    ],
+)
+def test_a_colon_is_escaped_as_sqlalchemy_has_it(written: str) -> None:
+    dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]  # SQLAlchemy's
+    compiled = str(sa.text(written).compile(dialect=dialect))
+    operation = CreateIndexOnline("ix", "t", [sa.text(written)], where=sa.text(written))  # type: ignore[list-item, arg-type]  # as above
+    assert operation == CreateIndexOnline("ix", "t", [Expression(compiled)], where=compiled)
+    again = eval(repr(operation.columns[0]), {"sa": sa})  # noqa: S307  # as a script has it
+    assert str(again.compile(dialect=dialect)) == compiled
+
+
+def test_what_looks_like_a_parameter_is_none() -> None:
+    """A script has it as it was written; what we write is the same to SQLAlchemy."""
+    element = Expression("note <> ':x'")
+    assert Expression.of(sa.text("note <> ':x'")) == Expression.of(eval(repr(element))) == element  # noqa: S307  # as above
+    assert repr(element) == r"""sa.text("note <> '\\:x'")"""
 
 
 def test_arguments_that_cannot_be_used() -> None:

@@ -7,7 +7,16 @@ import laws
 import pytest
 from alembic.util import CommandError
 from autogenerate import run_sql
-from indexed import ALL, CREATE, INVALID, PLAIN, foreign_partition, indexes, two_tables
+from indexed import (
+    ALL,
+    CREATE,
+    INVALID,
+    PLAIN,
+    duplicates_of,
+    foreign_partition,
+    indexes,
+    two_tables,
+)
 from sqlalchemy import Connection
 
 from alembic_enterprise.indexes.operations import CreateIndexOnline, Expression
@@ -187,3 +196,15 @@ def test_columns_are_written_without_their_table(
     refused(table, where, told)
     refused(table, CreateIndexOnline("ix_some", name, [Expression(f"abs({column})")]), told)
     apply(table, replace(where, where="id > 1"))
+
+
+def test_duplicates_of_a_part_of_the_rows(table: Connection) -> None:
+    once = CreateIndexOnline("ix_once", "orders", ["number"], unique=True, where="note <> ':x %s'")
+    told = duplicates_of(table, once)
+    assert (
+        'SELECT "number", count(*) FROM "orders" WHERE (note <> \':x %s\') AND ("number") IS NOT'
+        ' NULL GROUP BY "number" HAVING count(*) > 1'
+    ) in told
+    apply(table, once.reverse())
+    told = duplicates_of(table, replace(once, columns=[Expression("abs(number) DESC")]))
+    assert "Find all duplicates and mend them, then run again; or" in told

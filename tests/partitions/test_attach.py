@@ -1,5 +1,6 @@
 """Attaching and detaching, inside a transaction and concurrently."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -196,6 +197,7 @@ def wait_until_blocked(engine: Engine, future: Future[Any]) -> None:
         ).scalar():
             assert not future.done(), future.exception()
             observer.rollback()
+            time.sleep(0.01)
 
 
 def test_a_plain_detach_respects_the_lock_timeout(

@@ -330,6 +330,42 @@ def test_a_column_may_be_called_otherwise_in_python(connection: Connection) -> N
 # --- What cannot be done is said
 
 
+@pytest.mark.parametrize("year", [1970, 2006])
+def test_a_partition_of_another_age_fills_no_centuries(connection: Connection, year: int) -> None:
+    """All such tables are named; one whose declaration has a `start` is meant like that."""
+    for name in ("events", "others", "meant"):
+        run_sql(
+            connection,
+            f"CREATE TABLE {name} {COLUMNS} PARTITION BY RANGE (at)",
+            f"CREATE TABLE {name}_typo PARTITION OF {name}"
+            f" FOR VALUES FROM ('{year}-11-19Z') TO ('{year}-11-20Z')",
+        )
+    metadata = MetaData()
+    events(metadata, "events", every="day")
+    events(metadata, "others", every="day")
+    events(metadata, "meant", every="day", start=f"{year}-11-20")
+    with pytest.raises(CommandError) as raised:
+        generate(connection, metadata)
+    told = str(raised.value).splitlines()
+    assert [line.partition(":")[0] for line in told] == ["events", "others"]
+    assert f"partitions from {year}-11-20 to 2026-11-15 are missing" in told[0]
+    assert f"far from the others ({year}-11-19 to {year}-11-20)" in told[0]
+    assert f'or write start="{year}-11-20", or a later day, into the declaration' in told[0]
+
+
+def test_a_partition_of_another_age_is_left_alone_before_a_start(connection: Connection) -> None:
+    run_sql(
+        connection,
+        f"CREATE TABLE events {COLUMNS} PARTITION BY RANGE (at)",
+        "CREATE TABLE typo PARTITION OF events FOR VALUES FROM ('1970-11-19Z') TO ('1970-11-20Z')",
+    )
+    metadata = MetaData()
+    events(metadata, "events", every="day", ahead=1, start="2026-11-15")
+    script = upgrade(connection, metadata)
+    assert script.calls == ["create_range_partitions", "set_partition_policy"]
+    assert len(partitions(connection, "events")) == 3
+
+
 def test_impossible_changes_are_all_named_at_once(connection: Connection) -> None:
     run_sql(
         connection,

@@ -163,6 +163,7 @@ def test_far_more_past_periods_than_a_job_can_have_missed_are_doubted(
     found = asked([old], Policy("day", ahead=2, start=start))
     assert bool(found.doubt) is (doubted and start is None)
     if found.doubt:
+        assert f"far from the others ({day} to {day + timedelta(days=1)}), or write" in found.doubt
         assert created_days(found) == ["2026-11-21", "2026-11-22", "2026-11-23"]
 
 

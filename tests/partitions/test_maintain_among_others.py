@@ -1,5 +1,6 @@
 """The scheduled job among readers, writers, other runs, roles, and sessions that are cut."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -44,6 +45,7 @@ def waiting(admin: psycopg.Connection) -> int:
         found = admin.execute(query, [APPLICATION]).fetchall()
         if found:
             return int(found[0][0])
+        time.sleep(0.005)
 
 
 # --- Readers and writers

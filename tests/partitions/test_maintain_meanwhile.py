@@ -1,5 +1,6 @@
 """What somebody does while a run is at work: rescues a partition, or presses Ctrl-C."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -109,6 +110,7 @@ def wait_until_locked(connection: Connection) -> None:
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     while not connection.exec_driver_sql(waiting).scalar_one():
         connection.rollback()
+        time.sleep(0.005)
     connection.rollback()
 
 

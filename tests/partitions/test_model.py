@@ -153,22 +153,49 @@ BAD = [
     ),
     (
         lambda: RangePartitions("at", every="fortnight"),  # type: ignore[arg-type]  # the point
-        'every=\'fortnight\': write one of "day", "week", "month", "quarter", "year"',
+        (
+            'RangePartitions("at"): every=\'fortnight\': write one of "day", "week", "month", '
+            '"quarter", "year"'
+        ),
+    ),
+    (
+        lambda: RangePartitions("at", every="Monthly"),  # type: ignore[arg-type]  # the point
+        '"quarter", "year" (did you mean "month"?)',
+    ),
+    (
+        lambda: RangePartitions("at", every="day", on_expire="archived"),  # type: ignore[arg-type]  # the point
+        'on_expire=\'archived\': write one of "detach", "drop", "archive" (did you mean',
+    ),
+    (
+        lambda: RangePartitions("at", every="day", on_expire="archive"),
+        'RangePartitions("at"): on_expire="archive" and archive="..." (the schema to move to) go ',
+    ),
+    (
+        lambda: RangePartitions(Column("at", DateTime), every="day"),  # type: ignore[arg-type]  # the point
+        "RangePartitions(Column('at', DateTime(), table=None)): write the name of the column as",
+    ),
+    (
+        lambda: RangePartitions(["at"], every="day"),  # type: ignore[arg-type]  # the point
+        "(['at']): write the name of the column as text: RangePartitions(\"at\", ...)",
     ),
     (
         lambda: RangePartitions("at", every="day", timezone="Berlin"),
         (
-            'timezone=\'Berlin\' is unknown: write an IANA name such as "UTC" or "Europe/Berlin" '
+            "RangePartitions(\"at\"): timezone='Berlin' is unknown: write an IANA name such as "
+            '"UTC" or "Europe/Berlin" '
             "(a machine without a time zone database needs `pip install tzdata`)"
         ),
     ),
     (
         lambda: RangePartitions("at", every="month", start="2026-11-15"),
-        'start="2026-11-15" is not the first day of a month: write start="2026-11-01"',
+        (
+            'RangePartitions("at"): start="2026-11-15" is not the first day of a month: write '
+            'start="2026-11-01"'
+        ),
     ),
     (
         lambda: RangePartitions("at", every="month", start="November"),
-        "'November' is not a day: write it as \"2026-11-01\"",
+        'RangePartitions("at"): \'November\' is not a day: write it as "2026-11-01"',
     ),
     (
         lambda: RangePartitions("at", every="month", ahead=-1),

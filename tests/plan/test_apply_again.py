@@ -1,5 +1,6 @@
 """No statement is run a second time, and none on a schema that nobody has reviewed."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,6 +18,7 @@ from alembic_enterprise.operation import RUNNING
 from alembic_enterprise.plan.saved import migrating
 from alembic_enterprise.plan.saved.apply import Job, apply, verify
 from alembic_enterprise.plan.saved.document import Saved
+from alembic_enterprise.sql import Name
 
 Plan = Callable[..., tuple[Config, Saved]]
 
@@ -96,6 +98,22 @@ def test_revisions_run_on_the_one_that_they_come_after(plan: Plan, observer: Con
     )
 
 
+def test_what_somebody_else_applies_meanwhile_is_done(
+    plan: Plan, engine: Engine, observer: Connection
+) -> None:
+    config, saved = plan(SECOND)
+    with engine.connect() as blocker:
+        blocker.exec_driver_sql("LOCK TABLE orders IN ACCESS SHARE MODE")
+
+        def stamp(_seconds: float) -> None:
+            observer.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
+            blocker.rollback()
+
+        report = apply(config, saved, job(sleep=stamp))
+    assert (report.exit_code, report.retries) == (0, 1)
+    assert (report.applied, report.left) == ([], [])
+
+
 def test_a_stamp_that_the_project_lacks_is_told(
     plan: Plan, engine: Engine, observer: Connection
 ) -> None:
@@ -162,17 +180,33 @@ def test_values_of_rows_are_not_told(plan: Plan, engine: Engine, observer: Conne
     assert "hunter2" not in str(report.document())
 
 
-def test_an_env_py_that_sets_search_path(plan: Plan, tmp_path: Path, observer: Connection) -> None:
-    config, saved = plan(SECOND)
-    observer.exec_driver_sql("CREATE SCHEMA tenant")
-    observer.exec_driver_sql("ALTER TABLE alembic_version SET SCHEMA tenant")
-    file = tmp_path / "migrations" / "env.py"
-    configure = "        context.configure(connection"
-    setting = "        connection.exec_driver_sql('SET search_path TO tenant, public')\n"
+def lead_to(schema: str, folder: Path) -> None:
+    """Let env.py set the search_path, as Alembic's cookbook does for tenants."""
+    file = folder / "migrations" / "env.py"
     text = file.read_text()
+    configure = "        context.configure(connection"
+    setting = f"        connection.exec_driver_sql('SET search_path TO \"{schema}\", public')\n"
     assert configure in text
     file.write_text(text.replace(configure, f"{setting}        connection.commit()\n{configure}"))
+
+
+def test_an_env_py_that_sets_search_path(plan: Plan, tmp_path: Path, observer: Connection) -> None:
+    """A plan that was made without it, or for another tenant, is of another place."""
+    config, saved = plan(SECOND)
+    observer.exec_driver_sql('CREATE SCHEMA "A Tenant"')
+    observer.exec_driver_sql('ALTER TABLE alembic_version SET SCHEMA "A Tenant"')
+    lead_to("A Tenant", tmp_path)
     report = apply(config, saved, job())
+    assert report.exit_code == 4
+    version_table, search_path = report.stale.reasons
+    assert version_table.endswith("was public.alembic_version, and is A Tenant.alembic_version")
+    assert search_path.endswith("led to public, and leads to A Tenant, public")
+    tenant = replace(
+        saved.place,
+        version_table=Name("A Tenant", "alembic_version"),
+        search_path=("A Tenant", "public"),
+    )
+    report = apply(config, replace(saved, place=tenant), job())
     assert (report.problem, report.applied) == (None, ["0002"])
     assert verify(config, saved).exit_code == 4
 
@@ -194,6 +228,7 @@ def test_no_timeout_cuts_a_concurrent_build(
         future = pool.submit(apply, config, saved, job())
         while not observer.exec_driver_sql(BUILDING).scalar_one():
             assert not future.done()
+            time.sleep(0.01)
         blocker.rollback()
         report = future.result()
     assert report.problem is None
@@ -238,6 +273,7 @@ def test_an_env_py_that_writes_is_stopped_by_verify(
 
 ASYNCHRONOUS = """
 import asyncio
+import time
 from alembic import context
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import create_async_engine

@@ -13,6 +13,7 @@ from alembic_enterprise.binaries import binary_folders
 from alembic_enterprise.errors import ConfigurationError, StepError
 from alembic_enterprise.plan.schema.drift import drift
 from alembic_enterprise.plan.schema.objects import Change, Difference, Key, compare
+from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.plan.shadow.database import shadow
 from alembic_enterprise.plan.shadow.source import Source
 
@@ -242,7 +243,7 @@ def test_a_migration_that_fails_from_an_empty_database_is_told(
         found(config, engine, folders)
     assert str(raised.value) == (
         'revision 0002 cannot be run on the shadow: table "nowhere" does not exist. Run `alembic '
-        "upgrade 0002` on an empty database to see more"
+        f"upgrade 0002` on an empty database to see more. {replay.REPLACED}"
     )
 
 

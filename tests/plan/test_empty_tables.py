@@ -1,13 +1,13 @@
 """Tables without rows tell of a statement what those with rows do: the table of locks has it."""
 
 import pytest
+from lock_forms import FORMS, Form
+from lock_forms.layouts import COMMON, INDEX_OF, LAYOUTS
 from psycopg.sql import SQL
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
-from alembic_enterprise.plan.locks.forms import FORMS, Form
-from alembic_enterprise.plan.locks.forms.layouts import COMMON, INDEX_OF, LAYOUTS
 from alembic_enterprise.plan.locks.table import Role, load
 from alembic_enterprise.plan.locks.traces import Look, Relation, Traces, difference, look, relations
 

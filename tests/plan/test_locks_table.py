@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lock_forms import FORMS, Form
+from lock_forms.layouts import KEYLESS, LAYOUTS
+from lock_forms.measurement import measure
 from psycopg.sql import SQL
 from sqlalchemy import NullPool, create_engine
 
 from alembic_enterprise import sql
-from alembic_enterprise.plan.locks.forms import FORMS, Form
-from alembic_enterprise.plan.locks.forms.layouts import KEYLESS, LAYOUTS
-from alembic_enterprise.plan.locks.measurement import measure
 from alembic_enterprise.plan.locks.table import (
     FILE,
     Activity,

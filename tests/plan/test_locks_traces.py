@@ -3,13 +3,13 @@
 from typing import LiteralString
 
 import pytest
+from lock_forms.freezing import frozen
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
 from alembic_enterprise.operation import sqlstate
-from alembic_enterprise.plan.locks.freezing import frozen
 from alembic_enterprise.plan.locks.table import LockMode
 from alembic_enterprise.plan.locks.traces import Look, Traces, difference, look, relations
 from alembic_enterprise.sessions import connect

@@ -38,7 +38,7 @@ READABLE = [
     ("DO 'BEGIN INSERT INTO t VALUES (''secret''); END'", "secret"),
     ("DO $$ BEGIN EXECUTE 'UPDATE t SET a = ''secret'''; END $$", "secret"),
     ("DO $$ BEGIN CREATE TABLE t (a text DEFAULT 'x'); END $$", None),
-    ("SET a = 'x'; INSERT INTO t VALUES ('y');", "SET a = ...\nINSERT INTO t VALUES (...)"),
+    ("SET a = 'x'; INSERT INTO t VALUES ('y');", "SET a = ...;\nINSERT INTO t VALUES (...)"),
     ("  ALTER TABLE t ADD a int;\n", "ALTER TABLE t ADD a int"),
 ]
 """A statement, and how it is shown; as it is, or without a word."""
@@ -63,6 +63,9 @@ def test_values_of_rows_and_passwords_are_not_shown(statement: str, shown: str |
         ("ALTER TABLE t DROP a", True),
         ("ALTER TABLE t ALTER a TYPE int", True),
         ("ALTER TABLE t ADD b int; ALTER TABLE t DROP COLUMN a", True),
+        ("DO $$ BEGIN DELETE FROM t; END $$", True),
+        ("DO $$ BEGIN EXECUTE 'UPDATE ONLY t SET a = 1'; END $$", True),
+        ("DO $$ BEGIN ALTER TABLE t ADD b int REFERENCES u ON DELETE CASCADE; END $$", False),
         ("INSERT INTO t VALUES ('UPDATE')", False),
         ("ALTER TABLE t DROP CONSTRAINT c, ALTER a DROP NOT NULL, ALTER a DROP DEFAULT", False),
         ('ALTER TABLE t ADD COLUMN "TYPE" text', False),

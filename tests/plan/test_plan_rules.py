@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from autogenerate import project, run_sql, write_revision
 from sqlalchemy import Connection, MetaData, NullPool, create_engine
 
-from alembic_enterprise.plan import live, surroundings
+from alembic_enterprise.plan import catalog, live
 from alembic_enterprise.plan.model import PlanFinding
 from alembic_enterprise.plan.rehearsal.rehearse import rehearse
 from alembic_enterprise.plan.rehearsal.steps import steps
@@ -78,7 +78,7 @@ def facts(shared_database: Callable[..., str], tmp_path_factory: pytest.TempPath
         full.exec_driver_sql("ANALYZE")
         full.commit()
         known = live.read(full, VERSION_TABLE, NOW)
-        before = surroundings.read(full)
+        before = catalog.read(full)
     config = project(tmp_path_factory.mktemp("project"), shadow, MetaData())
     folder = Path(config.get_main_option("script_location") or "")
     earlier = None
@@ -88,7 +88,7 @@ def facts(shared_database: Callable[..., str], tmp_path_factory: pytest.TempPath
     directory = ScriptDirectory.from_config(config)
     performed = rehearse(config, shadow.url, replay.pending(directory, []), print)
     with shadow.connect() as empty:
-        after = surroundings.read(empty)
+        after = catalog.read(empty)
     measured = steps(performed, known.tables, {}, "18.4")
     return Facts(measured, before, after, known.tables, plugins=["alembic_enterprise.*"])
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from planned import EVENTS, ORDERS, SCRIPT, STEPS, effect, months
 
+from alembic_enterprise.plan.catalog import Catalog
 from alembic_enterprise.plan.locks.table import LockMode
 from alembic_enterprise.plan.model import Basis, Step, Touched
 from alembic_enterprise.plan.rules import Facts, found
@@ -18,7 +19,6 @@ from alembic_enterprise.plan.rules.rows import (
     locks_held_while_scanning,
 )
 from alembic_enterprise.plan.rules.scripts import plugin_not_enabled
-from alembic_enterprise.plan.surroundings import Surroundings
 from alembic_enterprise.sql import Name
 
 EXCLUSIVE = LockMode.ACCESS_EXCLUSIVE
@@ -39,15 +39,15 @@ WHOLE = Step(
 )
 
 
-def facts(*steps: Step, known: Surroundings | None = None, plugins: str = "*") -> Facts:
-    there = known or Surroundings(partitions=PARTITIONS)
+def facts(*steps: Step, known: Catalog | None = None, plugins: str = "*") -> Facts:
+    there = known or Catalog(partitions=PARTITIONS)
     tables = {ORDERS.table: ORDERS, EVENTS.table: EVENTS, **LIVE}
     return Facts(steps, there, there, tables, {"9b1e44d2a7c3": SCRIPT}, [plugins])
 
 
 def test_a_finding_says_which_step_and_which_script_it_is_of() -> None:
     steps = [replace(step, operation=None, lock_timeout=None) for step in STEPS]
-    known = Surroundings(lock_slots=1000, volatile=["gen_random_uuid"])
+    known = Catalog(lock_slots=1000, volatile=["gen_random_uuid"])
     told = [
         (item.finding.rule, item.finding.table, item.step, item.path)
         for item in found(facts(*steps, known=known))
@@ -122,7 +122,7 @@ def test_the_locks_of_a_transaction_are_counted_with_their_indexes(
     slots: int, severity: str | None
 ) -> None:
     """The shadow has 18 partitions; the live database has more, and their indexes."""
-    known = Surroundings(partitions=PARTITIONS, locks={NAME: 77}, lock_slots=slots)
+    known = Catalog(partitions=PARTITIONS, locks={NAME: 77}, lock_slots=slots)
     told = [item.finding for item in lock_table_budget(facts(WHOLE, known=known))]
     assert [(item.severity, item.evidence["locks"]) for item in told] == (
         [(severity, 77)] if severity else []
@@ -131,7 +131,7 @@ def test_the_locks_of_a_transaction_are_counted_with_their_indexes(
 
 def test_the_locks_on_some_partitions_are_counted_one_by_one() -> None:
     one = replace(WHOLE, effects=WHOLE.effects[1:3])
-    known = Surroundings(partitions=PARTITIONS, locks={NAME: 77}, lock_slots=10)
+    known = Catalog(partitions=PARTITIONS, locks={NAME: 77}, lock_slots=10)
     [item] = lock_table_budget(facts(one, known=known))
     assert item.finding.evidence["locks"] == 2 * (1 + 3)
 
@@ -162,7 +162,7 @@ def test_the_plugin_has_to_be_listed(listed: str, severity: str | None) -> None:
 
 
 def test_the_plugin_is_no_error_without_partitions() -> None:
-    [item] = plugin_not_enabled(facts(known=Surroundings(), plugins="alembic.autogenerate.*"))
+    [item] = plugin_not_enabled(facts(known=Catalog(), plugins="alembic.autogenerate.*"))
     assert item.finding.severity == "warning"
 
 

@@ -71,7 +71,7 @@ def test_the_policy_of_a_project() -> None:
         ("rules.unused-index = 'fatal'", "is no severity: write one of error, note, off, warning"),
         ("rules.unused-index = {severity = ['off']}", r"\['off'\] is no severity"),
         ("rules.unused-index = {level = 'off'}", "'level' is no key: write one of below, severity"),
-        ("rules.unused-index.below.lots = 'off'", "'lots' is no size: write 500kB"),
+        ("rules.unused-index.below.lots = 'off'", "'lots' is not a size: write 500kB"),
         ("waivers = {}", "waivers is no list"),
         ("waivers = ['unused-index']", r"waivers\[0\] is no table"),
     ],

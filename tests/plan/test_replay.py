@@ -79,6 +79,16 @@ def test_the_server_is_quoted_without_values(engine: Engine, statement: str, tol
     assert replay.said(raised.value) == told
 
 
+def test_a_connection_that_leads_there_is_not_told_of(
+    config: Config, folder: Path, engine: Engine
+) -> None:
+    write_revision(folder, "e1", "d1", "op.execute('DROP TABLE nowhere')")
+    script = ScriptDirectory.from_config(config).get_revision("e1")
+    with pytest.raises(StepError) as raised:
+        replay.upgrade(config, engine.url, [script])
+    assert replay.REPLACED not in str(raised.value)
+
+
 def test_a_constraint_without_a_name_is_told_as_such(config: Config, folder: Path) -> None:
     write_revision(folder, "e1", "d1", "op.drop_constraint(None, 'a', type_='unique')")
     script = ScriptDirectory.from_config(config).get_revision("e1")

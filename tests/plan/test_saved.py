@@ -16,20 +16,23 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from autogenerate import project, write_revision
 from saving import SCHEMAS, saved_plan, shop, steps
-from sqlalchemy import Engine, MetaData, NullPool, create_engine
+from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine
 
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.plan.model import Outcome, Plan, Proof, Revision
 from alembic_enterprise.plan.saved import document
 from alembic_enterprise.plan.saved.document import Saved, Stale, State, stale
+from alembic_enterprise.plan.saved.place import Place, differences
 from alembic_enterprise.plan.saved.slices import extent, plain, slice_of, touched
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.schema.objects import Difference, Key
 from alembic_enterprise.plan.shadow import original
+from alembic_enterprise.sql import Name
+
+PLACE = Place("shop", 16384, "17.6", "73911", Name("public", "alembic_version"), ("public",))
 
 PLAN = Saved(
-    "shop",
-    "17.6",
+    PLACE,
     datetime(2026, 11, 22, tzinfo=UTC),
     "embedded PostgreSQL 18.6",
     {},
@@ -114,7 +117,7 @@ class Shop:
         with self.engine.connect() as connection:
             objects = drift.read(connection)
             there = tuple(original.stamped(connection))
-        return State(self.plan.database, self.plan.server, there, self.plan.digests, objects)
+        return State(self.plan.place, there, self.plan.digests, objects)
 
     def stale(self) -> Stale:
         return stale(self.plan, self.state())
@@ -188,10 +191,10 @@ def test_the_file_can_be_read_back_and_fits_its_schema(there: Shop) -> None:
         ("[]", "it is no JSON of `plan --out`"),
         ('{"exit_code": 2}', "it is no JSON of `plan --out`"),
         (
-            '{"format_version": 2}',
-            "format 2, and this version reads 1: make it again with the vers",
+            '{"format_version": 1}',
+            "format 1, and this version reads 2: make it again with the vers",
         ),
-        ('{"format_version": 1}', "KeyError 'revisions'"),
+        ('{"format_version": 2}', "KeyError 'revisions'"),
     ],
 )
 def test_what_is_no_plan_is_refused(text: str, told: str) -> None:
@@ -253,27 +256,84 @@ def test_what_might_hold_a_password_is_kept_as_a_digest(definition: str) -> None
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"database": "other"}, "it is of the database shop, and this is other"),
-        ({"server": "18.1"}, "the server was PostgreSQL 17, and is 18"),
         ({"revisions": ()}, "it begins at 0001, and the database is at no revision"),
         (
             {"revisions": ("0002",)},
             "a part of it is applied already: the database is at 0002, and ",
         ),
-        ({"revisions": ("0003",)}, "it is applied already: the database is at 0003"),
         ({"digests": {"0002": "sql:b", "0003": "sql:c"}}, "revision 0002 was changed after the pl"),
         ({"digests": {"0002": "sql:a"}}, "the project has no revision 0003 any more"),
     ],
 )
 def test_each_reason_is_told(change: dict[str, Any], told: str) -> None:
-    state = State("shop", "17.6", ("0001",), PLAN.digests, {})
+    state = State(PLACE, ("0001",), PLAN.digests, {})
     assert stale(PLAN, state) == Stale()
     [reason] = stale(PLAN, replace(state, **change)).reasons
     assert reason.startswith(told)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"database": "other", "oid": 16385},
+            "it is of the database shop, and this is other",
+        ),
+        ({"oid": 16385}, "shop is another database than it was: oid 16385, and not 16384"),
+        ({"server": "18.1"}, "the server was PostgreSQL 17, and is 18"),
+        (
+            {"system_identifier": "73912", "oid": 16385},
+            "it is of another server: the system identifier was 73911, and is 73912",
+        ),
+        (
+            {"version_table": Name("tb", "alembic_version")},
+            "the version table of env.py was public.alembic_version, and is tb.alembic_version",
+        ),
+        (
+            {"search_path": ("tb", "public")},
+            "the search_path of env.py's connection led to public, and leads to tb, public",
+        ),
+    ],
+)
+def test_it_is_of_one_place_only(change: dict[str, Any], told: str) -> None:
+    state = State(replace(PLACE, **change), ("0001",), PLAN.digests, {})
+    assert stale(PLAN, state).reasons == (told,)
+
+
+def test_a_place_is_known_to_any_role(
+    connection: Connection, other_database: Callable[..., str], role: str
+) -> None:
+    table = Name(None, "alembic_version")
+    connection.exec_driver_sql('CREATE SCHEMA "A ""B"; CREATE TABLE "A ""B".alembic_version ()')
+    connection.exec_driver_sql(f'GRANT ALL ON SCHEMA "A ""B" TO {role}; SET ROLE {role}')
+    connection.exec_driver_sql('SET search_path TO public, missing, "A ""B"')
+    place = Place.read(connection, table)
+    assert place.version_table == Name('A "B', "alembic_version")
+    assert place.search_path == ("public", 'A "B')
+    copy = create_engine(other_database(), poolclass=NullPool)
+    with copy.connect() as other:
+        there = Place.read(other, table)
+    assert there.system_identifier == place.system_identifier
+    assert there.version_table.schema == "public"
+    assert list(differences(place, replace(place, oid=there.oid))) == [
+        f"{place.database} is another database than it was: oid {there.oid}, and not {place.oid}"
+    ]
+
+
+def test_a_plan_that_is_applied_is_not_stale() -> None:
+    state = State(PLACE, ("0003",), {}, {})
+    assert PLAN.is_applied(state)
+    assert stale(PLAN, state) == Stale()
+    made_by_it = replace(PLACE, search_path=("sales", "public"))
+    assert stale(PLAN, replace(state, place=made_by_it)) == Stale()
+    [reason] = stale(PLAN, replace(state, place=replace(PLACE, database="other"))).reasons
+    assert reason == "it is of the database shop, and this is other"
+    for revisions in (), ("0001",), ("0002",), ("0002", "0003"):
+        assert not PLAN.is_applied(replace(state, revisions=revisions))
+
+
 def test_a_minor_release_of_the_server_is_no_matter() -> None:
-    assert not stale(PLAN, State("shop", "17.7", ("0001",), PLAN.digests, {}))
+    assert not stale(PLAN, State(replace(PLACE, server="17.7"), ("0001",), PLAN.digests, {}))
 
 
 # --- What can be saved
@@ -294,7 +354,7 @@ RELEASED = replace(planned.IN_ORDER, pending=(Revision("0002", "", ""),), steps=
 )
 def test_what_cannot_be_applied_is_not_saved(plan: Plan, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
-        document.saved(plan, {}, (), {})
+        document.saved(plan, PLACE, {}, (), {})
     assert document.refusal(RELEASED) is None
 
 

@@ -18,7 +18,7 @@ from alembic_enterprise.environment import connected, parse
 from alembic_enterprise.errors import ServerError
 from alembic_enterprise.plan.schema import objects
 from alembic_enterprise.plan.shadow.database import PREFIX, Shadow, shadow
-from alembic_enterprise.plan.shadow.original import Original
+from alembic_enterprise.plan.shadow.original import VERSION_TABLE, Original
 from alembic_enterprise.plan.shadow.source import Source
 from alembic_enterprise.server import Server, temporary_server
 from alembic_enterprise.sql import Name
@@ -112,8 +112,10 @@ def folders(binaries: Path) -> Sequence[Path]:
 
 @pytest.fixture(scope="module")
 def made(live_url: str, folders: Sequence[Path]) -> Iterator[Shadow]:
-    with connected(parse(live_url)) as live, shadow(Source.read(live), folders=folders) as made:
-        live.close()
+    with connected(parse(live_url)) as live:
+        live.exec_driver_sql("SET timezone = 'Europe/Vienna'")
+        source = Source.read(live)
+    with shadow(source, folders=folders) as made:
         yield made
 
 
@@ -144,6 +146,14 @@ def test_it_has_the_settings_of_the_database(there: Connection) -> None:
     assert ask(there, "SHOW search_path") == '"$user", public, "Other ""Schema"'
     assert ask(there, "SHOW alembic_enterprise.now") == "2028-02-29 12:00+00"
     assert ask(there, "SHOW statement_timeout") == "0"
+    assert ask(there, "SHOW timezone") == "Europe/Vienna", "of the session that was read"
+
+
+def test_the_settings_of_the_server_are_read(live_url: str) -> None:
+    with connected(parse(live_url)) as live:
+        settings = Original.read(live, VERSION_TABLE).settings
+        assert settings["TimeZone"] == ask(live, "SHOW timezone")
+        assert "default_text_search_config" in settings
 
 
 def test_it_tells_what_it_lacks(made: Shadow) -> None:

@@ -12,7 +12,7 @@ from shops import configured
 from sqlalchemy import Engine, create_engine, select, text
 from sqlalchemy.orm import Session
 
-from alembic_enterprise.audit.history import history_table
+from alembic_enterprise.audit.history_table import history_table
 from shop.api import create_app
 from shop.models import Customer, Order, OrderLine
 

@@ -144,6 +144,8 @@ ATTRIBUTES = (
     'ALTER TABLE orders_shard_0 DISABLE TRIGGER "its own"',
     """COMMENT ON TRIGGER "its own" ON orders_shard_0 IS 'it''s why'""",
     "CREATE TRIGGER everywhere AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION quiet()",
+    "ALTER TABLE orders_shard_0 DISABLE TRIGGER everywhere",
+    "ALTER TABLE orders_shard_0 CLUSTER ON orders_shard_0_pkey",
 )
 
 RICH = (
@@ -159,12 +161,13 @@ LIKENESS = """SELECT relowner::regrole::text, relacl::text, reloptions::text, re
         FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
         WHERE attrelid = c.oid AND attnum > 0 ORDER BY attname)::text,
     ARRAY(SELECT regexp_replace(pg_get_indexdef(indexrelid), '(?<=INDEX ).* USING', '')
-          || indisreplident FROM pg_index WHERE indrelid = c.oid ORDER BY 1)::text,
+          || indisreplident || indisclustered
+          FROM pg_index WHERE indrelid = c.oid ORDER BY 1)::text,
     ARRAY(SELECT conname || pg_get_constraintdef(oid) FROM pg_constraint
           WHERE conrelid = c.oid AND contype = 'c' ORDER BY 1)::text,
     ARRAY(SELECT replace(pg_get_triggerdef(oid), ' ON public.' || c.relname || ' ', '')
                  || tgenabled::text || coalesce(obj_description(oid, 'pg_trigger'), '')
-          FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal ORDER BY 1)::text
+          FROM pg_trigger WHERE tgrelid = c.oid AND tgconstraint = 0 ORDER BY 1)::text
 FROM pg_class AS c WHERE oid = '{}'::regclass"""
 
 

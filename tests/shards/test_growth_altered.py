@@ -6,12 +6,24 @@ from pathlib import Path
 
 import pytest
 from autogenerate import run_sql
-from growing import contents, copies, held, leftovers, orders, run, session, stopped
+from growing import (
+    before,
+    contents,
+    copies,
+    held,
+    leftovers,
+    one,
+    orders,
+    run,
+    session,
+    stopped,
+)
 from psycopg import sql
 from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise.binaries import find_binaries
+from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.shards.advise import advise
 from alembic_enterprise.shards.inspection import inspect
 
@@ -139,6 +151,132 @@ def test_writers_go_on_whatever_is_renamed(
     assert contents(connection) == rows
     assert sorted(held(connection).values()) == ["0 of 2", "1 of 2"]
     assert leftovers(connection) == []
+
+
+# --- What is done to a shard itself, until the lock on it
+
+OF_SHARD = "FROM pg_class WHERE oid = 'orders_shard_0'::regclass"
+INDEXES = "SELECT count(*) FROM pg_index WHERE indrelid = 'orders_shard_0'::regclass"
+
+MEANWHILE: dict[str, tuple[str, str]] = {
+    "REVOKE SELECT ON orders_shard_0 FROM PUBLIC": (
+        f"SELECT has_table_privilege('public', oid, 'SELECT') {OF_SHARD}",
+        "False",
+    ),
+    "REVOKE UPDATE (amount) ON orders_shard_0 FROM PUBLIC": (
+        f"SELECT has_column_privilege('public', oid, 'amount', 'UPDATE') {OF_SHARD}",
+        "False",
+    ),
+    "ALTER TABLE orders_shard_0 OWNER TO {role}": (
+        f"SELECT relowner = '{{role}}'::regrole {OF_SHARD}",
+        "True",
+    ),
+    "ALTER TABLE orders_shard_0 ENABLE ROW LEVEL SECURITY": (
+        f"SELECT relrowsecurity {OF_SHARD}",
+        "True",
+    ),
+    "ALTER TABLE orders_shard_0 REPLICA IDENTITY FULL": (f"SELECT relreplident {OF_SHARD}", "f"),
+    "ALTER TABLE orders_shard_0 SET (fillfactor = 70)": (
+        f"SELECT reloptions {OF_SHARD}",
+        "['fillfactor=70']",
+    ),
+    "ALTER TABLE orders_shard_0 ALTER amount SET DEFAULT 9": (
+        "SELECT count(*) FROM pg_attrdef WHERE adrelid = 'orders_shard_0'::regclass",
+        "2",
+    ),
+    "CREATE STATISTICS s ON id, amount FROM orders_shard_0": (
+        "SELECT count(*) FROM pg_statistic_ext WHERE stxrelid = 'orders_shard_0'::regclass",
+        "1",
+    ),
+    "DROP INDEX back; CREATE INDEX forth ON orders (note)": (
+        f"{INDEXES} AND pg_get_indexdef(indexrelid) LIKE '%(note)'",
+        "1",
+    ),
+}
+"""What is done to a shard while it is copied -> a query of the shard that has its name, and what
+that returns."""
+
+
+@pytest.mark.parametrize("done", MEANWHILE)
+def test_what_is_done_to_a_shard_that_is_copied_is_not_undone(
+    connection: Connection, engine: Engine, role: str, done: str
+) -> None:
+    orders(connection, 1, columns=COLUMNS)
+    run_sql(
+        connection,
+        "CREATE INDEX back ON orders (amount DESC)",
+        "GRANT SELECT, UPDATE (amount) ON orders_shard_0 TO PUBLIC",
+    )
+    before(engine, "locked_since', clock", lambda: other(engine, done.replace("{role}", role)))
+    [problem] = run(engine, 2).problems
+    assert problem.endswith(
+        "orders_shard_0: it was altered since its copies were made: run `alembic-enterprise shards"
+        " grow` again"
+    )
+    write(engine)
+    rows = contents(connection)
+    report = run(engine, 2)
+    assert (report.problems, report.removed) == ([], ["public.orders_shard_0"])
+    query, wanted = MEANWHILE[done]
+    assert str(one(connection, query.replace("{role}", role))) == wanted
+    assert contents(connection) == rows
+
+
+def other(engine: Engine, statement: str) -> None:
+    """Run a statement in another session."""
+    with engine.connect() as connection:
+        run_sql(connection, statement)
+
+
+def test_a_foreign_key_that_is_added_is_not_checked_under_the_lock(
+    connection: Connection, engine: Engine
+) -> None:
+    orders(connection, 1)
+    run_sql(
+        connection,
+        "CREATE TABLE tenants (id bigint PRIMARY KEY)",
+        "INSERT INTO tenants SELECT generate_series(0, 39)",
+    )
+    add = "ALTER TABLE orders ADD FOREIGN KEY (tenant) REFERENCES tenants"
+    before(engine, "locked_since', clock", lambda: other(engine, add))
+    assert "it was altered since its copies were made" in run(engine, 2).problems[0]
+    report = run(engine, 2)
+    assert (report.problems, report.removed) == ([], []), "the copies get it, and stay"
+    keys = "FROM pg_constraint WHERE contype = 'f' AND conrelid::regclass::text ~ '^orders_shard_'"
+    assert one(connection, f"SELECT count(*) FILTER (WHERE convalidated) {keys}") == 2
+    drop = "ALTER TABLE orders DROP CONSTRAINT orders_tenant_fkey"
+    before(engine, "locked_since', clock", lambda: other(engine, drop))
+    assert "it was altered since its copies were made" in run(engine, 4).problems[0]
+    assert run(engine, 4).problems == []
+    assert one(connection, f"SELECT count(*) {keys}") == 0
+
+
+def test_a_rule_that_is_made_is_told_by_the_next_run(
+    connection: Connection, engine: Engine
+) -> None:
+    orders(connection, 1)
+    rule = "CREATE RULE r AS ON DELETE TO orders_shard_0 DO INSTEAD NOTHING"
+    before(engine, "locked_since', clock", lambda: other(engine, rule))
+    assert "something was made meanwhile that it cannot" in run(engine, 2).problems[0]
+    with pytest.raises(ConfigurationError, match="rule r on table orders_shard_0 depends on"):
+        run(engine, 2)
+    assert run(engine, None).removed == ["public.orders_shard_0"]
+    assert leftovers(connection) == []
+
+
+def test_a_shard_that_is_detached_stays_so_with_its_rows(
+    connection: Connection, engine: Engine
+) -> None:
+    orders(connection)
+    rows = one(connection, "SELECT count(*) FROM orders_shard_0")
+    detach = "ALTER TABLE orders DETACH PARTITION orders_shard_0"
+    before(engine, "locked_since', clock", lambda: other(engine, detach))
+    assert "it is no partition of orders any more" in run(engine, 4).problems[0]
+    report = run(engine, 4)
+    assert (report.problems, report.removed) == ([], ["a shard that is gone"])
+    assert list(held(connection).values()) == ["1 of 4", "3 of 4"]
+    assert one(connection, "SELECT count(*) FROM orders_shard_0") == rows
+    assert leftovers(connection) == ["orders_shard_0"], "no more than that"
 
 
 # --- Dumps

@@ -6,7 +6,19 @@ import laws
 import psycopg
 import pytest
 from autogenerate import run_sql
-from growing import COLUMNS, before, contents, held, leftovers, months, one, orders, run, session
+from growing import (
+    COLUMNS,
+    before,
+    contents,
+    held,
+    leftovers,
+    months,
+    one,
+    orders,
+    run,
+    session,
+    subscribed,
+)
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, Engine, NullPool, create_engine
 
@@ -138,6 +150,17 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         ),
         "may change the shard key by itself",
     ),
+    "disabled": (
+        (
+            "CREATE TABLE lines (t bigint, i bigint, FOREIGN KEY (t, i) REFERENCES orders)",
+            "ALTER TABLE lines DISABLE TRIGGER ALL",
+        ),
+        "triggers of the foreign key lines_t_i_fkey of lines are disabled",
+    ),
+    "rule": (
+        ("CREATE RULE r AS ON DELETE TO orders_shard_0 DO INSTEAD NOTHING",),
+        "rule r on table orders_shard_0 depends on orders_shard_0 itself",
+    ),
     "view": (
         ("CREATE VIEW v AS SELECT * FROM orders_shard_0",),
         "view v depends on orders_shard_0",
@@ -177,6 +200,61 @@ def test_what_cannot_be_done_online_is_told_first(
     with pytest.raises(ConfigurationError, match=told):
         run(engine)
     assert laws.snapshot(connection) == before
+
+
+def test_a_subscription_that_would_pass_over_all_later_changes_is_told_first(
+    connection: Connection, engine: Engine, role: str
+) -> None:
+    orders(connection)
+    owned = ("orders", "orders_shard_0", "orders_shard_1")
+    run_sql(connection, *(f"ALTER TABLE {name} OWNER TO {role}" for name in owned))
+    plain = create_engine(
+        engine.url, poolclass=NullPool, connect_args={"options": f"-c role={role}"}
+    )
+    with subscribed(connection, "orders_shard_1"):
+        before = laws.snapshot(connection)
+        for one_of_them in (engine, plain):
+            with pytest.raises(ConfigurationError, match="ALTER SUBSCRIPTION sub REFRESH"):
+                run(one_of_them)
+        assert laws.snapshot(connection) == before
+    with subscribed(connection, "orders"):
+        assert run(engine).problems == []
+
+
+NORM = (
+    "CREATE FUNCTION norm(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)'",
+    (
+        "CREATE FUNCTION fold(text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT AS"
+        " 'BEGIN RETURN norm($1); END'"
+    ),
+    "ALTER TABLE orders ADD note text",
+)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "CREATE INDEX ON orders (fold(note))",
+        "ALTER TABLE orders ADD CHECK (fold(note) <> 'y')",
+        "ALTER TABLE orders ADD folded text GENERATED ALWAYS AS (fold(note)) STORED",
+    ],
+)
+def test_an_expression_that_needs_the_search_path_is_told_before_a_writer_meets_it(
+    connection: Connection, engine: Engine, expression: str
+) -> None:
+    """Copies are written with one that is pinned."""
+    orders(connection)
+    run_sql(connection, *NORM, expression, "UPDATE orders SET note = 'x' WHERE amount % 9 = 0")
+    before = laws.snapshot(connection)
+    report = run(engine)
+    assert report.exit_code == 2
+    assert "norm(text) does not exist, where the search_path is" in report.problems[0]
+    assert "ALTER FUNCTION ... SET search_path" in report.problems[0]
+    assert laws.snapshot(connection) == before
+    run_sql(connection, "ALTER FUNCTION fold SET search_path = public")
+    rows = contents(connection)
+    assert run(engine).problems == []
+    assert contents(connection) == rows
 
 
 def test_a_publication_of_the_root_does_not_mind(connection: Connection, engine: Engine) -> None:

@@ -334,7 +334,7 @@ def test_an_index_that_is_added_meanwhile_is_not_made_under_the_lock(
 
     before(engine, "locked_since', clock", index)
     report = run(engine, 2)
-    assert "its indexes have changed since its copies were made" in report.problems[0]
+    assert "it was altered since its copies were made" in report.problems[0]
     assert run(engine, 2).removed == ["public.orders_shard_0"]
     assert held(connection) == {"orders_shard_0": "0 of 2", "orders_shard_1": "1 of 2"}
     assert (

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import growing
 import laws
 import pytest
 from alembic.util import CommandError
@@ -543,6 +544,29 @@ def test_expired_partitions_are_dropped(connection: Connection, engine: Engine, 
     report = maintain(engine, now=datetime(2027, 1, 8, tzinfo=UTC))
     assert "drop" in {kind for item in report.tables for kind, _ in item.done}
     assert not exists(connection, "%2026_m11%")
+
+
+def test_a_growth_that_was_not_ended_keeps_only_its_own_partition(
+    connection: Connection, engine: Engine
+) -> None:
+    """The CHECK of a copy depends on the table that is to be dropped."""
+    pretend(connection, NOW)
+    upgrade(connection, orders(RANGE_FIRST, retain=1, on_expire="drop", hold=0).metadata)
+    growing.stopped(engine, "ATTACH PARTITION", table="orders_y2026_m11")
+    maintain(engine, now=datetime(2027, 1, 1, tzinfo=UTC))
+    later = datetime(2027, 2, 1, tzinfo=UTC)
+    for _ in range(2):
+        report = of(maintain(engine, now=later), "orders")
+        [problem] = report.problems
+        assert problem == (
+            "drop public.orders_y2026_m11: a growth of its shards was not ended: remove its copies "
+            "with `alembic-enterprise shards grow public.orders_y2026_m11 --abort`; the next run "
+            "drops it"
+        )
+    assert exists(connection, "%2026_m11%")
+    assert not exists(connection, "%2026_m12%")
+    growing.run(engine, None, "orders_y2026_m11")
+    assert done(maintain(engine, now=later)) == ["drop public.orders_y2026_m11"]
 
 
 def exists(connection: Connection, pattern: str) -> bool:

@@ -1,7 +1,6 @@
 """A key is placed where PostgreSQL itself places it."""
 
 import re
-import secrets
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -13,19 +12,17 @@ import pytest
 from autogenerate import run_sql
 from hash_keys import COLUMNS, RANDOM, random_keys, vectors
 from psycopg.sql import SQL, Identifier
+from sharded import encoded
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
     Integer,
     MetaData,
-    NullPool,
     Table,
     Text,
     TypeDecorator,
     Uuid,
-    create_engine,
-    make_url,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
@@ -416,18 +413,8 @@ def test_a_key_that_only_the_server_can_hash_is_refused(
 @pytest.fixture
 def latin_connection(server_url: str) -> Iterator[Connection]:
     """A connection to a database of encoding LATIN1."""
-    name = f"latin_{secrets.token_hex(6)}"
-    admin = create_engine(server_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    create = f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"
-    with admin.connect() as connection:
-        connection.exec_driver_sql(create)
-    engine = create_engine(make_url(server_url).set(database=name), poolclass=NullPool)
-    try:
-        with engine.connect() as connection:
-            yield connection
-    finally:
-        with admin.connect() as connection:
-            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    with encoded(server_url, "LATIN1") as connection:
+        yield connection
 
 
 def test_text_is_refused_in_a_database_that_is_not_unicode(latin_connection: Connection) -> None:

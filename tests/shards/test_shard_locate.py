@@ -1,10 +1,11 @@
 """`shards locate`: the shard that is computed, and the one that the server says."""
 
+from collections.abc import Iterator
 from typing import LiteralString
 
 import pytest
 from autogenerate import run_sql
-from sharded import run, table
+from sharded import encoded, run, table
 from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -195,3 +196,25 @@ def test_a_role_without_rights_on_the_table_may_ask(
     url = make_url(database_url).update_query_dict({"options": f"-c role={role}"})
     with create_engine(url, poolclass=NullPool).connect() as other:
         assert locate(other, "orders", {"tenant_id": "1"}).refusal is None
+
+
+@pytest.fixture
+def ascii_connection(server_url: str) -> Iterator[Connection]:
+    """A connection to a database of encoding SQL_ASCII, which takes any byte for a character."""
+    with encoded(server_url, "SQL_ASCII") as connection:
+        yield connection
+
+
+def test_a_key_of_any_bytes_is_found_by_the_server(ascii_connection: Connection) -> None:
+    run_sql(
+        ascii_connection,
+        "CREATE TABLE t (k text) PARTITION BY HASH (k)",
+        *(
+            f"CREATE TABLE t_{n} PARTITION OF t FOR VALUES WITH (MODULUS 4, REMAINDER {n})"
+            for n in range(4)
+        ),
+        "INSERT INTO t VALUES ('été')",
+    )
+    found = ascii_connection.exec_driver_sql("SELECT tableoid::regclass::text FROM t").scalar_one()
+    ascii_connection.rollback()
+    assert locate(ascii_connection, "t", {"k": "été"}).shard.name.name == found

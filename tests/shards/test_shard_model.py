@@ -245,7 +245,10 @@ BAD = [
         lambda: table(EIGHT, postgresql_partition_by="HASH (tenant_id)"),
         "orders: HashShards sets PARTITION BY itself; remove postgresql_partition_by",
     ),
-    (lambda: HashShards("id", count=0), "count=0: write a whole number from 1 to 1024"),
+    (
+        lambda: HashShards("id", count=0),
+        'HashShards("id"): count=0: write a whole number from 1 to 1024',
+    ),
     (lambda: HashShards("id", count=1025), "count=1025: write a whole number from 1 to 1024"),
     (lambda: HashShards("id", count=True), "count=True: write a whole number from 1 to 1024"),
     (
@@ -254,9 +257,20 @@ BAD = [
     ),
     (
         lambda: HashShards(count=8),
-        'HashShards(): name the columns of the key, each once: write HashShards("tenant_id", ',
+        'HashShards(): name the columns of the key as texts, each once: write HashShards("tenant_',
     ),
-    (lambda: HashShards("id", "id", count=8), 'HashShards("id", "id"): name the columns'),
+    (
+        lambda: HashShards("id", "id", count=8),
+        'HashShards("id", "id"): name the columns of the key as texts, each once: write',
+    ),
+    (
+        lambda: HashShards(["id", "at"], count=8),  # type: ignore[arg-type]  # the point
+        "HashShards(['id', 'at']): name the columns of the key as texts, each once",
+    ),
+    (
+        lambda: HashShards(Column("id", BigInteger), count=8),  # type: ignore[arg-type]  # the point
+        "HashShards(Column('id', BigInteger(), table=None)): name the columns of the key as texts",
+    ),
 ]
 
 
@@ -283,9 +297,9 @@ def test_a_power_of_two_says_nothing(count: int) -> None:
 
 def test_any_other_count_warns_at_the_model_with_the_counts_ahead() -> None:
     expected = (
-        "HashShards(count=10): 10 shards can be split into 20, 30, 40 or another multiple; 16 is "
-        "no multiple of 10, and needs the table built anew. Write a power of two such as count=16, "
-        "or keep this count knowingly: before the models, "
+        'HashShards("id", count=10): 10 shards can be split into 20, 30, 40 or another multiple; '
+        "16 is no multiple of 10, and needs the table built anew. Write a power of two such as "
+        "count=16, or keep this count knowingly: before the models, "
         'warnings.filterwarnings("ignore", "HashShards")'
     )
     with pytest.warns(UserWarning, match=re.escape(expected)) as caught:

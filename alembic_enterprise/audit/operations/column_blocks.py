@@ -42,6 +42,20 @@ MAKE_TRIGGER: LiteralString = """
         EXECUTE format('CREATE OR REPLACE FUNCTION %I.{touch}() RETURNS trigger'
                        ' LANGUAGE plpgsql SET search_path = '''' AS %L', home, {body});
     END IF;
+    -- After it was made: whoever makes one in between is found, too.
+    SELECT proowner::regrole INTO stranger FROM pg_catalog.pg_proc AS p
+    JOIN pg_catalog.pg_class AS c ON c.oid = root
+    WHERE p.oid = to_regprocedure(format('%I.{touch}()', home))
+      AND NOT pg_has_role(proowner, current_user, 'USAGE')
+      AND NOT pg_has_role(proowner, relowner, 'USAGE')
+      -- A trigger in use: the owner of the table let it call that function.
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = root AND tgfoid = p.oid);
+    IF stranger IS NOT NULL THEN
+        RAISE EXCEPTION '%: FUNCTION %.{touch}() belongs to %, who could do by it whatever those '
+            'may who write to the table: run ALTER FUNCTION %.{touch}() OWNER TO % first', root,
+            quote_ident(home), stranger, quote_ident(home), quote_ident(current_user)
+            USING ERRCODE = {refused};
+    END IF;
     SELECT string_agg(quote_literal(choice), ', ' ORDER BY choice DESC) INTO arguments
     FROM (SELECT unnest({added}::text[]) UNION
           SELECT unnest(string_to_array(encode(tgargs, 'escape'), '\\000'))
@@ -52,7 +66,8 @@ MAKE_TRIGGER: LiteralString = """
                    ' FOR EACH ROW EXECUTE FUNCTION %I.{touch}(%s)', root, home, arguments);"""
 """Makes the function and the trigger what they should be, with one argument for each choice.
 
-What the trigger has already stays: a script may add some columns and drop others in any order.
+What the trigger has already stays: a script may add some columns and drop others in any order. A
+function of somebody else is refused: he could change it after, and each writer would run it.
 """
 
 DROP_TRIGGER: LiteralString = """
@@ -68,6 +83,7 @@ DROP_TRIGGER: LiteralString = """
 ADD_COLUMNS: LiteralString = """DECLARE
     root constant regclass := {table};
     home name;
+    stranger regrole;
     arguments text;
     actions text;
 BEGIN{patience}
@@ -87,6 +103,7 @@ END"""
 DROP_COLUMNS: LiteralString = """DECLARE
     root constant regclass := {table};
     home name;
+    stranger regrole;
     arguments text;
     touch regprocedure;
     actions text;

@@ -9,7 +9,7 @@ from psycopg.sql import SQL, Composable, Literal
 
 from alembic_enterprise.audit.operations import column_blocks as blocks
 from alembic_enterprise.audit.stamps import AuditColumns, Existing, Stamps
-from alembic_enterprise.operation import Operation
+from alembic_enterprise.operation import REFUSED, Operation
 from alembic_enterprise.sql import Name, do_block
 
 
@@ -53,6 +53,7 @@ class _AuditColumns(Operation):
             body=Literal(blocks.TOUCH_BODY),
             added=Literal([*added]),
             removed=Literal([*removed]),
+            refused=Literal(REFUSED),
         )
 
 

@@ -46,6 +46,23 @@ TABLE: LiteralString = """
               UNION ALL SELECT 'owner=', trail ->> 'owner') AS roles (given, role)
         WHERE role IS NOT NULL AND role NOT IN (SELECT rolname FROM pg_catalog.pg_roles)
         UNION ALL
+        SELECT 'a crash empties UNLOGGED tables untold: ALTER TABLE %s SET LOGGED first',
+               oid::regclass::text
+        FROM pg_catalog.pg_class
+        WHERE relpersistence = 'u' AND relkind = 'r'
+          AND (oid = root OR oid IN (SELECT relid FROM pg_partition_tree(root)))
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger
+                          WHERE tgrelid = root AND tgfoid = to_regprocedure(history || '()'))
+        UNION ALL
+        SELECT 'what subscription %I applies to it fires row triggers only, so that no history of '
+               'it can be kept: audit the table where it comes from', subname
+        FROM pg_catalog.pg_subscription_rel
+        JOIN pg_catalog.pg_subscription AS s ON s.oid = srsubid
+        WHERE coalesce(pg_partition_root(srrelid), srrelid) = root
+          -- `audit check` tells of a trail in use, which may be altered.
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger
+                          WHERE tgrelid = root AND tgfoid = to_regprocedure(history || '()'))
+        UNION ALL
         SELECT 'it has a trail in %s already: op.drop_audit_trail first',
                left(tgfoid::regprocedure::text, -2)
         FROM pg_catalog.pg_trigger

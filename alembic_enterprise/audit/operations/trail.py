@@ -260,8 +260,8 @@ class AlterAuditTrail(_Capture):
         and goes on with the rows that are there now.
 
         For a column of another type the history is read, unless no value can become another one
-        (varchar to text), and rewritten where PostgreSQL would rewrite the table. Writers of the
-        table wait meanwhile, with `concurrently`, too.
+        (varchar to text), and rewritten where PostgreSQL would rewrite the table. For another
+        primary key it gets an index. Writers of the table wait meanwhile, with `concurrently`, too.
 
         Args:
             table: as for `create_audit_trail`; so are the arguments not named here.

@@ -1,6 +1,7 @@
 """What stands in CREATE INDEX after the table, and the same in a model."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -24,8 +25,14 @@ class Expression(str):
 
     @classmethod
     def of(cls, element: "str | TextClause") -> str:
-        """The name of a column as it is, and the text of anything else."""
-        return cls(element.text) if isinstance(element, TextClause) else element
+        r"""The name of a column as it is, and the SQL of anything else.
+
+        `\:` is a colon, as SQLAlchemy has it. A `:name` is taken as it is written, where SQLAlchemy
+        would make it NULL: DDL has no parameters.
+        """
+        if not isinstance(element, TextClause):
+            return element
+        return cls(_ESCAPED.sub(lambda found: found[0].removeprefix("\\"), element.text))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Expression) and str.__eq__(self, other)
@@ -36,7 +43,17 @@ class Expression(str):
     __hash__ = str.__hash__
 
     def __repr__(self) -> str:
-        return f"sa.text({str.__repr__(self)})"
+        return f"sa.text({str.__repr__(self.escaped)})"
+
+    @property
+    def escaped(self) -> str:
+        """The text to write into `text()`, which compiles to this."""
+        return _TO_ESCAPE.sub(lambda found: "\\" + found[0], self)
+
+
+_ESCAPED = re.compile(r"\\:\w*(?![:\w])")
+_TO_ESCAPE = re.compile(rf"(?<![:\w\\]):\w+(?![:\w])|{_ESCAPED.pattern}")
+"""Colons that `text()` takes for escaped, and those that it would take for that or a parameter."""
 
 
 LONGEST = 63
@@ -94,12 +111,12 @@ class IndexArguments(Operation):
         if self.tablespace is not None:
             yield SQL("TABLESPACE {}").format(Identifier(self.tablespace))
         if self.where is not None:
-            yield SQL("WHERE {}").format(_verbatim(self.where))
+            yield SQL("WHERE {}").format(verbatim(self.where))
 
     def _element(self, column: str) -> Composable:
-        name = _verbatim(column) if isinstance(column, Expression) else Identifier(column)
+        name = verbatim(column) if isinstance(column, Expression) else Identifier(column)
         operator_class = (self.operator_classes or {}).get(column)
-        return name if operator_class is None else name + SQL(" ") + _verbatim(operator_class)
+        return name if operator_class is None else name + SQL(" ") + verbatim(operator_class)
 
     def _parameters(self) -> Iterator[Composable]:
         for name, value in (self.with_ or {}).items():
@@ -167,14 +184,15 @@ def _text(element: ClauseElement) -> str:
     return str(element.compile(dialect=dialect, compile_kwargs=options))
 
 
-def _verbatim(text: str) -> SQL:
+def verbatim(text: str) -> SQL:
+    """What a script has as SQL."""
     return SQL(str(text))  # pyright: ignore[reportArgumentType]  # the script's author wrote it as SQL
 
 
 def _quoted(value: Any) -> str:
     """A literal of Python, in double quotes as people write models."""
     if isinstance(value, Expression):
-        return f"text({_quoted(str(value))})"
+        return f"text({_text_literal(value.escaped)})"
     if isinstance(value, dict):
         pairs = cast("dict[str, Any]", value).items()
         return "{" + ", ".join(f"{_quoted(key)}: {_quoted(item)}" for key, item in pairs) + "}"

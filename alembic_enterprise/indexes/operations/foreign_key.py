@@ -53,8 +53,14 @@ _KEYS: LiteralString = """, keys AS (
         AND {local_names} = {local}::name[] AND {remote_names} = {remote}::name[]
         AND (k.confmatchtype, k.confupdtype, k.confdeltype) = ({options})
         AND (k.condeferrable, k.condeferred) = {deferral}
+        AND to_jsonb(k) ->> 'confdelsetcols' IS NULL
+        AND coalesce(to_jsonb(k) ->> 'conenforced', 'true') = 'true'
 )"""
-"""With each table the key that it should have; in a partition, whatever that is called."""
+"""With each table the key that it should have; in a partition, whatever that is called.
+
+One that sets only some of its columns, or is not enforced, is another: pg_constraint says so from
+15 and from 18 on.
+"""
 
 _REFUSE: LiteralString = """DECLARE
     problem text;
@@ -303,7 +309,8 @@ class DropForeignKeyOnline(_ForeignKey):
         """Drop a foreign key, or what a try to add it has left; one that is gone is no error.
 
         It locks both tables and all partitions (ACCESS EXCLUSIVE) for a moment, which is tried
-        briefly up to 20 times. What the script did before is committed first.
+        briefly up to 20 times. An equal key that a partition had before goes as well, as PostgreSQL
+        has it: the table's key took it over. What the script did before is committed first.
 
         Args:
             constraint_name: the foreign key.

@@ -1,21 +1,26 @@
 """Creating an index, and dropping it, while its table is read and written."""
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from alembic.operations import Operations
-from psycopg.sql import SQL, Composable, Literal
+from psycopg.sql import SQL, Composable, Identifier, Literal
 from sqlalchemy import Connection, Index, TextClause
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from alembic_enterprise import sql
 from alembic_enterprise.errors import OperationError
 from alembic_enterprise.indexes.operations import blocks, progress
-from alembic_enterprise.indexes.operations.elements import IndexArguments, arguments_of
+from alembic_enterprise.indexes.operations.elements import (
+    Expression,
+    IndexArguments,
+    arguments_of,
+    verbatim,
+)
 from alembic_enterprise.indexes.operations.patience import endured, patient_text
-from alembic_enterprise.operation import REFUSED
+from alembic_enterprise.operation import REFUSED, message
 from alembic_enterprise.sql import Name, Remaining, do_block, text_of
 
 
@@ -36,11 +41,9 @@ class _OnlineIndex(IndexArguments):
 
     transactional: ClassVar[bool] = False
 
-    @contextmanager
-    def watched(self, connection: Connection) -> Generator[None]:
+    def watched(self, connection: Connection) -> AbstractContextManager[object]:
         """Let go of the advisory lock when a statement fails."""
-        with released(connection, self.relation):
-            yield
+        return released(connection, self.relation)
 
     def values(self) -> dict[str, Composable]:
         """What the placeholders of the blocks stand for."""
@@ -103,8 +106,9 @@ class CreateIndexOnline(_OnlineIndex):
         committed first, as the server refuses this inside a transaction.
 
         Run again after it was stopped, it carries on: what is valid stays, and what a build that
-        was cut left invalid is dropped. Until then an invalid unique index refuses duplicates. What
-        it left in a partition that was renamed since is named, as it may be somebody else's.
+        was cut left invalid is dropped. Until then an invalid unique index refuses duplicates;
+        those that end its build are found by the query told. What it left in a partition that was
+        renamed since is named, as it may be somebody else's.
 
         The session must have a server process of its own: behind PgBouncer with
         `pool_mode = transaction` it is refused as soon as another one answers.
@@ -147,11 +151,39 @@ class CreateIndexOnline(_OnlineIndex):
             do_block(blocks.END_CREATION, **values),
         ]
 
+    def watched(self, connection: Connection) -> AbstractContextManager[object]:
+        """Tell how far the server is with a build that takes long, and how to find duplicates."""
+        return self.building(connection, DropIndexOnline.operation_name)
+
     @contextmanager
-    def watched(self, connection: Connection) -> Generator[None]:
-        """Tell how far the server is with a build that takes long."""
-        with super().watched(connection), progress.told(connection, self.relation, self.name):
-            yield
+    def building(self, connection: Connection, undo: str) -> Generator[None]:
+        """The same, for an operation that `undo` takes back."""
+        with (
+            released(connection, self.relation),
+            progress.told(connection, self.relation, self.name),
+        ):
+            try:
+                yield
+            except IntegrityError as error:
+                raise OperationError(
+                    f"{message(error)}. Find all duplicates{self._query()} and mend them, then run "
+                    f"again; or take it back with op.{undo}"
+                ) from error
+
+    def _query(self) -> str:
+        """What finds them; not for expressions, which have their order with them."""
+        if any(isinstance(column, Expression) for column in self.columns):
+            return ""
+        columns = SQL(", ").join(map(Identifier, self.columns))
+        conditions = [] if self.where is None else [SQL("({})").format(verbatim(self.where))]
+        if not self.nulls_not_distinct:
+            conditions.append(SQL("({}) IS NOT NULL").format(columns))
+        query = SQL("SELECT {0}, count(*) FROM {1}{2} GROUP BY {0} HAVING count(*) > 1").format(
+            columns,
+            self.relation.sql,
+            SQL(" WHERE {}" if conditions else "{}").format(SQL(" AND ").join(conditions)),
+        )
+        return f" with {text_of(query)}"
 
     def reverse(self) -> "DropIndexOnline":
         """Drop it again, with its parts."""

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from alembic_enterprise.indexes.operations import blocks
 from alembic_enterprise.indexes.operations.index import released
-from alembic_enterprise.indexes.operations.validation import brief, validations
+from alembic_enterprise.indexes.operations.validation import brief, tree, validations
 from alembic_enterprise.operation import REFUSED, Operation
 from alembic_enterprise.sql import Name, do_block
 
@@ -27,7 +27,9 @@ _COLUMNS: LiteralString = """, columns AS (
         ON a.attrelid = tree.oid AND a.attname = {column} AND NOT a.attisdropped
     CROSS JOIN LATERAL (SELECT 'alembic_enterprise_not_null_' || a.attnum) AS called (label)
     LEFT JOIN pg_catalog.pg_constraint AS k ON k.conrelid = tree.oid AND (
-        k.contype = 'n' AND k.conkey = ARRAY[a.attnum] OR k.contype = 'c' AND k.conname = label)
+        k.contype = 'n' AND k.conkey = ARRAY[a.attnum]
+        OR k.contype = 'c' AND k.conname = label
+           AND pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname))
 )"""
 """The column in each table of the tree, with the constraint that is to become valid."""
 
@@ -38,6 +40,21 @@ _REFUSE: LiteralString = """BEGIN
             quote_ident({column}) USING ERRCODE = {refused};
     END IF;
 END"""
+
+_REFUSE_TAKEN: LiteralString = """DECLARE
+    problem text;
+BEGIN
+    {tree}
+    SELECT min(format('%s has a constraint %I already, which is %s: rename it', relation, label,
+                      pg_get_constraintdef(k.oid))) INTO problem
+    FROM columns JOIN pg_catalog.pg_constraint AS k ON k.conrelid = columns.oid
+         AND k.conname = label
+    WHERE columns.conname IS NULL AND NOT attnotnull;
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION '%: %', {table}::regclass, problem USING ERRCODE = {refused};
+    END IF;
+END"""
+"""The name of the CHECK is ours, which one of that name with another condition is not."""
 
 _ADD: LiteralString = """
     SELECT is_root, oid, relation,
@@ -135,6 +152,7 @@ class SetNotNullOnline(_NotNull):
         return [
             do_block(blocks.CLAIM + "END", **values),
             do_block(_REFUSE, **values),
+            do_block(_REFUSE_TAKEN, tree=tree(_COLUMNS, **values), **values),
             brief(_COLUMNS, _ADD, "ACCESS EXCLUSIVE", "relation", **values),
             validations(_COLUMNS, _VALIDATE, DropNotNullOnline, **values),
             brief(_COLUMNS, _SET, "ACCESS EXCLUSIVE", "relation", **values),

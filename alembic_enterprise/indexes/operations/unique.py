@@ -6,21 +6,19 @@ way, which is attached to one that was made ON ONLY the table (PostgreSQL docs, 
 Maintenance").
 """
 
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar, LiteralString
 
 from alembic.operations import Operations
 from psycopg.sql import SQL, Composable, Identifier, Literal
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
-from alembic_enterprise.errors import OperationError
 from alembic_enterprise.indexes.operations import blocks
 from alembic_enterprise.indexes.operations.deferral import Deferral
-from alembic_enterprise.indexes.operations.index import CreateIndexOnline
-from alembic_enterprise.operation import Operation, message
+from alembic_enterprise.indexes.operations.index import CreateIndexOnline, released
+from alembic_enterprise.operation import Operation
 from alembic_enterprise.sql import Remaining, do_block, text_of
 
 _CREATE: LiteralString = blocks.told(
@@ -149,8 +147,8 @@ class _UniqueConstraint(Operation):
         )
 
     def watched(self, connection: Connection) -> AbstractContextManager[object]:
-        """As its index is watched over."""
-        return self.index.watched(connection)
+        """Let go of the advisory lock when a statement fails."""
+        return released(connection, self.index.relation)
 
     def values(self) -> dict[str, Composable]:
         """What the placeholders of the queries stand for."""
@@ -238,25 +236,9 @@ class CreateUniqueConstraintOnline(_UniqueConstraint):
             do_block(blocks.END_CREATION, **values),
         ]
 
-    @contextmanager
-    def watched(self, connection: Connection) -> Generator[None]:
-        """Tell how far the server is with a build that takes long, and how to find duplicates."""
-        with super().watched(connection):
-            try:
-                yield
-            except IntegrityError as error:
-                raise OperationError(
-                    f"{message(error)}. Find all duplicates with {text_of(self._duplicates())} and "
-                    "mend them, then run again; or take it back with "
-                    f"op.{DropUniqueConstraintOnline.operation_name}"
-                ) from error
-
-    def _duplicates(self) -> Composable:
-        columns = SQL(", ").join(map(Identifier, self.columns))
-        where = SQL("" if self.nulls_not_distinct else " WHERE ({}) IS NOT NULL").format(columns)
-        return SQL("SELECT {0}, count(*) FROM {1}{2} GROUP BY {0} HAVING count(*) > 1").format(
-            columns, self.index.relation.sql, where
-        )
+    def watched(self, connection: Connection) -> AbstractContextManager[object]:
+        """As its index is watched over while it is built."""
+        return self.index.building(connection, DropUniqueConstraintOnline.operation_name)
 
     def reverse(self) -> "DropUniqueConstraintOnline":
         """Drop it again, with its index."""

@@ -81,7 +81,16 @@ class AttachPartition(_Attachment):
             schema: schema of the table.
             partition_schema: schema of the partition, when it is another one.
         """
-        operations.invoke(cls(table, partition, start, stop, timezone, schema, partition_schema))
+        operation = cls(
+            table,
+            partition,
+            start=start,
+            stop=stop,
+            timezone=timezone,
+            schema=schema,
+            partition_schema=partition_schema,
+        )
+        operations.invoke(operation)
 
     def statements(self) -> Sequence[Composable]:
         """One ALTER TABLE, and a block for triggers that stand on each partition."""
@@ -157,9 +166,17 @@ class DetachPartition(_Attachment):
                 transaction, so what the script did before is committed first; and it refuses it
                 on a table with a default partition.
         """
-        operations.invoke(
-            cls(table, partition, start, stop, timezone, schema, partition_schema, concurrently)
+        operation = cls(
+            table,
+            partition,
+            start=start,
+            stop=stop,
+            timezone=timezone,
+            schema=schema,
+            partition_schema=partition_schema,
+            concurrently=concurrently,
         )
+        operations.invoke(operation)
 
     @property
     def in_transaction(self) -> bool:

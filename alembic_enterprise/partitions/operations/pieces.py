@@ -167,6 +167,48 @@ DROP_VARIABLES: LiteralString = """    parents regclass[] := ARRAY[root];
 """
 
 
+_REFUSE_ROWS: LiteralString = """
+        CONTINUE WHEN drop_rows;
+        FOREACH partition IN ARRAY coalesce(wanted, '{{}}') LOOP
+            -- What a foreign table points at is not ours to drop: it is detached, and loses no row.
+            CONTINUE WHEN (SELECT relkind = 'f' FROM pg_catalog.pg_class WHERE oid = partition);
+            IF is_locked THEN
+                EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
+            END IF;
+            EXECUTE format('SELECT count(*) FROM (SELECT FROM %s LIMIT %s) AS held', partition,
+                           CASE WHEN is_locked THEN '1' ELSE 'ALL' END) INTO rows_held;
+            IF rows_held > 0 THEN
+                RAISE EXCEPTION '%: partition % holds % row(s). Move them away, or pass '
+                    'drop_rows=True to op.% to lose them', root, partition, rows_held,
+                    {operation} USING ERRCODE = {refused};
+            END IF;
+        END LOOP;
+"""
+"""Refuses to go on when a partition among `wanted` holds rows."""
+
+_DROP_WANTED: LiteralString = (
+    """
+    FOREACH partition IN ARRAY coalesce(wanted, '{{}}') LOOP
+        is_foreign := (SELECT relkind = 'f' FROM pg_catalog.pg_class WHERE oid = partition);
+"""
+    + triggers.tell("partition", "'drop'")
+    + """
+        -- A partition that foreign keys refer to cannot be dropped in place. Any other is:
+        -- detaching gives it foreign keys of its own, one for each partition they refer to.
+        IF is_foreign OR EXISTS (SELECT FROM pg_catalog.pg_constraint
+                                 WHERE contype = 'f' AND confrelid = partition) THEN
+            parent := (SELECT inhparent FROM pg_catalog.pg_inherits WHERE inhrelid = partition);
+            EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, partition);
+        END IF;
+        IF NOT is_foreign THEN
+            EXECUTE format('DROP TABLE %s', partition);
+        END IF;
+    END LOOP;
+"""
+)
+"""Drops the partitions that are `wanted`, and only detaches those that are foreign tables."""
+
+
 def drop(find: LiteralString) -> LiteralString:
     """Counts rows under the lock that keeps new ones out, and drops only what is empty.
 
@@ -190,39 +232,8 @@ def drop(find: LiteralString) -> LiteralString:
         END IF;
 """
         + find
-        + """
-        CONTINUE WHEN drop_rows;
-        FOREACH partition IN ARRAY coalesce(wanted, '{{}}') LOOP
-            -- What a foreign table points at is not ours to drop: it is detached, and loses no row.
-            CONTINUE WHEN (SELECT relkind = 'f' FROM pg_catalog.pg_class WHERE oid = partition);
-            IF is_locked THEN
-                EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
-            END IF;
-            EXECUTE format('SELECT count(*) FROM (SELECT FROM %s LIMIT %s) AS held', partition,
-                           CASE WHEN is_locked THEN '1' ELSE 'ALL' END) INTO rows_held;
-            IF rows_held > 0 THEN
-                RAISE EXCEPTION '%: partition % holds % row(s). Move them away, or pass '
-                    'drop_rows=True to op.% to lose them', root, partition, rows_held,
-                    {operation} USING ERRCODE = {refused};
-            END IF;
-        END LOOP;
-    END LOOP;
-    FOREACH partition IN ARRAY coalesce(wanted, '{{}}') LOOP
-        is_foreign := (SELECT relkind = 'f' FROM pg_catalog.pg_class WHERE oid = partition);
-"""
-        + triggers.tell("partition", "'drop'")
-        + """
-        -- A partition that foreign keys refer to cannot be dropped in place. Any other is:
-        -- detaching gives it foreign keys of its own, one for each partition they refer to.
-        IF is_foreign OR EXISTS (SELECT FROM pg_catalog.pg_constraint
-                                 WHERE contype = 'f' AND confrelid = partition) THEN
-            parent := (SELECT inhparent FROM pg_catalog.pg_inherits WHERE inhrelid = partition);
-            EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, partition);
-        END IF;
-        IF NOT is_foreign THEN
-            EXECUTE format('DROP TABLE %s', partition);
-        END IF;
-    END LOOP;
-"""
+        + _REFUSE_ROWS
+        + "    END LOOP;"
+        + _DROP_WANTED
         + SEE_AS_BEFORE
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, cast
+from typing import ClassVar, Self
 
 from alembic.operations import Operations
 from psycopg.sql import Composable
@@ -43,7 +43,7 @@ class _PartitionPolicy(Operation):
         return Policy(**{field.name: getattr(self, field.name) for field in fields(Policy)})
 
     @classmethod
-    def of(cls, name: Name, policy: Policy) -> Any:
+    def of(cls, name: Name, policy: Policy) -> Self:
         """The operation that concerns a policy of a table."""
         return cls(table=name.name, schema=name.schema, **vars(policy))
 
@@ -84,9 +84,18 @@ class SetPartitionPolicy(_PartitionPolicy):
         counts for each of its shards. Refused where somebody without the rights of the table's
         owner made that table, or it runs code when it is written to.
         """
-        expiry = (on_expire, hold, archive)
         policy = Policy(
-            every, ahead, retain, timezone, start, default, *expiry, partition_by, shards
+            every,
+            ahead=ahead,
+            retain=retain,
+            timezone=timezone,
+            start=start,
+            default=default,
+            on_expire=on_expire,
+            hold=hold,
+            archive=archive,
+            partition_by=partition_by,
+            shards=shards,
         )
         operations.invoke(cls.of(Name(schema, table), policy))
 
@@ -97,9 +106,8 @@ class SetPartitionPolicy(_PartitionPolicy):
     def reverse(self) -> "SetPartitionPolicy | DropPartitionPolicy":
         """Put the previous policy back, or drop this one."""
         if self.previous is None:
-            return cast("DropPartitionPolicy", DropPartitionPolicy.of(self.name, self.policy))
-        reverse = cast("SetPartitionPolicy", self.of(self.name, self.previous))
-        return replace(reverse, previous=self.policy)
+            return DropPartitionPolicy.of(self.name, self.policy)
+        return replace(self.of(self.name, self.previous), previous=self.policy)
 
 
 @dataclass
@@ -131,9 +139,18 @@ class DropPartitionPolicy(_PartitionPolicy):
 
         The other arguments are the policy as it was, for the reverse operation.
         """
-        expiry = (on_expire, hold, archive)
         policy = Policy(
-            every, ahead, retain, timezone, start, default, *expiry, partition_by, shards
+            every,
+            ahead=ahead,
+            retain=retain,
+            timezone=timezone,
+            start=start,
+            default=default,
+            on_expire=on_expire,
+            hold=hold,
+            archive=archive,
+            partition_by=partition_by,
+            shards=shards,
         )
         operations.invoke(cls.of(Name(schema, table), policy))
 
@@ -143,4 +160,4 @@ class DropPartitionPolicy(_PartitionPolicy):
 
     def reverse(self) -> SetPartitionPolicy:
         """Set the policy again."""
-        return cast("SetPartitionPolicy", SetPartitionPolicy.of(self.name, self.policy))
+        return SetPartitionPolicy.of(self.name, self.policy)

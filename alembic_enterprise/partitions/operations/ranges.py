@@ -36,7 +36,7 @@ class _RangePartitions(Operation):
         """Raise `EnterpriseError` when an argument cannot be used."""
         Policy(
             self.every,
-            self.ahead or 0,
+            ahead=self.ahead or 0,
             timezone=self.timezone,
             partition_by=self.partition_by,
             shards=self.shards,
@@ -127,8 +127,18 @@ class CreateRangePartitions(_RangePartitions):
             partition_by: how each new partition is partitioned itself: 'HASH ("tenant_id")'.
             shards: into how many shards, which are created with it.
         """
-        shared = (table, every, start, stop, ahead, timezone, default, schema)
-        operation = cls(*shared, partition_by, shards)
+        operation = cls(
+            table,
+            every,
+            start=start,
+            stop=stop,
+            ahead=ahead,
+            timezone=timezone,
+            default=default,
+            schema=schema,
+            partition_by=partition_by,
+            shards=shards,
+        )
         operations.invoke(operation)
 
     @classmethod
@@ -137,8 +147,8 @@ class CreateRangePartitions(_RangePartitions):
         return cls(
             name.name,
             policy.every,
-            start.isoformat(),
-            stop.isoformat(),
+            start=start.isoformat(),
+            stop=stop.isoformat(),
             timezone=policy.timezone,
             schema=name.schema,
             partition_by=policy.partition_by,
@@ -226,9 +236,23 @@ class DropRangePartitions(_RangePartitions):
             drop_rows: drop partitions that hold rows as well. Without it they are counted, and the
                 migration stops with the number.
         """
-        shared = (table, every, start, stop, ahead, timezone, default, schema)
-        more = (whole_table, keep, keep_every, drop_rows)
-        operations.invoke(cls(*shared, partition_by, shards, *more))
+        operation = cls(
+            table,
+            every,
+            start=start,
+            stop=stop,
+            ahead=ahead,
+            timezone=timezone,
+            default=default,
+            schema=schema,
+            partition_by=partition_by,
+            shards=shards,
+            whole_table=whole_table,
+            keep=keep,
+            keep_every=keep_every,
+            drop_rows=drop_rows,
+        )
+        operations.invoke(operation)
 
     def statements(self) -> Sequence[Composable]:
         """One block that looks for rows under a lock before it drops anything."""

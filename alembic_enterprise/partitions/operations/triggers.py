@@ -66,7 +66,28 @@ def tell(relation: LiteralString, action: LiteralString) -> LiteralString:
     """
     return (
         """
-            FOR told IN
+            FOR told IN"""
+        + _listeners(relation, action)
+        + """            LOOP
+                IF NOT told.is_safe THEN
+                    RAISE EXCEPTION '%: function % has to be told of the %, and role %, who owns '
+                        'it, could get the rights of role % by that. Run this as role %, who owns '
+                        'the table, or let a role that nobody logs in as own the function',
+                        """
+        + relation
+        + """, told.listener, told.action, told.owner, current_user, told.table_owner
+                        USING ERRCODE = {refused};
+                END IF;
+                EXECUTE told.call;
+            END LOOP;
+"""
+    )
+
+
+def _listeners(relation: LiteralString, action: LiteralString) -> LiteralString:
+    """A query: the functions that are to be called, how, and whether nobody gains by it."""
+    return (
+        """
                 SELECT DISTINCT p.oid::regprocedure AS listener, p.proowner::regrole AS owner,
                     c.relowner::regrole AS table_owner, """
         + action
@@ -93,18 +114,6 @@ def tell(relation: LiteralString, action: LiteralString) -> LiteralString:
         + relation
         + """
                   AND p.prosecdef  -- anybody can have made it: never with the rights of who calls
-            LOOP
-                IF NOT told.is_safe THEN
-                    RAISE EXCEPTION '%: function % has to be told of the %, and role %, who owns '
-                        'it, could get the rights of role % by that. Run this as role %, who owns '
-                        'the table, or let a role that nobody logs in as own the function',
-                        """
-        + relation
-        + """, told.listener, told.action, told.owner, current_user, told.table_owner
-                        USING ERRCODE = {refused};
-                END IF;
-                EXECUTE told.call;
-            END LOOP;
 """
     )
 

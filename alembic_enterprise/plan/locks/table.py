@@ -5,8 +5,8 @@
     effect.locks[Role.TABLE]        # {LockMode.ACCESS_EXCLUSIVE}
     blocks(effect.locks[Role.TABLE])        # {Activity.READS, Activity.WRITES, Activity.DDL}
 
-A form is a kind of statement, such as "alter-table-set-not-null"; `plan.locks.forms` has
-them all, with the statement that was run for each. `bench/locks.py` measures them and writes
+A form is a kind of statement, such as "alter-table-set-not-null"; `tests/lock_forms/` has them
+all, with the statement that was run for each. `bench/locks.py` measures them and writes
 `locks.json`; the tests measure the server they run on, and fail when the table tells otherwise.
 """
 

@@ -11,7 +11,7 @@ up to 15, a foreign key to a partitioned table is such.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -36,6 +36,9 @@ class Relation:
         parent: the oid of what it is a partition of; None unless it is one.
         file: the number of its file; None when it has none, as a view or a partitioned table.
         size: bytes of the rows it holds, an index in its table.
+        columns: of a table that is no partition, name and type of each by its number, without types
+            that are not the server's own; None for one that was dropped or is generated, which
+            holds nothing of its own.
     """
 
     oid: int
@@ -45,6 +48,7 @@ class Relation:
     parent: int | None
     file: int | None
     size: int
+    columns: tuple[tuple[str, str] | None, ...] = ()
 
 
 Relations = Mapping[int, Relation]
@@ -97,7 +101,12 @@ _OURS = SQL(
 _RELATIONS = SQL("""
 SELECT c.oid, n.nspname, c.relname, c.relkind::text, i.indrelid, h.inhparent,
        pg_catalog.pg_relation_filenode(c.oid),
-       coalesce(pg_catalog.pg_relation_size(coalesce(i.indrelid, c.oid)), 0)
+       coalesce(pg_catalog.pg_relation_size(coalesce(i.indrelid, c.oid)), 0),
+       CASE WHEN c.relkind IN ('r', 'p') AND NOT c.relispartition THEN ARRAY(
+           SELECT CASE WHEN attisdropped OR attgenerated <> '' THEN ARRAY[NULL, NULL]
+                       ELSE ARRAY[attname, CASE WHEN atttypid < 16384 THEN
+                           pg_catalog.format_type(atttypid, atttypmod) ELSE '' END] END
+           FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND attnum > 0 ORDER BY attnum) END
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
 LEFT JOIN pg_catalog.pg_inherits AS h ON h.inhrelid = c.oid AND c.relispartition
@@ -107,7 +116,11 @@ _ALL = SQL("true")
 
 # A row that was not touched since keeps the transaction that made it. Should that be so long ago
 # that its number looks like a new one, the row is read again, and is as it was.
-_SINCE = SQL("least(pg_catalog.age(c.xmin), pg_catalog.age(n.xmin)) <= pg_catalog.age({}::xid)")
+# What becomes of columns is not to be seen there: tables are given that were locked for it.
+_SINCE = SQL(
+    "(least(pg_catalog.age(c.xmin), pg_catalog.age(n.xmin)) <= pg_catalog.age({}::xid)"
+    " OR c.oid = ANY ({}::oid[]))"
+)
 
 _STATE = SQL("""
 SELECT pg_catalog.transaction_timestamp(),
@@ -132,19 +145,20 @@ _ALL_SCANS = _SCANS.format(
 )
 
 
-def look(connection: Connection, before: Look | None = None) -> Look:
+def look(connection: Connection, before: Look | None = None, released: Locks = frozenset()) -> Look:
     """All relations but the server's own, and the locks of the connection's transaction.
 
     Args:
         connection: the session that looks.
         before: an earlier look of the same session, after which nobody else has changed relations;
             then only what has changed is read.
+        released: locks that the session had meanwhile, in a transaction of its own.
     """
     [(began, horizon, timeout, count)] = sql.rows(connection, _STATE)
-    found = relations(connection) if before is None else _since(connection, before)
-    if len(found) != count:  # some are gone
-        found = relations(connection)
     held = locks(connection, SQL("pg_catalog.pg_backend_pid()"))
+    found = None if before is None else _since(connection, before, held | released)
+    if found is None or len(found) != count:  # some are gone
+        found = relations(connection)
     query = _ALL_SCANS
     if before is not None and before.began == began:  # what is read meanwhile is locked
         read = {oid for oid, _ in held}.union(before.scans)
@@ -155,12 +169,22 @@ def look(connection: Connection, before: Look | None = None) -> Look:
 def relations(connection: Connection, which: Composable = _ALL) -> dict[int, Relation]:
     """All relations of the database but the server's own, or some of them, by oid."""
     found = sql.rows(connection, _RELATIONS.format(_OURS, which))
-    return {row[0]: Relation(row[0], Name(row[1], row[2]), *row[3:]) for row in found}
+    return {
+        oid: Relation(oid, Name(schema, name), kind, table, parent, file, size, _columns(columns))
+        for oid, schema, name, kind, table, parent, file, size, columns in found
+    }
 
 
-def _since(connection: Connection, before: Look) -> Relations:
-    changed = relations(connection, _SINCE.format(Literal(before.horizon)))
+def _columns(rows: Sequence[Sequence[str | None]] | None) -> tuple[tuple[str, str] | None, ...]:
+    return tuple(None if name is None or of is None else (name, of) for name, of in rows or ())
+
+
+def _since(connection: Connection, before: Look, held: Locks) -> Relations:
     known = before.relations
+    locked = {oid for oid, mode in held if mode is LockMode.ACCESS_EXCLUSIVE and oid in known}
+    tables = [oid for oid in locked if known[oid].kind in "rp" and known[oid].parent is None]
+    which = _SINCE.format(Literal(before.horizon), Literal(tables))
+    changed = relations(connection, which)
     if all(known.get(oid) == relation for oid, relation in changed.items()):
         return known
     return {**known, **changed}

@@ -80,10 +80,10 @@ def compared(
     revision.template_args.update(context.opts.get("template_args", {}))
     with _asked_for(config):
         revision.run_autogenerate(context.get_current_heads(), context)
-    return _told(context, revision)
+    return _changes(context, revision)
 
 
-def _told(context: MigrationContext, revision: RevisionContext) -> Changes:
+def _changes(context: MigrationContext, revision: RevisionContext) -> Changes:
     found = [
         item
         for script in revision.generated_revisions

@@ -10,21 +10,21 @@ def extended(source: str, text: str) -> str:
     A module without a docstring gets one.
     """
     data, body = source.encode(), ast.parse(source).body
-    told, first, last = _docstring(data, body)
-    before, end = ("", "\n") if told is None else (f"{told.rstrip()}\n\n", "")
+    found, first, last = _docstring(data, body)
+    before, end = ("", "\n") if found is None else (f"{found.rstrip()}\n\n", "")
     new = _literal(f"{before}{text}\n") + end
     return b"".join([data[:first], new.encode(), data[last:]]).decode()
 
 
 def _docstring(data: bytes, body: list[ast.stmt]) -> tuple[str | None, int, int]:
     """What it says, and where it begins and ends, in bytes; None, and where it belongs."""
-    starts = [0, *(found.end() for found in re.finditer(rb"\n", data))]
+    starts = [0, *(feed.end() for feed in re.finditer(rb"\n", data))]
     if not body:
         return None, len(data), len(data)
     first = starts[body[0].lineno - 1]
     match body[0]:
-        case ast.Expr(ast.Constant(str(told)), end_lineno=int(line), end_col_offset=int(column)):
-            return told, first, starts[line - 1] + column
+        case ast.Expr(ast.Constant(str(found)), end_lineno=int(line), end_col_offset=int(column)):
+            return found, first, starts[line - 1] + column
         case _:
             return None, first, first
 

@@ -109,11 +109,11 @@ def prove(
             return _untried(error)
         trial = _Trial(config, shadow, scripts, version_table, before, _objects(url, version_table))
         rows = _rows(url)
-        autogenerate = _autogenerate(trial, url)
+        converged = _autogenerate(trial, url)
         downgrade, back = _downgrade(trial, url)
         is_back = all(back.values())
         again = _again(trial, url, is_back=is_back)
-    proofs = autogenerate, downgrade, again, _offline(trial, start, rows)
+    proofs = converged, downgrade, again, _offline(trial, start, rows)
     if is_back:  # which of the scripts leaves another schema is not known
         return Proven(proofs, dict.fromkeys(back, downgrade.outcome is Outcome.PASSED))
     return Proven(proofs, back)
@@ -134,13 +134,13 @@ def _autogenerate(trial: _Trial, url: URL) -> Proof:
             lambda context: autogenerate.compared(context, unknown=trial.shadow.unknown),
         )
     except FAILURES as error:
-        return _failed(AUTOGENERATE, [replay.said(error)])
+        return _proof(AUTOGENERATE, [replay.said(error)])
     ours = [
         f"{item.table}: op.{operation}"
         for item in changes.enterprise
         for operation in item.operations
     ]
-    return _failed(AUTOGENERATE, [*changes.model_changes, *ours])
+    return _proof(AUTOGENERATE, [*changes.model_changes, *ours])
 
 
 def _downgrade(trial: _Trial, url: URL) -> tuple[Proof, dict[str, bool]]:
@@ -153,7 +153,7 @@ def _downgrade(trial: _Trial, url: URL) -> tuple[Proof, dict[str, bool]]:
     except FAILURES as error:
         reversible = {script.revision: script in begun[:-1] for script in trial.scripts}
         return _no_way_back(begun, error), reversible
-    proof = _failed(DOWNGRADE, map(_line, _left(trial, url)))
+    proof = _proof(DOWNGRADE, map(_line, _left(trial, url)))
     return proof, {script.revision: True for script in trial.scripts}
 
 
@@ -166,7 +166,7 @@ def _no_way_back(begun: Sequence[Script], error: Exception) -> Proof:
     if begun and not hasattr(begun[-1].module, "downgrade"):
         reason = "there is no downgrade() in it"
     elif cause is None:
-        return _failed(DOWNGRADE, [replay.said(error)])
+        return _proof(DOWNGRADE, [replay.said(error)])
     return Proof(DOWNGRADE, Outcome.SKIPPED, (f"revision {begun[-1].revision} has none: {reason}",))
 
 
@@ -175,14 +175,14 @@ def _left(trial: _Trial, url: URL) -> list[Difference]:
 
     That one has gone through pg_dump, after which not every definition reads as it was written.
     """
-    found = _but_history(trial.start, _objects(url, trial.version_table))
+    found = _differences(trial.start, _objects(url, trial.version_table))
     if not found:
         return []
     with connected(url) as source, trial.shadow.copy(source, trial.version_table) as copied:
-        return _but_history(trial.start, _objects(copied, trial.version_table))
+        return _differences(trial.start, _objects(copied, trial.version_table))
 
 
-def _but_history(start: Objects, after: Objects) -> list[Difference]:
+def _differences(start: Objects, after: Objects) -> list[Difference]:
     """The differences, without the columns that a history keeps once their table has lost them."""
     histories = {
         key.relation
@@ -203,7 +203,7 @@ def _again(trial: _Trial, url: URL, *, is_back: bool) -> Proof:
     try:
         replay.upgrade(trial.config, url, trial.scripts, advice=REMAINS)
     except FAILURES as error:
-        return _failed(AGAIN, [replay.said(error)])
+        return _proof(AGAIN, [replay.said(error)])
     return Proof(AGAIN, Outcome.PASSED)
 
 
@@ -217,9 +217,9 @@ def _offline(trial: _Trial, start: URL, rows: Mapping[str, int]) -> Proof:
     if not script:
         return Proof(OFFLINE, Outcome.SKIPPED, ("env.py gives it to an output_buffer of its own",))
     if refusal := _run(script, start):
-        return _failed(OFFLINE, [refusal])
+        return _proof(OFFLINE, [refusal])
     found = compare(trial.after, _objects(start, trial.version_table))
-    return _failed(OFFLINE, [*map(_line, found), *_uneven(rows, _rows(start))])
+    return _proof(OFFLINE, [*map(_line, found), *_uneven(rows, _rows(start))])
 
 
 def _run(script: str, url: URL) -> str | None:
@@ -294,10 +294,10 @@ def _type_stays(item: Difference) -> str:
     return f": autogenerate drops no type, so let downgrade() end in op.execute({drop!r})"
 
 
-def _failed(name: str, differences: Sequence[str] | Iterator[str]) -> Proof:
-    """A proof that has passed when there are no differences."""
-    told = tuple(differences)
-    return Proof(name, Outcome.FAILED if told else Outcome.PASSED, told)
+def _proof(name: str, differences: Sequence[str] | Iterator[str]) -> Proof:
+    """A proof, which has passed when there are no differences."""
+    found = tuple(differences)
+    return Proof(name, Outcome.FAILED if found else Outcome.PASSED, found)
 
 
 _SCHEMA = re.compile(r'("(?:[^"]|"")+"|[^".]+)\.')

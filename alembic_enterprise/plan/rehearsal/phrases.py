@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
+from alembic_enterprise.plan.schema.objects import SECRET
 from alembic_enterprise.plan.shadow.statements import Statement, statements
 
 REDACTED = "..."
@@ -22,9 +23,8 @@ _DEFINES = {
     *("CREATE", "ALTER", "DROP", "COMMENT", "GRANT", "REVOKE", "REASSIGN", "SECURITY", "LOCK"),
     *("REFRESH", "REINDEX", "VACUUM", "ANALYZE", "CLUSTER", "TRUNCATE"),
 }
-_SECRET = {"ROLE", "USER", "GROUP", "SERVER", "SUBSCRIPTION", "SYSTEM", "FOREIGN", "DATABASE"}
+_WITH_SECRETS = {"ROLE", "USER", "GROUP", "SERVER", "SUBSCRIPTION", "SYSTEM", "FOREIGN", "DATABASE"}
 _CALLS = {"PERFORM", "CALL"}
-_ADDRESS = re.compile(r"\w+://|\bpassword\s*=", re.IGNORECASE)
 
 _PIECE = re.compile(
     r"""
@@ -39,6 +39,7 @@ _DROPS = re.compile(
     r"\bALTER\s+TABLE\b.*?(\bDROP\s+(?!CONSTRAINT|DEFAULT|NOT\b|EXPRESSION|IDENTITY)|\bTYPE\b)",
     re.DOTALL,
 )
+_IN_BLOCK = re.compile(r"\b(DELETE\s+FROM|MERGE\s+INTO|UPDATE\b[^;]*?\bSET)\b", re.IGNORECASE)
 _MORE_ROWS = re.compile(
     r"(\bVALUES\s*{row})(?:\s*,\s*{row})+".format(row=r"\((?:[^()]|\([^()]*\))*\)"), re.IGNORECASE
 )
@@ -87,7 +88,7 @@ def readable(statement: str) -> str:
     Literals stay where they define something: a default, a constraint, the bounds of a partition.
     Comments, which may quote anything, are left out.
     """
-    return "\n".join(_readable(item).strip() for item in _each(_uncommented(statement)))
+    return ";\n".join(_readable(item).strip() for item in _each(_uncommented(statement)))
 
 
 # A statement is asked about several times in a row.
@@ -110,8 +111,8 @@ def _readable(statement: Statement) -> str:
         return _PIECE.sub(_block, statement.text)
     if (
         first in _DEFINES
-        and not _SECRET & set(rest[:3])
-        and not _ADDRESS.search(statement.text)
+        and not _WITH_SECRETS & set(rest[:3])
+        and not SECRET.search(statement.text)
         and not _ROWS.search(_bare(statement.text))
     ):
         return statement.text
@@ -130,7 +131,7 @@ def _block(piece: re.Match[str]) -> str:
 
 
 def _says_rows(text: str) -> bool:
-    return bool((_WRITES | _SECRET | _CALLS) & set(_words(text)) or _ADDRESS.search(text))
+    return bool((_WRITES | _WITH_SECRETS | _CALLS) & set(_words(text)) or SECRET.search(text))
 
 
 def _uncommented(text: str) -> str:
@@ -143,6 +144,8 @@ def _redacted(text: str) -> str:
 
 def _takes_rows(statement: Statement) -> bool:
     first, bare = statement.words[0], _bare(statement.text)
+    if first == "DO":
+        return _IN_BLOCK.search(statement.text) is not None
     if first == "WITH":
         return bool(_TAKES & set(_words(bare)))
     return first in _TAKES or (first == "ALTER" and bool(_DROPS.search(bare)))

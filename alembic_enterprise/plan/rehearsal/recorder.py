@@ -25,7 +25,7 @@ _EVENTS = ("before_cursor_execute", "after_cursor_execute", "begin", "commit", "
 
 
 @dataclass(frozen=True)
-class Seen:
+class Recorded:
     """A statement that was run, with the looks around it.
 
     Attributes:
@@ -53,7 +53,7 @@ class Recorder:
     """Tells of each statement on a connection, but for settings and Alembic's own bookkeeping."""
 
     def __init__(
-        self, connection: Connection, version_table: Name, tell: Callable[[Seen], None]
+        self, connection: Connection, version_table: Name, tell: Callable[[Recorded], None]
     ) -> None:
         """Begin to listen."""
         self._connection = connection
@@ -159,20 +159,23 @@ class Recorder:
         before, operation = self._last, RUNNING.get()
         if before is None:
             return
-        after = look(self._connection, before)
+        if self._tried is None:
+            after = look(self._connection, before)
+        else:
+            after = look(self._connection, before, self._tried[1].locks)
         is_inside = not self._in_autocommit
         if not (is_inside and self._is_numbered):
             self._transactions += 1
         self._last, self._is_fresh, self._is_numbered = after, is_inside, is_inside
         self._tell(
-            Seen(
-                statement,
-                None if operation is None else str(operation),
-                self._transactions,
-                is_inside,
-                before,
-                after,
-                self._tried,
+            Recorded(
+                statement=statement,
+                operation=None if operation is None else str(operation),
+                transaction=self._transactions,
+                transactional=is_inside,
+                before=before,
+                after=after,
+                tried=self._tried,
             )
         )
 

@@ -21,9 +21,10 @@ from sqlalchemy.exc import DBAPIError
 from alembic_enterprise import sql
 from alembic_enterprise.plan.locks.prediction import predicted
 from alembic_enterprise.plan.locks.traces import Locks, Relation, Relations, Traces, difference
-from alembic_enterprise.plan.model import Basis
+from alembic_enterprise.plan.model import Basis, Loss
+from alembic_enterprise.plan.rehearsal.losses import losses
 from alembic_enterprise.plan.rehearsal.phrases import is_query, readable, takes_rows
-from alembic_enterprise.plan.rehearsal.recorder import Recorder, Seen
+from alembic_enterprise.plan.rehearsal.recorder import Recorded, Recorder
 from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.plan.shadow.original import VERSION_TABLE
 from alembic_enterprise.sql import Name
@@ -48,6 +49,7 @@ class Performed:
         predicted_for: the version of PostgreSQL that a prediction is of.
         created: relations that it has made.
         dropped: those that stood before, and do not any more.
+        lost: what it took away of the live database for good, but for rows of DELETE.
         loses_data: whether it took rows, or what was in them.
     """
 
@@ -64,6 +66,7 @@ class Performed:
     predicted_for: str | None = None
     created: tuple[Name, ...] = ()
     dropped: tuple[Name, ...] = ()
+    lost: tuple[Loss, ...] = ()
     loses_data: bool = False
 
 
@@ -73,6 +76,7 @@ def rehearse(
     scripts: Sequence[Script],
     progress: Callable[[str], None],
     *,
+    live: Relations | None = None,
     major: int | None = None,
     version_table: Name = VERSION_TABLE,
 ) -> list[Performed]:
@@ -87,6 +91,8 @@ def rehearse(
         url: of the shadow.
         scripts: in the order in which they run.
         progress: told of each script before it begins.
+        live: the relations of the live database, by the oids that they have on the shadow; those
+            that the first statement finds there unless told.
         major: version that is predicted for, where nothing can be measured: of the live server;
             the shadow's unless told.
         version_table: where Alembic keeps the revisions.
@@ -95,7 +101,7 @@ def rehearse(
         ConfigurationError: env.py fails.
         StepError: a migration fails; `refused` tells the statement.
     """
-    found = _Rehearsal(version_table, major)
+    found = _Rehearsal(version_table, live, major)
 
     def watch(connection: Connection, script: Script) -> None:
         progress(f"revision {script.revision}")
@@ -120,8 +126,9 @@ Evidence = tuple[Traces, Basis, str | None]
 class _Rehearsal:
     """What has been seen so far."""
 
-    def __init__(self, version_table: Name, major: int | None) -> None:
+    def __init__(self, version_table: Name, live: Relations | None, major: int | None) -> None:
         self.performed: list[Performed] = []
+        self._live = live
         self._version_table = version_table
         self._major = major
         self._revision = ""
@@ -139,58 +146,73 @@ class _Rehearsal:
         self._revision = revision
         if connection not in self._watched:
             self._watched.add(connection)
-            Recorder(connection, self._version_table, lambda seen: self._take(connection, seen))
+            Recorder(connection, self._version_table, lambda one: self._take(connection, one))
 
-    def _take(self, connection: Connection, seen: Seen) -> None:
-        if seen.transaction != self._transaction:
-            self._transaction, self._start = seen.transaction, seen.before.relations
-            self._hidden = _named(connection, self._version_table, seen.before.relations)
+    def _take(self, connection: Connection, recorded: Recorded) -> None:
+        if self._live is None:
+            self._live = recorded.before.relations
+        if recorded.transaction != self._transaction:
+            self._transaction, self._start = recorded.transaction, recorded.before.relations
+            self._hidden = _named(connection, self._version_table, recorded.before.relations)
             self._locks = frozenset()
-        found = self._evidence(connection, seen)
-        if not (_only_asks(seen, found[0]) or _only_looks(seen, found)):
-            self.performed.append(self._performed(seen, found))
-            self._locks = seen.after.locks
-        if seen.transactional:
-            self._hidden |= seen.after.relations.keys() - seen.before.relations.keys()
+        found = self._evidence(connection, recorded)
+        if not (_only_asks(recorded, found[0]) or _only_looks(recorded, found)):
+            self.performed.append(self._performed(recorded, found))
+            self._locks = recorded.after.locks
+        if recorded.transactional:
+            self._hidden |= recorded.after.relations.keys() - recorded.before.relations.keys()
 
-    def _evidence(self, connection: Connection, seen: Seen) -> Evidence:
+    def _evidence(self, connection: Connection, recorded: Recorded) -> Evidence:
         """What a statement did, and where that is known from."""
-        looks = (seen.before, seen.after) if seen.transactional else seen.tried
+        looks = (recorded.before, recorded.after) if recorded.transactional else recorded.tried
         if looks is not None:
             return _without(difference(*looks), self._hidden), Basis.MEASURED, None
         major = self._major or _major(connection)
-        before, after = seen.before.relations, seen.after.relations
-        told = predicted(connection, seen.statement, before, after, major)
-        if told is None:
+        before, after = recorded.before.relations, recorded.after.relations
+        prediction = predicted(connection, recorded.statement, before, after, major)
+        if prediction is None:
             return Traces(), Basis.UNKNOWN, None
-        return told.traces, Basis.PREDICTED, told.server
+        return prediction.traces, Basis.PREDICTED, prediction.server
 
-    def _performed(self, seen: Seen, found: Evidence) -> Performed:
+    def _performed(self, recorded: Recorded, found: Evidence) -> Performed:
         traces, basis, server = found
-        before, after = seen.before.relations, seen.after.relations
+        before, after = recorded.before.relations, recorded.after.relations
         # What was locked by nobody's statement, as by env.py, counts with the first one after it.
-        locks = traces.locks | self._visible(seen.before.locks - self._locks, before)
-        traces, released = replace(traces, locks=locks), self._locks - seen.before.locks
+        locks = traces.locks | self._visible(recorded.before.locks - self._locks, before)
+        traces, released = replace(traces, locks=locks), self._locks - recorded.before.locks
         released = self._visible(released, before)
         dropped = [oid for oid in before.keys() - after.keys() if oid not in self._hidden]
         loses = any(before[oid].kind in "rp" for oid in dropped) or bool(traces.emptied)
-        is_ours = seen.operation is not None
+        is_ours = recorded.operation is not None
+        lost = self._lost(recorded, traces)
         return Performed(
-            seen.statement.strip() if is_ours else readable(seen.statement),
-            self._revision,
-            seen.transaction,
-            seen.operation,
-            seen.transactional,
-            seen.after.lock_timeout,
-            self._about(before, _oids(traces, released)),
-            traces,
-            released,
-            basis,
-            server,
-            _names(after, before),
-            _names(before, after),
-            loses or (takes_rows(seen.statement) and not is_ours),
+            statement=recorded.statement.strip() if is_ours else readable(recorded.statement),
+            revision=self._revision,
+            transaction=recorded.transaction,
+            operation=recorded.operation,
+            transactional=recorded.transactional,
+            lock_timeout=recorded.after.lock_timeout,
+            before=self._about(before, _oids(traces, released)),
+            traces=traces,
+            released=released,
+            basis=basis,
+            predicted_for=server,
+            created=_names(after, before),
+            dropped=_names(before, after),
+            lost=lost,
+            loses_data=loses or bool(lost) or (takes_rows(recorded.statement) and not is_ours),
         )
+
+    def _lost(self, recorded: Recorded, traces: Traces) -> tuple[Loss, ...]:
+        """What the live database has lost; an operation of ours drops no partition that has rows.
+
+        A statement that was tried in a transaction block has shown there what becomes of columns.
+        """
+        looks = recorded.tried or (recorded.before, recorded.after)
+        before, after = (one.relations for one in looks)
+        is_ours = recorded.operation is not None
+        found = losses(self._live or {}, before, after, traces.emptied, keeps_partitions=is_ours)
+        return tuple(found)
 
     def _visible(self, locks: Locks, before: Relations) -> Locks:
         """Locks on relations that others see."""
@@ -219,18 +241,17 @@ def _major(connection: Connection) -> int:
     return int(version) // 10000
 
 
-def _only_asks(seen: Seen, traces: Traces) -> bool:
+def _only_asks(recorded: Recorded, traces: Traces) -> bool:
     """Whether it is a query that looks at nothing but the catalog."""
-    if not is_query(seen.statement) or seen.before.relations is not seen.after.relations:
-        return False
-    return not (traces.locks or traces.scanned)
+    same = recorded.before.relations is recorded.after.relations
+    return same and is_query(recorded.statement) and not (traces.locks or traces.scanned)
 
 
-def _only_looks(seen: Seen, found: Evidence) -> bool:
+def _only_looks(recorded: Recorded, found: Evidence) -> bool:
     """Whether a statement of an operation has found nothing to do, outside of a block."""
     traces, basis, _ = found
-    is_apart = seen.operation is not None and not seen.transactional
-    same = seen.before.relations is seen.after.relations
+    is_apart = recorded.operation is not None and not recorded.transactional
+    same = recorded.before.relations is recorded.after.relations
     return is_apart and same and basis is Basis.MEASURED and traces == Traces()
 
 

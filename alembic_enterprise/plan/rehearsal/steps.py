@@ -46,19 +46,20 @@ def steps(
             names = _names(one.statement)
             effects, released = history.take(one, number, names)
             step = Step(
-                number,
-                one.statement if times == 1 else f"{one.statement}\n-- {times:,} times",
-                transaction,
-                None if one.revision in proposed else one.revision,
-                one.basis,
-                server if one.basis is Basis.MEASURED else one.predicted_for,
-                tuple(effects),
-                _reversibility(one, reversible),
-                tuple(_touched(effects, names, tables)),
-                one.operation,
-                one.transactional,
-                one.lock_timeout,
-                tuple(released),
+                number=number,
+                statement=one.statement if times == 1 else f"{one.statement}\n-- {times:,} times",
+                transaction=transaction,
+                revision=None if one.revision in proposed else one.revision,
+                basis=one.basis,
+                server=server if one.basis is Basis.MEASURED else one.predicted_for,
+                effects=tuple(effects),
+                reversibility=_reversibility(one, reversible),
+                tables=tuple(_touched(effects, names, tables)),
+                operation=one.operation,
+                transactional=one.transactional,
+                lock_timeout=one.lock_timeout,
+                lost=one.lost,
+                released=tuple(released),
             )
             found.append(step)
     return tuple(found)
@@ -82,7 +83,7 @@ def _repeats(one: Performed, last: Performed) -> bool:
     did = one.traces
     return (
         (one.statement, one.revision, one.operation) == (last.statement, last.revision, None)
-        and not (did.locks or did.rewritten or did.emptied or one.released)
+        and not (did.locks or did.rewritten or did.emptied or one.lost or one.released)
         and did.scanned <= last.traces.scanned
     )
 
@@ -107,7 +108,8 @@ class _History:
         self._relations: dict[int, Relation] = {}
         self._modes = defaultdict[int, set[LockMode]](set)
         self._since: dict[int, int] = {}
-        self._told: dict[int, RelationEffect] = {}
+        self._last: dict[int, RelationEffect] = {}
+        """The effect that was last told of each."""
         self._called = defaultdict[str, set[int]](set)
         self._indexes = defaultdict[int, set[int]](set)
         """Those that are locked, by the oids of their tables."""
@@ -119,19 +121,19 @@ class _History:
         self._relations.update(one.before)
         self._move(one, number)
         acted = {oid for oid, _ in one.traces.locks} | one.traces.rewritten | one.traces.scanned
-        named = {oid for name in names for oid in self._called.get(name, ()) if oid in self._told}
+        named = {oid for name in names for oid in self._called.get(name, ()) if oid in self._last}
         effects: list[RelationEffect] = []
         released: list[str] = []
         for oid in sorted(
             acted | named | self._moved(one), key=lambda oid: _order(self._relations, oid)
         ):
-            told, effect = self._told.pop(oid, None), self._effect(oid, one, number)
-            if told is not None and (effect is None or effect.relation != told.relation):
-                released.append(told.relation)
+            last, effect = self._last.pop(oid, None), self._effect(oid, one, number)
+            if last is not None and (effect is None or effect.relation != last.relation):
+                released.append(last.relation)
             if effect is not None and effect.modes:
-                self._told[oid] = effect
+                self._last[oid] = effect
                 self._called[self._relations[oid].name.name].add(oid)
-            is_new = told is None or effect is None or effect.modes != told.modes
+            is_new = last is None or effect is None or effect.modes != last.modes
             if effect is not None and (oid in acted or oid in named or is_new):
                 effects.append(effect)
         return effects, released
@@ -202,8 +204,8 @@ def _touched(
         or effect.relation.rpartition(".")[2] in names
     ]
     whole = {effect.table for effect in about if effect.relation == effect.table}
-    told = (
+    names_of = (
         effect.relation if effect.table not in whole and effect.relation in tables else effect.table
         for effect in about
     )
-    yield from (tables[name] for name in dict.fromkeys(told) if name in tables)
+    yield from (tables[name] for name in dict.fromkeys(names_of) if name in tables)

@@ -84,9 +84,9 @@ def _blocking(steps: Sequence[Step], row: Sequence[frozenset[Activity]]) -> list
         first, *more = places
         name = next((activity.lower() for activity in Activity if activity in blocked), "none")
         words = ", ".join(activity for activity in Activity if activity in blocked) or "nothing"
-        told = numbered([steps[first], steps[(first, *more)[-1]]])
+        which = numbered([steps[first], steps[(first, *more)[-1]]])
         verb = "block" if more else "blocks"
-        cells.append(_cell(name, width * first, width * (1 + len(more)), f"{told} {verb} {words}"))
+        cells.append(_cell(name, width * first, width * (1 + len(more)), f"{which} {verb} {words}"))
     return cells
 
 

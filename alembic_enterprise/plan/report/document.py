@@ -61,14 +61,14 @@ def _difference(item: Difference) -> dict[str, Any]:
 
 
 def _step(step: Step, before: Held) -> dict[str, Any]:
-    told = {
+    values = {
         **vars(step),
         "lock_timeout": _seconds(step.lock_timeout),
         "effects": [_effect(group) for group in grouped(_effects(step, before))],
         "tables": [dict(vars(touched)) for touched in step.tables],
     }
-    del told["released"]
-    return told | {"held": _counted(before)} if len(before.effects) > FEW else told
+    del values["released"], values["lost"]
+    return values | {"held": _held(before)} if len(before.effects) > FEW else values
 
 
 def _effects(step: Step, before: Held) -> Sequence[RelationEffect]:
@@ -80,7 +80,7 @@ def _effects(step: Step, before: Held) -> Sequence[RelationEffect]:
     return sorted([*step.effects, *rest], key=place) if rest else step.effects
 
 
-def _counted(before: Held) -> list[dict[str, Any]]:
+def _held(before: Held) -> list[dict[str, Any]]:
     """How many relations are locked from before: the steps that did it tell which."""
     relations = Counter[frozenset[LockMode]]()
     for modes in before.modes.values():

@@ -125,13 +125,13 @@ def summary(plan: Plan) -> str:
     if not plan.has_changes and not plan.is_blocked:
         return IN_ORDER
     changes = len(plan.model_changes) + len(plan.enterprise_changes)
-    told = [
+    figures = [
         *[counted(len(plan.drift), "difference")] * (plan.shadow is not None),
         counted(changes, "change"),
         f"{counted(len(plan.steps), 'step')} in {counted(plan.transactions, 'transaction')}",
         counted(len(plan.findings), "finding"),
     ]
-    return f"{', '.join(told)}. {_verdict(plan)}"
+    return f"{', '.join(figures)}. {_verdict(plan)}"
 
 
 def _verdict(plan: Plan) -> str:
@@ -163,8 +163,8 @@ def _difference(item: Difference) -> Entry:
     head, mark = f"{item.kind} {item.name}", SYMBOLS[item.change]
     if item.diff:
         return Entry(head, mark, code=("\n".join(item.diff).expandtabs(4),))
-    told = (("was", item.before), ("is", item.after))
-    return Entry(head, mark, tuple(f"{label}: {text}" for label, text in told if text))
+    texts = (("was", item.before), ("is", item.after))
+    return Entry(head, mark, tuple(f"{label}: {text}" for label, text in texts if text))
 
 
 def _change(item: Finding) -> Entry:
@@ -216,10 +216,10 @@ def _held_before(calls: Sequence[Sequence[Step]]) -> Iterator[list[str]]:
             state.keep(step)
         own = {group for group in state.changed if group[2] >= call[0].number}
         words = [_held(group) for group in _of(state, state.changed - own)]
-        new = [told for told in words if told not in known]
+        new = [text for text in words if text not in known]
         is_more = len(new) < len(state.groups) - len(own & state.groups.keys())
-        told = [f"as in {where}"] * is_more + [", ".join(new)] * bool(new)
-        yield [f"held from before: {', and '.join(told)}"] if told else []
+        parts = [f"as in {where}"] * is_more + [", ".join(new)] * bool(new)
+        yield [f"held from before: {', and '.join(parts)}"] if parts else []
         state.changed = own
         if new:
             known.update(new)

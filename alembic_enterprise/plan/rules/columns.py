@@ -121,13 +121,15 @@ def _refused(facts: Facts, step: Step, item: Added) -> PlanFinding:
         f"rows that are there have no value for {item.column}, and it is NOT NULL: give it a "
         "constant server_default, or forbid nulls once all rows have a value",
         severity="error",
-        operations=[SetNotNullOnline(item.called.name, item.column, item.called.schema)],
+        operations=[
+            SetNotNullOnline(item.called.name, column=item.column, schema=item.called.schema)
+        ],
         column=item.column,
         rows=facts.tables[item.table].rows,
     )
 
 
-def told_of(facts: Facts, step: Step) -> set[str]:
-    """The tables of which the rules about columns tell that a step reads or writes them."""
+def remarked_tables(facts: Facts, step: Step) -> set[str]:
+    """The tables of which the rules about columns remark that a step reads or writes them."""
     columns = added(facts, step)
     return {item.table for item in columns if item.lacks_value or _reason(facts, item)}

@@ -8,9 +8,9 @@ from typing import Any
 
 from alembic_enterprise.finding import Finding, Severity
 from alembic_enterprise.operation import Operation
+from alembic_enterprise.plan.catalog import Catalog
 from alembic_enterprise.plan.model import Basis, PlanFinding, RelationEffect, Step, Touched
 from alembic_enterprise.plan.rules.reading import actions, parts
-from alembic_enterprise.plan.surroundings import Surroundings
 from alembic_enterprise.sql import Name
 
 SMALL = 10 * 1024**2
@@ -35,8 +35,8 @@ class Facts:
     """
 
     steps: tuple[Step, ...]
-    before: Surroundings
-    after: Surroundings
+    before: Catalog
+    after: Catalog
     tables: Mapping[str, Touched] = field(default_factory=dict[str, Touched])
     paths: Mapping[str, str] = field(default_factory=dict[str, str])
     plugins: Sequence[str] = ()
@@ -112,13 +112,13 @@ class Facts:
             evidence: the figures behind it; what is None is left out.
         """
         given = {"table_bytes": self.size(table), **evidence}
-        told = {name: value for name, value in given.items() if value is not None}
+        figures = {name: value for name, value in given.items() if value is not None}
         finding = Finding(
             rule,
-            severity or _severity(told.get("table_bytes")),
+            severity or _severity(figures.get("table_bytes")),
             table,
             message,
-            told,
+            figures,
             tuple(operations),
         )
         if step is None:

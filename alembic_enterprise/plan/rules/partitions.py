@@ -8,10 +8,10 @@ from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.operations import AttachPartition, CreateRangePartitions
 from alembic_enterprise.partitions.periods import today
+from alembic_enterprise.plan.catalog import Catalog
 from alembic_enterprise.plan.model import PlanFinding, RelationEffect, Step, is_called
 from alembic_enterprise.plan.rules.facts import Facts
 from alembic_enterprise.plan.rules.reading import name, shape
-from alembic_enterprise.plan.surroundings import Surroundings
 from alembic_enterprise.shards.operations import CreateHashShards
 from alembic_enterprise.sql import Name
 from alembic_enterprise.wording import in_bytes
@@ -58,7 +58,7 @@ def _made(facts: Facts, step: Step, parent: RelationEffect, partition: Name) -> 
     )
 
 
-def _attached(after: Surroundings, parent: str, partition: Name) -> tuple[Operation, ...]:
+def _attached(after: Catalog, parent: str, partition: Name) -> tuple[Operation, ...]:
     """The operations that make the same partition, as far as its bounds are known."""
     for table in after.tables.values():
         for item in after.partitions.get(table.name, ()):
@@ -67,13 +67,16 @@ def _attached(after: Surroundings, parent: str, partition: Name) -> tuple[Operat
     return ()
 
 
-def _by_hash(after: Surroundings, partition: Partition) -> Iterator[Operation]:
+def _by_hash(after: Catalog, partition: Partition) -> Iterator[Operation]:
     for table in after.sharded.values():
         for shard in table.shards:
             if shard.name == partition.name:
-                remainders = [shard.held.remainder]
-                place, schema = table.name.name, table.name.schema
-                yield CreateHashShards(place, shard.held.modulus, remainders, schema)
+                yield CreateHashShards(
+                    table.name.name,
+                    count=shard.held.modulus,
+                    remainders=[shard.held.remainder],
+                    schema=table.name.schema,
+                )
 
 
 def _by_range(table: PartitionedTable, partition: Partition) -> Iterator[Operation]:
@@ -89,8 +92,8 @@ def _by_range(table: PartitionedTable, partition: Partition) -> Iterator[Operati
     yield AttachPartition(
         table.name.name,
         partition.name.name,
-        _moment(held.lower),
-        _moment(held.upper),
+        start=_moment(held.lower),
+        stop=_moment(held.upper),
         schema=table.name.schema,
         partition_schema=partition.name.schema,
     )
@@ -226,7 +229,7 @@ def _barred(facts: Facts, step: Step, parent: Name, pending: Name) -> PlanFindin
     )
 
 
-def _pending(known: Surroundings) -> Iterator[tuple[Name, Name]]:
+def _pending(known: Catalog) -> Iterator[tuple[Name, Name]]:
     """Tables, and their partitions of which a detach was cut."""
     for parent, partitions in known.partitions.items():
         yield from ((parent, item.name) for item in partitions if item.pending)

@@ -1,12 +1,13 @@
 """Rules about rows: who waits while all of them are read or written, and which are lost."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 from alembic_enterprise.plan.held import Held, held
 from alembic_enterprise.plan.locks.table import Activity, LockMode, blocks
-from alembic_enterprise.plan.model import PlanFinding, RelationEffect, Step
+from alembic_enterprise.plan.model import Basis, Loss, PlanFinding, RelationEffect, Step
 from alembic_enterprise.plan.rules.alternatives import alternative
-from alembic_enterprise.plan.rules.columns import told_of
+from alembic_enterprise.plan.rules.columns import remarked_tables
 from alembic_enterprise.plan.rules.facts import LARGE, SMALL, Facts
 from alembic_enterprise.plan.rules.partitions import candidates_scanned, defaults_scanned
 from alembic_enterprise.plan.rules.reading import name, names, shape
@@ -30,10 +31,10 @@ def blocks_while_rewriting(facts: Facts) -> Iterator[PlanFinding]:
     Leave it when the table is small, or when nobody needs it then.
     """
     for step in facts.steps:
-        told = told_of(facts, step)
+        remarked = remarked_tables(facts, step)
         rewritten = [item for item in step.effects if item.rewritten]
         for table, effects in _by_table(facts, rewritten):
-            if table not in told and _stopped(effects):
+            if table not in remarked and _stopped(effects):
                 yield _blocking(facts, step, table, effects, "rewriting", "written anew")
 
 
@@ -53,11 +54,11 @@ def blocks_while_scanning(facts: Facts) -> Iterator[PlanFinding]:
     Leave it when the table is small, or when nobody needs it then.
     """
     for step in facts.steps:
-        told = [*defaults_scanned(facts, step), *candidates_scanned(facts, step)]
-        scanned = [item for item in step.effects if item.scanned and item not in told]
+        remarked = [*defaults_scanned(facts, step), *candidates_scanned(facts, step)]
+        scanned = [item for item in step.effects if item.scanned and item not in remarked]
         rewritten = {item.table for item in step.effects if item.rewritten}
         for table, effects in _by_table(facts, scanned):
-            if table not in rewritten | told_of(facts, step) and _stopped(effects):
+            if table not in rewritten | remarked_tables(facts, step) and _stopped(effects):
                 yield _blocking(facts, step, table, effects, "scanning", "read")
 
 
@@ -216,19 +217,30 @@ _DROP_TABLE = shape(
     r"DROP (TABLE|MATERIALIZED VIEW)( IF EXISTS)? (?P<names>.*?)( CASCADE| RESTRICT)?\Z"
 )
 _TRUNCATE = shape(
-    r"TRUNCATE( TABLE)?( ONLY)? (?P<names>.*?)"
+    r"TRUNCATE( TABLE)?( ONLY)? (?P<names>.*?)(\s*\*)?"
     r"( (RESTART|CONTINUE) IDENTITY)?( CASCADE| RESTRICT)?\Z"
 )
 _DROP_COLUMN = shape(
     r"DROP(?! (CONSTRAINT|EXPRESSION|IDENTITY|DEFAULT|NOT) )( COLUMN)?( IF EXISTS)? {column}"
 )
+_USING = shape(r"ALTER( COLUMN)? {column}( SET DATA)? TYPE .+ USING (?P<value>.+)")
+_CASTS = (shape(r"\(?{column}\)?\s*::[^()]+\Z"), shape(r"CAST\s*\(\s*{column} AS [^()]+\)\Z"))
+_DELETE = shape(r"\bDELETE FROM( ONLY)? {table}")
+_MAY_DELETE = shape(r"(DELETE|WITH|DO)\b.*")
 
 
 def data_lost(facts: Facts) -> Iterator[PlanFinding]:
-    """A table, a column or all rows of a table are dropped.
+    """What is in a table or a column is gone, or a part of it.
 
-    A downgrade makes the table or the column again, and not what was in it. While
-    the release goes out, the old code still reads it.
+    They are dropped, by their own statement or with their schema, type or owner;
+    all rows are truncated or deleted; or a column gets a type that rounds or cuts
+    what it holds, as a date does a timestamp. A downgrade makes the table or the
+    column again, and not what was in it. While the release goes out, the old code
+    still reads it.
+
+    What is gone is measured on the shadow, whatever the statement says. Which rows
+    a DELETE takes, and what USING makes of values, only live rows could tell: that
+    is a warning.
 
     Asks for a release between the one that stops using it and the one that drops
     it, and for a backup that somebody has restored once. A partition is detached
@@ -239,27 +251,84 @@ def data_lost(facts: Facts) -> Iterator[PlanFinding]:
     Leave it when nobody has read it for long.
     """
     for step in facts.steps:
-        for table, what in _lost(facts, step):
-            known = facts.tables[table]
-            if known.size and known.rows != 0:
-                yield facts.remark(
-                    "data-lost",
-                    step,
-                    table,
-                    f"what is in {what} is gone, and no downgrade brings it back: make sure that "
-                    "nothing reads it any more, and that there is a backup",
-                    severity="error" if known.size >= LARGE else "warning",
-                    rows=known.rows,
-                )
+        known = _written_down(facts, step) if step.basis is Basis.UNKNOWN else step.lost
+        lost = dict.fromkeys((*known, *_deleted(facts, step)))
+        yield from (_gone(facts, step, loss) for loss in lost if _has_rows(facts, loss.table))
+        for loss, what in dict.fromkeys(_unforeseeable(facts, step)):
+            told = any((one.table, one.column) == (loss.table, loss.column) for one in lost)
+            if not told and _has_rows(facts, loss.table):
+                yield _not_known(facts, step, loss.table, what)
 
 
-def _lost(facts: Facts, step: Step) -> Iterator[tuple[str, str]]:
-    """The tables that lose something, and what."""
+def _has_rows(facts: Facts, table: str) -> bool:
+    known = facts.tables.get(table)
+    return known is not None and bool(known.size) and known.rows != 0
+
+
+def _gone(facts: Facts, step: Step, loss: Loss) -> PlanFinding:
+    known = facts.tables[loss.table]
+    place = "the table" if loss.column is None else f"column {loss.column}"
+    what = f"what is in {place}" if loss.type is None else f"what {loss.type} lacks of {place}"
+    return facts.remark(
+        "data-lost",
+        step,
+        loss.table,
+        f"{what} is gone, and no downgrade brings it back: make sure that nothing reads it any "
+        "more, and that there is a backup",
+        severity="error" if known.size >= LARGE else "warning",
+        rows=known.rows,
+    )
+
+
+def _not_known(facts: Facts, step: Step, table: str, what: str) -> PlanFinding:
+    return facts.remark(
+        "data-lost",
+        step,
+        table,
+        f"{what} only the live rows can tell, and no downgrade brings back what is lost: try it on "
+        "a copy of them, and make sure that there is a backup",
+        severity="warning",
+        rows=facts.tables[table].rows,
+    )
+
+
+def _written_down(facts: Facts, step: Step) -> Iterator[Loss]:
+    """What is gone by the words of a step that was not run."""
     for match in facts.said(step, _DROP_TABLE, _TRUNCATE):
         for called in names(match["names"]):
             if table := facts.changed(step, called):
-                yield table, "the table"
+                yield Loss(table)
     for called, action in facts.actions(step):
         dropped, table = _DROP_COLUMN.match(action), facts.changed(step, called)
         if dropped is not None and table is not None:
-            yield table, f"column {name(dropped['column']).name}"
+            yield Loss(table, name(dropped["column"]).name)
+
+
+def _deleted(facts: Facts, step: Step) -> Iterator[Loss]:
+    """The tables of which a step deletes all rows."""
+    for match in facts.said(step, _DELETE):
+        table = facts.changed(step, name(match["table"]))
+        if table is not None and not _CONDITION.match(match.string):
+            yield Loss(table)
+
+
+def _unforeseeable(facts: Facts, step: Step) -> Iterator[tuple[Loss, str]]:
+    """What a step may take away, and what of that only the rows could tell."""
+    if step.operation is not None:
+        return
+    for match in facts.said(step, _MAY_DELETE):
+        look = facts.table if match[1].upper() == "DO" else facts.changed
+        for deleting in _DELETE.finditer(match.string):
+            if table := look(step, name(deleting["table"])):
+                yield Loss(table), "which rows it deletes"
+    for called, action in facts.actions(step):
+        using, table = _USING.match(action), facts.changed(step, called)
+        if using is not None and table is not None and not _is_plain(using):
+            column = name(using["column"]).name
+            yield Loss(table, column), f"what USING leaves of column {column}"
+
+
+def _is_plain(using: re.Match[str]) -> bool:
+    """Whether USING says no more than the type: a cast of the column without a length."""
+    casts = (match for cast in _CASTS if (match := cast.match(using["value"])))
+    return any(name(cast["column"]) == name(using["column"]) for cast in casts)

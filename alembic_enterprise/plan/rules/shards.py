@@ -33,16 +33,24 @@ def shards_incomplete(facts: Facts) -> Iterator[PlanFinding]:
 
 def _incomplete(facts: Facts, table: ShardedTable) -> PlanFinding:
     lacking = [hole.remainder for hole in holes(table.held, table.count)] if table.held else []
-    told = f"remainder {', '.join(map(str, lacking))} of {table.count}" if lacking else "all shards"
-    place = (table.name.name, table.count, lacking, table.name.schema)
+    what = f"remainder {', '.join(map(str, lacking))} of {table.count}" if lacking else "all shards"
     return facts.remark(
         "shards-incomplete",
         _changing(facts, table.name),
         str(table.name),
-        f"{told} will be missing, and {float(1 - coverage(table.held)):.1%} of all keys are "
+        f"{what} will be missing, and {float(1 - coverage(table.held)):.1%} of all keys are "
         "refused: create what lacks",
         severity="error",
-        operations=[CreateHashShards(*place)] if lacking else (),
+        operations=[
+            CreateHashShards(
+                table.name.name,
+                count=table.count,
+                remainders=lacking,
+                schema=table.name.schema,
+            )
+        ]
+        if lacking
+        else (),
         modulus=table.count,
         remainders=lacking,
     )

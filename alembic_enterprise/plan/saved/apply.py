@@ -31,6 +31,7 @@ from alembic_enterprise.locks import Blocker, Patience, Watcher
 from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.plan.saved.document import Saved, Stale, State, digests_again, stale
 from alembic_enterprise.plan.saved.migrating import Session, migrating
+from alembic_enterprise.plan.saved.place import Place
 from alembic_enterprise.plan.saved.words import held_by, said, shortened, without_values
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.shadow import replay
@@ -130,8 +131,9 @@ def verify(config: Config, plan: Saved) -> Report:
         ConfigurationError: env.py fails.
         DBAPIError: there is no connection, or the catalog cannot be read.
     """
-    place = environment.visit(config, _place, reads=True)
-    return Report(list(plan.digests), stale=stale(plan, _state(config, plan, place)))
+    report = Report(list(plan.digests))
+    _look(config, plan, environment.visit(config, _destination, reads=True), report)
+    return report
 
 
 def apply(config: Config, plan: Saved, job: Job | None = None) -> Report:
@@ -145,57 +147,54 @@ def apply(config: Config, plan: Saved, job: Job | None = None) -> Report:
             behind a pooler by transaction.
         DBAPIError: before anything is tried: there is no connection, or the catalog cannot be read.
     """
-    place = environment.visit(config, _place)
+    destination = environment.visit(config, _destination)
     report = Report(list(plan.digests))
     with ExitStack() as stack:
-        control = sessions.connect(place.engine)
+        control = sessions.connect(destination.engine)
         stack.callback(sessions.close, control)
         sessions.require_server(control, writes=True)
         sessions.configured(control, APPLICATION, lock_timeout=READING)
         report.other = locks.only_run(stack, control, LOCK)
         if report.other is None:
-            report.stale = stale(plan, _state(config, plan, place))
-        if report.exit_code == 0:
-            _Run(config, plan, place, control, job or Job(), report).run()
+            _look(config, plan, destination, report)
+        if report.exit_code == 0 and report.left:
+            _Run(config, plan, destination, control, job or Job(), report).run()
     return report
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where env.py leads to."""
+class _Destination:
+    """Where env.py leads to, and how one gets there."""
 
     engine: Engine
-    version_table: Name
+    place: Place
 
 
-def _place(visit: Visit) -> _Place:
+def _destination(visit: Visit) -> _Destination:
     engine = visit.connection.engine
     if engine.dialect.is_async:
         url = environment.parse(engine.url.render_as_string(hide_password=False))
         engine = create_engine(url, poolclass=NullPool)
     context = visit.context
     given = Name(context.version_table_schema, context.version_table)
-    [(schema,)] = sql.rows(visit.connection, _SCHEMA.format(Literal(given.text)))
-    return _Place(engine, Name(given.schema or schema, given.name))
+    return _Destination(engine, Place.read(visit.connection, given))
 
 
-_SCHEMA = SQL(
-    "SELECT coalesce((SELECT relnamespace::regnamespace::text::name FROM pg_catalog.pg_class"
-    " WHERE oid = to_regclass({})), current_schema())"
-)
-"""Where a table is along the search_path of env.py, or would be made."""
+def _look(config: Config, plan: Saved, destination: _Destination, report: Report) -> None:
+    """Report whether the plan holds, and that nothing of it is left if it is applied already."""
+    state = _state(config, plan, destination)
+    report.stale = stale(plan, state)
+    if plan.is_applied(state):
+        report.left = []
 
 
-def _state(config: Config, plan: Saved, place: _Place) -> State:
+def _state(config: Config, plan: Saved, destination: _Destination) -> State:
     """What is there now."""
     directory = ScriptDirectory.from_config(config)
     again = digests_again(config, _scripts(directory, plan.digests), plan.digests)
-    with _reading(place.engine) as connection:
-        [(database, server)] = sql.rows(
-            connection, SQL("SELECT current_database(), current_setting('server_version')")
-        )
-        revisions = tuple(stamped(connection, place.version_table))
-        return State(database, server.split()[0], revisions, again, drift.read(connection))
+    with _reading(destination.engine) as connection:
+        revisions = tuple(stamped(connection, destination.place.version_table))
+        return State(destination.place, revisions, again, drift.read(connection))
 
 
 @contextmanager
@@ -223,14 +222,14 @@ class _Run:
         self,
         config: Config,
         plan: Saved,
-        place: _Place,
+        destination: _Destination,
         control: Connection,
         job: Job,
         report: Report,
     ) -> None:
         self.config = config
         self.plan = plan
-        self.place = place
+        self.destination = destination
         self.control = control
         self.job = job
         self.report = report
@@ -272,8 +271,8 @@ class _Run:
         While nothing is, somebody else may have changed the schema before a further attempt.
         """
         if self.report.retries and not self.report.applied:
-            self.report.stale = stale(self.plan, _state(self.config, self.plan, self.place))
-            if self.report.stale:
+            _look(self.config, self.plan, self.destination, self.report)
+            if self.report.stale or not self.report.left:
                 return
         before = len(self.report.left)
         failure: DBAPIError | None = None
@@ -344,7 +343,7 @@ class _Run:
 
     def _note(self) -> None:
         """Look which revisions are applied."""
-        now = stamped(self.control, self.place.version_table)
+        now = stamped(self.control, self.destination.place.version_table)
         there = {script.revision for script in replay.ordered(self.directory, now)}
         self.report.applied += [each for each in self.report.left if each in there]
         self.report.left = [each for each in self.report.left if each not in there]

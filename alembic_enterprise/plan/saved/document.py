@@ -1,6 +1,6 @@
 """A plan as a file, to be applied later: what it was made for, and whether that still stands.
 
-    file = saved(plan, live_objects, changed, digests(config, scripts))
+    file = saved(plan, place, live_objects, changed, digests(config, scripts))
     path.write_text(file.text())
     stale(Saved.from_text(path.read_text()), state)     # empty while it holds
 
@@ -25,11 +25,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError
 from alembic_enterprise.plan.model import Outcome, Plan
+from alembic_enterprise.plan.saved.place import Place, differences
 from alembic_enterprise.plan.saved.slices import extent, plain, slice_of, touched
 from alembic_enterprise.plan.schema.objects import Difference, Key, Objects, compare
 from alembic_enterprise.plan.shadow import replay
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the file; it changes when a reader of the old shape would go wrong."""
 
 PACKAGES = ("alembic-enterprise", "alembic", "sqlalchemy")
@@ -49,8 +50,7 @@ class Saved:
     """A plan that was saved.
 
     Attributes:
-        database: name of the live database.
-        server: version of its server, such as "17.6".
+        place: that it was made for.
         sampled_at: when it was read (aware).
         shadow: where the plan was measured.
         versions: of `PACKAGES`, by name.
@@ -60,8 +60,7 @@ class Saved:
         objects: what they depend on.
     """
 
-    database: str
-    server: str
+    place: Place
     sampled_at: datetime
     shadow: str
     versions: Mapping[str, str]
@@ -69,6 +68,10 @@ class Saved:
     digests: Mapping[str, str]
     touched: tuple[str, ...]
     objects: Objects
+
+    def is_applied(self, state: "State") -> bool:
+        """Whether the database is at the last revision of it."""
+        return state.revisions == tuple(self.digests)[-1:]
 
     def text(self) -> str:
         """The file."""
@@ -102,8 +105,7 @@ class Saved:
         """The file's content; schemas/saved-plan.schema.json tells its shape."""
         return {
             "format_version": FORMAT_VERSION,
-            "database": self.database,
-            "server": self.server,
+            **self.place.document(),
             "sampled_at": self.sampled_at.isoformat(),
             "shadow": self.shadow,
             "versions": dict(self.versions),
@@ -130,8 +132,7 @@ class Saved:
         if not document["revisions"]:
             raise ValueError("it has no revisions")
         return cls(
-            document["database"],
-            document["server"],
+            Place.from_document(document),
             datetime.fromisoformat(document["sampled_at"]),
             document["shadow"],
             document["versions"],
@@ -150,15 +151,13 @@ class State:
     """What a saved plan is compared with.
 
     Attributes:
-        database: name of the live database.
-        server: version of its server.
+        place: where env.py leads to.
         revisions: that it is stamped with.
         digests: of the plan's revisions; one that the project has not got any more is not there.
         objects: all of the live database.
     """
 
-    database: str
-    server: str
+    place: Place
     revisions: tuple[str, ...]
     digests: Mapping[str, str]
     objects: Objects
@@ -181,12 +180,17 @@ class Stale:
 
 
 def saved(
-    plan: Plan, objects: Objects, changed: Collection[Key], digests: Mapping[str, str]
+    plan: Plan,
+    place: Place,
+    objects: Objects,
+    changed: Collection[Key],
+    digests: Mapping[str, str],
 ) -> Saved:
     """What is kept of a plan.
 
     Args:
         plan: all of whose steps belong to revisions.
+        place: of the live database.
         objects: of the live database, as `drift.read` gives them.
         changed: what the steps make, change or drop, as `changes` gives it.
         digests: of the pending revisions, in their order.
@@ -199,8 +203,7 @@ def saved(
         raise ConfigurationError(refused or UNMEASURED)
     names, kept = touched(plan.steps, changed, objects), plain(objects)
     return Saved(
-        plan.database.name,
-        plan.database.version,
+        place,
         plan.circumstances.sampled_at,
         plan.shadow.description,
         {package: version(package) for package in PACKAGES},
@@ -231,32 +234,31 @@ def changes(before: Objects, after: Objects) -> frozenset[Key]:
 
 
 def stale(plan: Saved, state: State) -> Stale:
-    """Why a saved plan cannot be applied to what is there now.
+    """Why a saved plan cannot be applied to what is there now; one that is applied can be again.
 
     Where that is another database or another revision, its objects are not told one by one.
     """
     if reasons := [*_elsewhere(plan, state), *_moved(plan, state)]:
         return Stale(tuple(reasons))
+    if plan.is_applied(state):
+        return Stale()
     now = slice_of(plain(state.objects), extent(plan.touched, plan.objects))
     return Stale(tuple(_rewritten(plan, state)), tuple(compare(plan.objects, now)))
 
 
 def _elsewhere(plan: Saved, state: State) -> Iterator[str]:
-    if plan.database != state.database:
-        yield f"it is of the database {plan.database}, and this is {state.database}"
-    then, now = (server.partition(".")[0] for server in (plan.server, state.server))
-    if then != now:
-        yield f"the server was PostgreSQL {then}, and is {now}"
+    yield from differences(plan.place, state.place)
+    then, now = (", ".join(place.search_path) for place in (plan.place, state.place))
+    if then != now and not plan.is_applied(state):  # a schema on it may be one that the plan made
+        yield f"the search_path of env.py's connection led to {then}, and leads to {now}"
 
 
 def _moved(plan: Saved, state: State) -> Iterator[str]:
-    if set(plan.start) == set(state.revisions):
+    if set(plan.start) == set(state.revisions) or plan.is_applied(state):
         return
     done = list(plan.digests)
     now = ", ".join(state.revisions) or "no revision"
-    if state.revisions == tuple(done[-1:]):
-        yield f"it is applied already: the database is at {now}"
-    elif set(state.revisions) & set(done):
+    if set(state.revisions) & set(done):
         yield f"a part of it is applied already: the database is at {now}, and {done[-1]} is due"
     else:
         start = ", ".join(plan.start) or "no revision"

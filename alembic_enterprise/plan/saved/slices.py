@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from alembic_enterprise.plan.model import Step
-from alembic_enterprise.plan.schema.objects import Key, Objects, shown
+from alembic_enterprise.plan.schema.objects import NAME_PART, Key, Objects, shown
 
 IRRELEVANT = frozenset({"statistics"})
 """Kinds of objects that no statement of a migration depends on."""
@@ -21,8 +21,7 @@ OWN = frozenset({"comment", "grant", "owner"})
 PROSE = frozenset({"comment", "function", "procedure", "aggregate"})
 """Kinds whose definitions name tables that they are not tied to."""
 
-_PART = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
-_NAME = re.compile(rf"{_PART}\.{_PART}")
+_NAME = re.compile(rf"{NAME_PART}\.{NAME_PART}")
 _QUOTED = re.compile(r'"((?:[^"]|"")+)"')
 _TARGET = re.compile(r" STATISTICS \d+(?= WITH |$)")
 

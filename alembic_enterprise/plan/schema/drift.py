@@ -58,25 +58,25 @@ def drift(
     """
     with connected(shadow.url) as connection:
         [(now,)] = sql.rows(connection, SQL("SELECT {}").format(NOW))
-        after = _but(schemas, read(connection))
+        after = _without(schemas, read(connection))
     scripts = replay.ordered(ScriptDirectory.from_config(config), shadow.original.revisions)
 
     def found(watch: Watch) -> list[Difference]:
         with shadow.database() as url:
-            _make(url, schemas)
+            _create(url, schemas)
             replay.upgrade(config, url, scripts, watch)
             with connected(url) as connection:
-                before = _but(schemas, read(connection))
+                before = _without(schemas, read(connection))
                 if differences := compare(before, after):
                     copied = _copied(connection, shadow, version_table)
-                    differences = compare(_but(schemas, copied), after)
+                    differences = compare(_without(schemas, copied), after)
                 return differences
 
     if not shadow.whole:
         # A script may need an older partition than there is then: all of them are made below.
         with suppress(StepError):
             return found(_newest(now.date()))
-    return found(_as_they_are)
+    return found(replay.unwatched)
 
 
 def schemas(connection: Connection) -> list[str]:
@@ -84,7 +84,7 @@ def schemas(connection: Connection) -> list[str]:
     return [name for (name,) in sql.rows(connection, _SCHEMAS)]
 
 
-def _make(url: URL, schemas: Collection[str]) -> None:
+def _create(url: URL, schemas: Collection[str]) -> None:
     with connected(url) as connection:
         for schema in schemas:
             name = SQL(schema)  # pyright: ignore[reportArgumentType]  # quoted by the server
@@ -92,14 +92,10 @@ def _make(url: URL, schemas: Collection[str]) -> None:
         connection.commit()
 
 
-def _but(schemas: Collection[str], found: Objects) -> Objects:
+def _without(schemas: Collection[str], found: Objects) -> Objects:
     """Objects without some schemas themselves; what is in these stays."""
     names = {f"schema {name}" for name in schemas}
     return {key: text for key, text in found.items() if not is_of_schema(key, names)}
-
-
-def _as_they_are(_connection: Connection, _script: Script) -> None:
-    """Let scripts make what they say."""
 
 
 def _newest(today: date) -> Watch:

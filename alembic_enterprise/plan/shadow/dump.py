@@ -97,7 +97,7 @@ def dump(there: Endpoint, folders: Iterable[Path], without: Iterable[Collection[
         check=False,
     )
     if finished.returncode != 0:
-        raise ServerError(_failed(finished.stderr.decode(errors="replace")))
+        raise ServerError(_refusal(finished.stderr.decode(errors="replace")))
     return finished.stdout.decode(errors="replace")
 
 
@@ -131,8 +131,8 @@ def _quoted(text: str) -> str:
     return sql.text_of(Identifier(text))
 
 
-def _failed(told: str) -> str:
-    [line, *_] = [line for line in told.splitlines() if "error: " in line] or [told]
+def _refusal(output: str) -> str:
+    [line, *_] = [line for line in output.splitlines() if "error: " in line] or [output]
     reason = line.partition("error: ")[2] or line
     return (
         f"pg_dump cannot read the schema: {reason.strip()}. Connect as a role that may read all "
@@ -167,12 +167,12 @@ def _programs(folders: Iterable[Path]) -> Iterator[Path]:
 def version(program: Path) -> int:
     """The major version of one of PostgreSQL's programs; 0 when it cannot be run."""
     try:
-        told = subprocess.run(
+        output = subprocess.run(
             [program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, check=False
         ).stdout
     except OSError:
         return 0
-    number = re.search(rb"\(PostgreSQL\) (\d+)", told)
+    number = re.search(rb"\(PostgreSQL\) (\d+)", output)
     return 0 if number is None else int(number[1])
 
 

@@ -32,7 +32,8 @@ class Original:
         major: of its server.
         started: when its server started, to the microsecond: no two servers have it in common.
         database: its row of pg_database; which columns there are depends on the version.
-        settings: of the database and of the migrator, by name.
+        settings: of the database and of the migrator, and all others that are in effect for the
+            session that was read, by name; but for those that would be in the way of a shadow.
         migrator: who owns the version table, or else who is connected.
         roles: all but the server's own.
         revisions: those it is stamped with.
@@ -58,7 +59,16 @@ class Original:
         number = version.split()[0]
         major = int(number.split(".")[0])
         revisions = tuple(stamped(live, version_table))
-        return cls(number, major, started, database, dict(settings), migrator, roles, revisions)
+        return cls(
+            version=number,
+            major=major,
+            started=started,
+            database=database,
+            settings=dict(settings),
+            migrator=migrator,
+            roles=roles,
+            revisions=revisions,
+        )
 
     def creations(self, name: str, major: int) -> list[Composable]:
         """Statements that each create a database like this one on a server, the best first."""
@@ -141,17 +151,28 @@ SELECT current_setting('server_version'), pg_postmaster_start_time()::text,
                  WHERE oid = to_regclass({table})), current_user)
 FROM pg_catalog.pg_database AS d WHERE d.datname = current_database()""")
 
-# Later rows win. Left out is what must not or cannot be had there: limits of waiting, libraries,
-# and who one becomes.
+# Later rows win: of the migrator, what is in effect for its own session. Left out is what must not
+# or cannot be had there: limits of waiting, libraries, tablespaces, locales of the machine, what
+# belongs to one session, and who one becomes. TimeZone decides whether a table is written anew.
 _SETTINGS = SQL("""
-SELECT split_part(item, '=', 1) AS name, substr(item, strpos(item, '=') + 1)
-FROM pg_catalog.pg_db_role_setting CROSS JOIN unnest(setconfig) AS item
-LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = setrole
-WHERE setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database
-                          WHERE datname = current_database()))
-  AND (setrole = 0 OR r.rolname = {migrator})
-  AND item !~ '^[^=]*(_timeout|_preload_libraries)=|^(role|default_transaction_read_only)='
-ORDER BY setrole <> 0, setdatabase <> 0""")
+WITH stored AS (
+    SELECT split_part(item, '=', 1) AS name, substr(item, strpos(item, '=') + 1) AS value,
+           1 + 2 * (setrole <> 0)::int + (setdatabase <> 0)::int AS rank
+    FROM pg_catalog.pg_db_role_setting CROSS JOIN unnest(setconfig) AS item
+    LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = setrole
+    WHERE setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database
+                              WHERE datname = current_database()))
+      AND (setrole = 0 OR r.rolname = {migrator})),
+in_effect AS (
+    SELECT name, setting AS value, CASE WHEN session_user = {migrator} THEN 5 ELSE 0 END AS rank
+    FROM pg_catalog.pg_settings
+    WHERE context = 'user' AND (source NOT IN ('default', 'override') OR name = 'TimeZone')
+      AND (session_user = {migrator} OR source NOT IN ('user', 'database user')))
+SELECT name, value FROM (TABLE stored UNION ALL TABLE in_effect) AS settings
+WHERE name !~ '_timeout$|_preload_libraries$|_tablespaces?$|^(lc|transaction)_'
+  AND name NOT IN ('role', 'session_authorization', 'default_transaction_read_only',
+                   'application_name', 'client_encoding', 'bytea_output')
+ORDER BY rank""")
 
 _ROLES = SQL("""
 SELECT r.rolname, r.rolsuper,

@@ -30,13 +30,21 @@ Result = TypeVar("Result")
 Watch = Callable[[Connection, Script], None]
 """Called with the connection of the migration before each script begins."""
 
-
 FROM_NOTHING = "Run `alembic upgrade {}` on an empty database to see more"
 ON_A_COPY = (
     "That has the schema of the live database and no rows: a script that reads rows finds none "
     "there"
 )
 """Advice for an upgrade that fails; {} stands for its revision."""
+
+REPLACED = (
+    "env.py made a connection of its own, in whose place this ran on one to the shadow: if it "
+    'lacks a SET of env.py, let that use sqlalchemy.url or config.attributes["connection"]'
+)
+"""Advice for a migration that does not find something on another connection than env.py's."""
+
+_NOT_FOUND = ("42P01", "3F000", "42704", "42501")
+"""SQLSTATE of a table, a schema or a setting that does not exist, and of a missing right."""
 
 
 def unwatched(_connection: Connection, _script: Script) -> None:
@@ -109,7 +117,7 @@ def visit(config: Config, url: URL, function: Callable[[MigrationContext], Resul
         return iter(())
 
     with connected(url) as connection:
-        _run(config, ScriptDirectory.from_config(config), work, connection)
+        _run(config, ScriptDirectory.from_config(config), work, connection, [])
     return results[0]
 
 
@@ -143,9 +151,10 @@ def offline(config: Config, scripts: Sequence[Script], stamped: Sequence[str] | 
 def _migrate(config: Config, url: URL, scripts: Iterable[Script], watch: Watch, way: _Way) -> None:
     directory = ScriptDirectory.from_config(config)
     running: list[str] = []
+    more: list[str] = []
     steps = _steps(directory, scripts, way, running, watch)
-    with connected(url) as connection, _named(running, way):
-        _run(config, directory, steps, connection)
+    with connected(url) as connection, _named(running, way, more):
+        _run(config, directory, steps, connection, more)
 
 
 def _steps(
@@ -177,12 +186,16 @@ def _run(
     directory: ScriptDirectory,
     function: Callable[..., Any],
     connection: Connection,
+    advice: list[str],
 ) -> None:
-    """Run env.py with a function in the place of the migrations, on a connection."""
+    """Run env.py with a function in the place of the migrations, on a connection.
+
+    What may be why it fails, besides what the server says, is added to `advice`.
+    """
     environment = EnvironmentContext(config, directory, fn=function, as_sql=False, template_args={})
     with _pointed(config, connection):
         environment.configure = _redirected(  # type: ignore[method-assign]  # this instance only
-            environment.configure, connection
+            environment.configure, connection, advice
         )
         with guarded(directory), environment:
             directory.run_env()
@@ -276,30 +289,35 @@ def _pointed(config: Config, connection: Connection) -> Generator[None]:
             config.set_main_option("sqlalchemy.url", before.replace("%", "%%"))
 
 
-def _redirected(configure: Callable[..., None], here: Connection) -> Callable[..., None]:
+def _redirected(
+    configure: Callable[..., None], here: Connection, advice: list[str]
+) -> Callable[..., None]:
     """`context.configure()` with another connection, unless the given one leads there already."""
 
     def redirected(connection: Connection | None = None, *more: Any, **options: Any) -> None:
         database = None if connection is None else connection.engine.url.database
         leads_there = database == here.engine.url.database
+        if connection is not None and not leads_there:
+            advice.append(REPLACED)
         configure(connection if leads_there else here, *more, **options)
 
     return redirected
 
 
 @contextmanager
-def _named(running: Sequence[str], way: _Way) -> Generator[None]:
-    """Let errors say which revision it was."""
+def _named(running: Sequence[str], way: _Way, more: Sequence[str] = ()) -> Generator[None]:
+    """Let errors say which revision it was, and what else may be why."""
     try:
         yield
     except (EnterpriseError, CommandError, SQLAlchemyError) as error:
         if not running:
             raise
         revision = running[-1]
-        raise StepError(
-            f"revision {revision} cannot be {way.done}: {said(error)}. "
-            f"{way.advice.format(revision)}"
-        ) from error
+        sentences = [f"revision {revision} cannot be {way.done}: {said(error)}"]
+        sentences.append(way.advice.format(revision))
+        if isinstance(error, DBAPIError) and sqlstate(error) in _NOT_FOUND:
+            sentences += more
+        raise StepError(". ".join(sentences)) from error
 
 
 def said(error: Exception) -> str:

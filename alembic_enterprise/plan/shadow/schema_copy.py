@@ -54,7 +54,7 @@ class Rest:
     def read(cls, live: Connection, version_table: Name) -> Self:
         """Read the catalog, and of rows the revisions and the policies only."""
         rows = [*_revisions(live, version_table), *_policies(live)]
-        return cls(_invalid_indexes(live), rows, told(live), tables(live))
+        return cls(_invalid_indexes(live), rows, _not_copied(live), tables(live))
 
 
 def copy(
@@ -189,7 +189,7 @@ SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = {}""")
 
 
-def told(live: Connection) -> list[str]:
+def _not_copied(live: Connection) -> list[str]:
     """What pg_dump does not tell, or is not asked, as sentences."""
     kinds = defaultdict[str, list[str]](list)
     for kind, name in sql.rows(live, _NOT_COPIED):

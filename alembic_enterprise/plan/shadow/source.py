@@ -50,10 +50,10 @@ class Source:
         sql.read_only(live)
         old = {} if whole else maintained.superfluous(live)
         return cls(
-            Original.read(live, version_table),
-            Endpoint.of(live),
-            Rest.read(live, version_table),
-            stand_ins.read(live),
-            old,
-            maintained.inside(live, old),
+            original=Original.read(live, version_table),
+            endpoint=Endpoint.of(live),
+            rest=Rest.read(live, version_table),
+            extensions=stand_ins.read(live),
+            old=old,
+            left_out=maintained.inside(live, old),
         )

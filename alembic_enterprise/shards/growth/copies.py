@@ -15,7 +15,6 @@ from sqlalchemy import Connection
 from alembic_enterprise import sql
 from alembic_enterprise.errors import StepError
 from alembic_enterprise.partitions.declaration import NAME_BYTES
-from alembic_enterprise.partitions.steps import GUARD
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.shards import leftovers
 from alembic_enterprise.shards.catalog import Shard, ShardedTable
@@ -175,26 +174,6 @@ def unvalidated(connection: Connection, copies: Sequence[Copy]) -> list[tuple[Na
     which = SQL("k.conrelid = ANY ({}::oid[])").format(Literal([copy.oid for copy in copies]))
     found = sql.rows(connection, UNVALIDATED.format(which=which))
     return [(Name(schema, name), key) for schema, name, key, *_ in found]
-
-
-# Columns, CHECKs and the number of indexes, as attaching compares them, or makes what is missing.
-_LIKENESS = SQL("""(
-    ARRAY(SELECT (attname, atttypid, atttypmod, attnotnull, attgenerated)::text
-          FROM pg_catalog.pg_attribute
-          WHERE attrelid = {relation} AND attnum > 0 AND NOT attisdropped ORDER BY attname),
-    ARRAY(SELECT conname || pg_get_constraintdef(oid) FROM pg_catalog.pg_constraint
-          WHERE conrelid = {relation} AND contype = 'c' AND conname <> {guard} ORDER BY 1),
-    (SELECT count(*) FROM pg_catalog.pg_index WHERE indrelid = {relation}))""")
-
-
-def alike(connection: Connection, source: Source, copies: Sequence[Copy]) -> bool:
-    """Whether the columns, CHECKs and indexes of copies are those of their shard still."""
-    query = SQL("SELECT {} = ({}) FROM unnest({}::oid[]) AS c (oid)").format(
-        _LIKENESS.format(relation=SQL("c.oid"), guard=Literal(GUARD)),
-        _LIKENESS.format(relation=Literal(source.shard.oid), guard=Literal(GUARD)),
-        Literal([copy.oid for copy in copies]),
-    )
-    return all(same for (same,) in sql.rows(connection, query))
 
 
 _MIRROR_OF = OWNERSHIP + "mirror of shard "

@@ -5,13 +5,15 @@ from typing import LiteralString
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
+from alembic_enterprise.operation import REFUSED
 from alembic_enterprise.partitions.operations import pieces
 from alembic_enterprise.partitions.steps import GUARD
-from alembic_enterprise.shards.growth import mirror
+from alembic_enterprise.shards.growth import likeness, mirror
 from alembic_enterprise.shards.growth.copies import Mirror, Source, mirror_comment
 from alembic_enterprise.shards.growth.mirror import belongs, equal, listed, of
 from alembic_enterprise.shards.leftovers import Copy, copy_comment
 from alembic_enterprise.shards.moduli import Class
+from alembic_enterprise.shards.operations import own
 from alembic_enterprise.sql import Name, do_block, dollar_quoted, text_of
 
 _CREATE: LiteralString = (
@@ -46,48 +48,37 @@ _CREATE: LiteralString = (
 """
     + pieces.ATTRIBUTES
     + """
-        FOR command IN
-            SELECT format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS %s', child, attname,
-                          attstattarget)
-            FROM pg_catalog.pg_attribute
-            WHERE attrelid = parent AND attnum > 0 AND attstattarget >= 0 AND NOT attisdropped
+        FOR command IN"""
+    + own.COLUMN_SETTINGS
+    + """
             UNION ALL
-            SELECT format('ALTER TABLE %s ALTER COLUMN %I SET (%s)', child, attname,
-                          array_to_string(attoptions, ', '))
-            FROM pg_catalog.pg_attribute
-            WHERE attrelid = parent AND attoptions IS NOT NULL AND NOT attisdropped
-            UNION ALL
-            SELECT format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', child, alike.name)
-            FROM ({alike}) AS alike WHERE alike.is_identity
+            SELECT format('ALTER TABLE %s %s %I', child, choice, name)
+            FROM ({indexes}) AS indexes, LATERAL (VALUES
+                ('REPLICA IDENTITY USING INDEX', is_identity), ('CLUSTER ON', is_clustered))
+                AS choices (choice, chosen) WHERE chosen
         LOOP
             EXECUTE command;
         END LOOP;
     END LOOP;
+    BEGIN
+        PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
+        FOREACH command IN ARRAY {probes}::text[] LOOP
+            EXECUTE command;
+        END LOOP;
+        TRUNCATE {copies};
+    EXCEPTION WHEN syntax_error_or_access_rule_violation THEN
+        RAISE EXCEPTION '%: %, where the search_path is pg_catalog, pg_temp, as it is while its '
+            'changes are repeated in copies: let each function in an index, a CHECK or a generated '
+            'column name schemas, or ALTER FUNCTION ... SET search_path', {shard}::regclass, SQLERRM
+            USING ERRCODE = {refused};
+    END;
 END"""
 )
 
-# What follows the name of the table tells which index of a copy is like which of the shard.
-_INDEXES = SQL("""
-SELECT *, row_number() OVER (PARTITION BY relation, definition ORDER BY index) AS number
-FROM (SELECT x.indrelid AS relation, x.indexrelid AS index, c.relname AS name,
-             x.indisreplident AS is_identity,
-             substr(pg_get_indexdef(x.indexrelid), 1 + length(format('CREATE %sINDEX %I ON %I.%I',
-                 CASE WHEN x.indisunique THEN 'UNIQUE ' END, c.relname, n.nspname, t.relname)))
-             || x.indisprimary AS definition
-      FROM pg_catalog.pg_index AS x
-      JOIN pg_catalog.pg_class AS c ON c.oid = x.indexrelid
-      JOIN pg_catalog.pg_class AS t ON t.oid = x.indrelid
-      JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace
-      WHERE x.indrelid = {relation}) AS indexes""")
-
-
-def alike(source: Source, copy: Composable) -> Composable:
-    """A query: the name of each index of a copy, and of the one of the shard that is like it."""
-    own = _INDEXES.format(relation=Literal(source.shard.oid))
-    return SQL(
-        "SELECT copied.name, own.name AS like_name, own.is_identity"
-        " FROM ({}) AS own JOIN ({}) AS copied USING (definition, number)"
-    ).format(own, _INDEXES.format(relation=copy))
+# Enough for what is NULL in some rows, or a condition of an index excludes.
+_PROBE = SQL(
+    "INSERT INTO {copy} ({columns}) SELECT {columns} FROM ONLY {shard} WHERE {belongs} LIMIT 100"
+)
 
 
 def together(statements: Iterable[Composable]) -> Composed:
@@ -102,8 +93,12 @@ def create(source: Source, names: Sequence[str], parts: Sequence[Class]) -> Comp
     that is a partition itself, so that attaching the copy need not look at its rows (PostgreSQL
     docs, "ALTER TABLE ... ATTACH PARTITION"). It names the table as a regclass, which a dump writes
     by name: copies can be restored elsewhere, and belong to the table there.
+
+    Some rows are copied on trial, so that it is not the application's statements which fail, once
+    they are mirrored, as an expression of a column or an index works only with its search_path.
     """
     table = SQL("{}::regclass").format(source.table.name.regclass)
+    copies = [Name(source.name.schema, name) for name in names]
     return do_block(
         _CREATE,
         shard=source.name.regclass,
@@ -113,7 +108,21 @@ def create(source: Source, names: Sequence[str], parts: Sequence[Class]) -> Comp
         guards=Literal([text_of(belongs(source, part, table=table)) for part in parts]),
         comments=Literal([copy_comment(source.shard.oid, part) for part in parts]),
         guard=Literal(GUARD),
-        alike=alike(source, SQL("child::regclass")),
+        indexes=likeness.indexes(source, SQL("child::regclass")),
+        probes=Literal(
+            [text_of(_probe(source, *made)) for made in zip(copies, parts, strict=True)]
+        ),
+        copies=listed(copy.sql for copy in copies),
+        refused=Literal(REFUSED),
+    )
+
+
+def _probe(source: Source, copy: Name, part: Class) -> Composable:
+    return _PROBE.format(
+        copy=copy.sql,
+        columns=listed(map(Identifier, source.stored)),
+        shard=source.name.sql,
+        belongs=belongs(source, part),
     )
 
 

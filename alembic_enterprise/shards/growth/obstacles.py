@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from psycopg.sql import SQL, Literal
+from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
@@ -60,6 +60,11 @@ JOIN pg_catalog.pg_attribute AS own ON own.attrelid = shards.oid AND own.attname
 WHERE k.contype = 'f' AND own.attnum = ANY (k.conkey)
   AND (k.confupdtype IN ('c', 'n', 'd') OR k.confdeltype IN ('n', 'd'))
 UNION ALL
+SELECT DISTINCT 'disabled', k.conname::text, k.conrelid::regclass::text
+FROM pg_catalog.pg_constraint AS k JOIN pg_catalog.pg_trigger AS t ON t.tgconstraint = k.oid
+WHERE k.contype = 'f' AND t.tgenabled <> 'O'
+  AND (k.confrelid = {table} AND k.conparentid = 0 OR k.conrelid IN (SELECT oid FROM shards))
+UNION ALL
 SELECT DISTINCT 'depends', pg_describe_object(d.classid, d.objid, 0), name
 FROM pg_catalog.pg_depend AS d JOIN shards ON d.refobjid = shards.oid
 WHERE d.refclassid = 'pg_catalog.pg_class'::regclass AND (
@@ -70,6 +75,10 @@ WHERE d.refclassid = 'pg_catalog.pg_class'::regclass AND (
 UNION ALL
 SELECT 'published', pubname::text, '' FROM pg_catalog.pg_publication AS p
 WHERE puballtables {of_schema}
+UNION ALL
+SELECT 'subscribed', quote_ident(subname), '' FROM shards
+JOIN pg_catalog.pg_subscription_rel ON srrelid = shards.oid
+JOIN pg_catalog.pg_subscription AS s ON s.oid = srsubid
 UNION ALL
 SELECT 'unrooted', p.pubname::text, '' FROM pg_catalog.pg_publication_rel AS r
 JOIN pg_catalog.pg_publication AS p ON p.oid = r.prpubid
@@ -105,9 +114,15 @@ TOLD = {
     "repeated by such a key: make it NOT DEFERRABLE, or use op.grow_hash_shards, which locks",
     "cascade": "the foreign key {0} of {1} may change the shard key by itself (ON UPDATE CASCADE, "
     "or SET NULL): take the action away, or use op.grow_hash_shards, which locks",
+    "disabled": "triggers of the foreign key {0} of {1} are disabled, and those of the key in its "
+    "place would not be: ALTER TABLE {1} ENABLE TRIGGER ALL",
     "depends": "{0} depends on {1} itself: let it depend on the table, or drop it",
     "published": "the publication {0} would publish the copies, too, and subscribers that lack "
     "them would stop: publish the table by name, WITH (publish_via_partition_root)",
+    "subscribed": "the subscription {0} writes to each shard by its name, and would silently pass "
+    "over all changes of those in its place: while nobody writes on the publisher, and all is "
+    "applied here, ALTER PUBLICATION ... SET (publish_via_partition_root) there, and here ALTER "
+    "SUBSCRIPTION {0} REFRESH PUBLICATION WITH (copy_data = false)",
     "unrooted": "the publication {0} publishes each shard by its name, and subscribers lack new "
     "ones: ALTER PUBLICATION {0} SET (publish_via_partition_root)",
 }
@@ -121,15 +136,19 @@ def obstacles(
 
     `version` is the server's `server_version_num`.
     """
-    query = _OBSTACLES.format(
+    found = [
+        TOLD[kind].format(subject, relation)
+        for kind, subject, relation in sql.rows(connection, query(table, sources, version))
+    ]
+    lacking = [] if all(source.key for source in sources) else [TOLD["key"]]
+    return [*lacking, *dict.fromkeys(found)]
+
+
+def query(table: ShardedTable, sources: Sequence[Source], version: int) -> Composable:
+    """A query: the obstacles that the server knows, as (kind, subject, relation)."""
+    return _OBSTACLES.format(
         table=Literal(table.oid),
         shards=Literal([source.shard.oid for source in sources]),
         version=Literal(version),
         of_schema=_OF_SCHEMA if version >= SCHEMAS_PUBLISHED else SQL(""),
     )
-    found = [
-        TOLD[kind].format(subject, relation)
-        for kind, subject, relation in sql.rows(connection, query)
-    ]
-    lacking = [] if all(source.key for source in sources) else [TOLD["key"]]
-    return [*lacking, *dict.fromkeys(found)]

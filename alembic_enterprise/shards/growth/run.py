@@ -17,7 +17,7 @@ from alembic_enterprise.partitions.declaration import NAME_BYTES
 from alembic_enterprise.sessions import said
 from alembic_enterprise.shards import catalog, leftovers
 from alembic_enterprise.shards.catalog import Shard, ShardedTable
-from alembic_enterprise.shards.growth import copies, copying, obstacles, swapping
+from alembic_enterprise.shards.growth import copies, copying, likeness, obstacles, swapping
 from alembic_enterprise.shards.growth.copies import Mirror, Source
 from alembic_enterprise.shards.growth.report import Behind, Done, Report, Split
 from alembic_enterprise.shards.growth.worker import Job, Worker
@@ -176,7 +176,8 @@ class _Run:
             self._run(source, "analyze", SQL("ANALYZE {}").format(part.name.sql))
         rows = self._compared(source, parts)
         self._run(source, "quiet", swapping.quiet(source, parts))
-        self._run(source, "swap", swapping.swap(source, parts, mirror))
+        found = obstacles.query(self.table, [source], self.worker.version)
+        self._run(source, "swap", swapping.swap(source, parts, mirror, found))
         [(locked,)] = sql.rows(self.worker.connection, swapping.HELD)
         seconds = self.job.clock() - began
         self.report.done.append(Done(source.name, rows, seconds, locked))
@@ -188,7 +189,7 @@ class _Run:
         """The copies of a shard and their mirror: those of an earlier run, or new ones."""
         found, mirror = self._found(source)
         fit = [copy.held for copy in found] == list(parts)
-        same = fit and copies.alike(self.worker.connection, source, found)
+        same = fit and likeness.alike(self.worker.connection, source, found)
         if not same or (mirror is not None and not mirror.fires):
             self._discard(only=source.shard.oid)
             names = self._names(source, parts)

@@ -12,8 +12,9 @@ from alembic_enterprise.operation import REFUSED
 from alembic_enterprise.partitions.operations import pieces
 from alembic_enterprise.partitions.steps import GUARD
 from alembic_enterprise.registry import OWNERSHIP
+from alembic_enterprise.shards.growth import likeness
 from alembic_enterprise.shards.growth.copies import Mirror, Source
-from alembic_enterprise.shards.growth.copying import alike, together
+from alembic_enterprise.shards.growth.copying import together
 from alembic_enterprise.shards.growth.mirror import listed
 from alembic_enterprise.shards.leftovers import PENDING, Copy, Pending
 from alembic_enterprise.sql import do_block
@@ -27,59 +28,83 @@ _SWAP: LiteralString = """DECLARE
     found record;
     note text;
     command text;
-    restoring text[] := '{{}}';
+    restoring text[];
+    is_locked boolean;
 BEGIN
-    SELECT * INTO shard_row FROM pg_catalog.pg_class WHERE oid = shard;
-    SELECT nspname INTO place FROM pg_catalog.pg_namespace WHERE oid = shard_row.relnamespace;
-    -- What somebody made by hand stays his own: its parts have the comment he gave it, if any.
-    note := obj_description(shard, 'pg_class');
-    IF starts_with(note, {ownership}) THEN
-        note := {ownership} || 'partition of ' || {root_name};
-    END IF;
-    -- The first copy gets the shard's name, and its indexes those of the shard's.
-    FOR found IN {alike} LOOP
-        restoring := restoring || format('ALTER INDEX %I.%I RENAME TO %I', place, found.name,
-                                         found.like_name);
-    END LOOP;
-    -- Triggers of the shard alone; the others come from its table.
-    FOR copy IN SELECT * FROM unnest({copies}::regclass[], {names}::text[]) AS c (relation, name)
-    LOOP
-        FOR found IN
-            SELECT quote_ident(tgname) AS name, tgenabled, format(' ON %I.%I ', place,
-                   shard_row.relname) AS target, pg_get_triggerdef(oid) AS definition,
-                   obj_description(oid, 'pg_trigger') AS comment
-            FROM pg_catalog.pg_trigger
-            WHERE tgrelid = shard AND NOT tgisinternal AND tgparentid = 0
-              AND tgfoid <> {function} ORDER BY oid::bigint
+    -- First while nobody waits, so that it is planned; then again under the lock.
+    FOREACH is_locked IN ARRAY ARRAY[false, true] LOOP
+        IF is_locked THEN
+            {lock_referring}
+            EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', root);
+            EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', shard);
+            PERFORM set_config('alembic_enterprise.locked_since', clock_timestamp()::text, false);
+        END IF;
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_inherits JOIN pg_catalog.pg_class AS c
+                       ON c.oid = inhrelid AND pg_get_expr(relpartbound, c.oid) = {bound}
+                       WHERE inhrelid = {shard_oid} AND inhparent = {table_oid}
+                         AND NOT inhdetachpending) THEN
+            RAISE EXCEPTION '%: it is no partition of % any more, or of other bounds: '
+                'run `alembic-enterprise shards grow` again', shard, root
+                USING ERRCODE = {refused};
+        END IF;
+        IF (SELECT count(*) FROM pg_catalog.pg_trigger
+            WHERE tgrelid = {shard_oid} AND tgfoid = {function} AND tgenabled = 'A') <> 2 THEN
+            RAISE EXCEPTION '%: somebody has switched off the triggers that mirror its changes: '
+                'run `alembic-enterprise shards grow` again', shard USING ERRCODE = {refused};
+        END IF;
+        -- What the copies lack would be gone, or be made while they are attached, under the lock.
+        IF EXISTS ({differing}) THEN
+            RAISE EXCEPTION '%: it was altered since its copies were made: '
+                'run `alembic-enterprise shards grow` again', shard USING ERRCODE = {refused};
+        END IF;
+        IF EXISTS ({obstacles}) THEN
+            RAISE EXCEPTION '%: something was made meanwhile that it cannot be replaced with: '
+                'run `alembic-enterprise shards grow` again, which tells what', shard
+                USING ERRCODE = {refused};
+        END IF;
+        SELECT * INTO shard_row FROM pg_catalog.pg_class WHERE oid = shard;
+        SELECT nspname INTO place FROM pg_catalog.pg_namespace WHERE oid = shard_row.relnamespace;
+        -- What somebody made by hand stays his own: its parts have the comment he gave it, if any.
+        note := obj_description(shard, 'pg_class');
+        IF starts_with(note, {ownership}) THEN
+            note := {ownership} || 'partition of ' || {root_name};
+        END IF;
+        restoring := '{{}}';
+        -- The first copy gets the shard's name, and its indexes those of the shard's.
+        FOR found IN {indexes} LOOP
+            restoring := restoring || format('ALTER INDEX %I.%I RENAME TO %I', place, found.name,
+                                             found.like_name);
+        END LOOP;
+        -- Triggers of the shard alone; the others come from its table, and fire as on that.
+        FOR copy IN SELECT format('%I.%I', place, name) AS name FROM unnest({names}::text[]) AS name
         LOOP
-            restoring := restoring
-                || overlay(found.definition PLACING format(' ON %I.%I ', place, copy.name)
-                           FROM strpos(found.definition, found.target)
-                           FOR length(found.target))
-                || format('ALTER TABLE %I.%I %s TRIGGER %s', place, copy.name,
-                          CASE found.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN
-                          'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END,
-                          found.name)
-                || format('COMMENT ON TRIGGER %s ON %I.%I IS %L', found.name, place, copy.name,
-                          found.comment);
+            FOR found IN
+                SELECT quote_ident(t.tgname) AS name, t.tgenabled, t.tgparentid = 0 AS is_own,
+                       format(' ON %I.%I ', place, shard_row.relname) AS target,
+                       pg_get_triggerdef(t.oid) AS definition,
+                       obj_description(t.oid, 'pg_trigger') AS comment
+                FROM pg_catalog.pg_trigger AS t
+                LEFT JOIN pg_catalog.pg_trigger AS above ON above.oid = t.tgparentid
+                WHERE t.tgrelid = {shard_oid} AND t.tgfoid <> {function}
+                  AND CASE t.tgparentid WHEN 0 THEN NOT t.tgisinternal
+                      ELSE t.tgconstraint = 0 AND t.tgenabled <> above.tgenabled END
+                ORDER BY t.oid::bigint
+            LOOP
+                restoring := restoring
+                    || CASE WHEN found.is_own THEN ARRAY[
+                           overlay(found.definition PLACING ' ON ' || copy.name || ' '
+                                   FROM strpos(found.definition, found.target)
+                                   FOR length(found.target))] END
+                    || format('ALTER TABLE %s %s TRIGGER %s', copy.name,
+                              CASE found.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN
+                              'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END,
+                              found.name)
+                    || CASE WHEN found.is_own THEN ARRAY[
+                           format('COMMENT ON TRIGGER %s ON %s IS %L', found.name, copy.name,
+                                  found.comment)] END;
+            END LOOP;
         END LOOP;
     END LOOP;
-    {lock_referring}
-    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', root);
-    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', shard);
-    PERFORM set_config('alembic_enterprise.locked_since', clock_timestamp()::text, false);
-    IF (SELECT count(*) FROM pg_catalog.pg_trigger
-        WHERE tgrelid = shard AND tgfoid = {function} AND tgenabled = 'A') <> 2 THEN
-        RAISE EXCEPTION '%: somebody has switched off the triggers that mirror its changes: '
-            'run `alembic-enterprise shards grow` again', shard USING ERRCODE = {refused};
-    END IF;
-    -- A copy without one of the indexes would be locked while attaching it makes that.
-    IF EXISTS (SELECT FROM unnest({copies}::regclass[]) AS c (relation)
-               WHERE (SELECT count(*) FROM pg_catalog.pg_index WHERE indrelid = relation)
-                  <> (SELECT count(*) FROM pg_catalog.pg_index WHERE indrelid = shard)) THEN
-        RAISE EXCEPTION '%: its indexes have changed since its copies were made: '
-            'run `alembic-enterprise shards grow` again', shard USING ERRCODE = {refused};
-    END IF;
     -- A shard that foreign keys refer to cannot go: they do, and come back before anybody writes.
     FOR found IN
         SELECT conrelid::regclass AS relation, quote_ident(conname) AS name, convalidated,
@@ -110,7 +135,9 @@ BEGIN
 END"""
 
 
-def swap(source: Source, copies: Sequence[Copy], mirror: Mirror) -> Composable:
+def swap(
+    source: Source, copies: Sequence[Copy], mirror: Mirror, obstacles: Composable
+) -> Composable:
     """Drop the shard, whose rows are all in the copies, and attach them; the first gets its name.
 
     ACCESS EXCLUSIVE for some milliseconds: on the table, on those that refer to it, and on those it
@@ -121,20 +148,27 @@ def swap(source: Source, copies: Sequence[Copy], mirror: Mirror) -> Composable:
 
     Foreign keys that refer to the table are put back as NOT VALID: they hold for what is written
     from then on, and `settle` validates them.
+
+    `obstacles` is a query: what would be lost, or keeps the shard from being replaced.
     """
     names = [source.name.name, *(copy.name.name for copy in copies[1:])]
-    bound = "FOR VALUES WITH (MODULUS {}, REMAINDER {})"
+    bound = "FOR VALUES WITH (modulus {}, remainder {})"
     return do_block(
         _SWAP,
         table=source.table.name.regclass,
+        table_oid=Literal(source.table.oid),
         shard=source.name.regclass,
+        shard_oid=Literal(source.shard.oid),
+        bound=Literal(bound.format(*source.shard.held)),
         copies=Literal([copy.name.text for copy in copies]),
         names=Literal(names),
         bounds=Literal([bound.format(*copy.held) for copy in copies]),
         function=SQL("{}::regproc").format(mirror.name.regclass),
         mirror=mirror.name.sql,
         lock_referring=SQL(pieces.LOCK_REFERRING),
-        alike=alike(source, Literal(copies[0].oid)),
+        indexes=likeness.indexes(source, Literal(copies[0].oid)),
+        differing=likeness.differing(source, copies),
+        obstacles=obstacles,
         guard=Literal(GUARD),
         pending=Literal(PENDING),
         ownership=Literal(OWNERSHIP),

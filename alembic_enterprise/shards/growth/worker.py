@@ -38,7 +38,7 @@ class Job:
         waiting: called each second while copying waits for a replica, with the slowest.
     """
 
-    batch: int = 2000
+    batch: int = 3000
     pause: float = 0.0
     max_lag: int | None = None
     dry_run: bool = False
@@ -101,11 +101,13 @@ class Worker:
 def _configured(connection: Connection, lock_timeout: int) -> int:
     """Set up a session; returns the pid of its backend.
 
-    Row security must not hide rows from us: rather an error.
+    Row security must not hide rows from us: rather an error. And what is in the tablespace of the
+    database is copied there, whatever the role or the database say of new tables.
     """
     return sessions.configured(
         connection,
         APPLICATION,
         lock_timeout=str(lock_timeout),
         row_security="off",
+        default_tablespace="",
     )

@@ -8,6 +8,7 @@ online upgrade executes, and what is already done is not done again.
 from typing import LiteralString
 
 from alembic_enterprise.partitions.operations import pieces
+from alembic_enterprise.shards.operations import own
 
 _DECLARE: LiteralString = """DECLARE
     root constant regclass := {table};
@@ -154,73 +155,6 @@ _REFUSE_CHANGES: LiteralString = (
 )
 
 
-def _grants(relation: LiteralString) -> LiteralString:
-    return (
-        """SELECT format('grant of %s%s to %s', privilege_type, ' (' || quote_ident(attname) || ')',
-                          CASE grantee WHEN 0 THEN 'public' ELSE grantee::regrole::text END)
-            FROM (SELECT relacl AS acl, NULL AS attname FROM pg_catalog.pg_class
-                  WHERE oid = """
-        + relation
-        + """
-                  UNION ALL
-                  SELECT attacl, attname FROM pg_catalog.pg_attribute WHERE attrelid = """
-        + relation
-        + """) AS sources, aclexplode(acl)
-            WHERE grantee <> table_row.relowner"""
-    )
-
-
-_REFUSE_TO_LOSE: LiteralString = (
-    """
-    -- It would go with the shard. What else depends on that, such as a view, stops the DROP.
-    SELECT relation, thing INTO shard, label
-    FROM (SELECT unnest(shards) AS relation FROM """
-    + _CHANGES
-    + """) AS changing, LATERAL (
-            SELECT 'index ' || quote_ident(relname) FROM pg_catalog.pg_index
-            JOIN pg_catalog.pg_class AS c ON c.oid = indexrelid
-            WHERE indrelid = relation AND NOT relispartition
-            UNION ALL
-            SELECT 'constraint ' || quote_ident(conname) FROM pg_catalog.pg_constraint
-            WHERE conrelid = relation AND contype IN ('c', 'f')
-              AND conparentid = 0 AND coninhcount = 0
-            UNION ALL
-            SELECT 'NOT NULL of ' || quote_ident(own.attname)
-            FROM pg_catalog.pg_attribute AS own JOIN pg_catalog.pg_attribute AS a
-              ON a.attrelid = parent AND a.attname = own.attname AND NOT a.attnotnull
-            WHERE own.attrelid = relation AND own.attnotnull
-            UNION ALL
-            SELECT 'trigger ' || quote_ident(tgname) FROM pg_catalog.pg_trigger
-            WHERE tgrelid = relation AND NOT tgisinternal AND tgparentid = 0
-              AND starts_with(obj_description(oid, 'pg_trigger'), ownership || 'on each partition')
-                  IS NOT TRUE  -- as triggers.COPY copies them
-            UNION ALL
-            SELECT 'policy ' || quote_ident(polname) FROM pg_catalog.pg_policy
-            WHERE polrelid = relation
-            UNION ALL
-            SELECT 'publication ' || quote_ident(pubname) FROM pg_catalog.pg_publication_rel
-            JOIN pg_catalog.pg_publication AS p ON p.oid = prpubid WHERE prrelid = relation
-            UNION ALL
-            SELECT 'storage parameters ' || array_to_string(reloptions, ', ')
-            FROM pg_catalog.pg_class WHERE oid = relation
-              AND array_to_string(reloptions, ', ') <> coalesce(storage_parameters, '')
-            UNION ALL
-            ("""
-    + _grants("relation")
-    + """
-            EXCEPT """
-    + _grants("parent")
-    + """)) AS things (thing)
-    ORDER BY relation::oid::bigint, thing LIMIT 1;
-    IF label IS NOT NULL THEN
-        RAISE EXCEPTION '%: its shard % has % of its own, which the shards in its place would not '
-            'have: give it to the table, or take it away, first%', parent, shard, label,
-            CASE WHEN growing THEN '; or run `alembic-enterprise shards grow` instead' ELSE '' END
-            USING ERRCODE = {refused};
-    END IF;
-"""
-)
-
 _NAME_COLUMNS: LiteralString = """
     SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO row_columns
     FROM pg_catalog.pg_attribute
@@ -283,6 +217,17 @@ _FILL: LiteralString = """
         END LOOP;
 """
 
+_SET_COLUMNS: LiteralString = (
+    """
+        FOR command IN"""
+    + own.COLUMN_SETTINGS
+    + """
+        LOOP
+            EXECUTE command;
+        END LOOP;
+"""
+)
+
 _PUT_IN: LiteralString = (
     """
         made := made || child;
@@ -338,7 +283,7 @@ CHANGE_HASH_SHARDS: LiteralString = (
     + """
     EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', parent);"""
     + pieces.TEMPLATE
-    + _REFUSE_TO_LOSE
+    + own.refuse_to_lose(_CHANGES)
     + pieces.SEE_ALL_ROWS
     + _NAME_COLUMNS
     + _LIFT_FOREIGN_KEYS
@@ -350,6 +295,7 @@ CHANGE_HASH_SHARDS: LiteralString = (
     + pieces.CREATE
     + _FILL
     + pieces.COPY_ATTRIBUTES
+    + _SET_COLUMNS
     + _PUT_IN
     + """
     END LOOP;

@@ -5,7 +5,8 @@ the rows once more until the transaction ends. Growing a table that is in use is
 `alembic-enterprise shards grow`, after which they find nothing to do.
 
 New shards are made as the table says. What a single shard has of its own, such as an index, a
-constraint, a trigger or a grant, would be lost, so it stops them.
+constraint, a trigger, a grant or a tablespace, would be lost, so it stops them. So does a
+subscription that writes to a shard by its name: it would pass over all later changes.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Statements about the constraints of a table."""
 
-from alembic_enterprise.plan.locks.forms.form import forms
-from alembic_enterprise.plan.locks.forms.layouts import KEYLESS, PLAIN
+from lock_forms.form import forms
+from lock_forms.layouts import KEYLESS, PLAIN
 
 CONSTRAINTS = (
     *forms(

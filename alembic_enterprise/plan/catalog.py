@@ -1,8 +1,4 @@
-"""What rules have to know of a database besides what a plan shows: partitions, shards, the broken.
-
-live = read(connection)
-live.default(Name("public", "events"))
-"""
+"""What rules have to know of a database besides what a plan shows: partitions, shards, locks."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +10,7 @@ from sqlalchemy import Connection
 from alembic_enterprise import sql
 from alembic_enterprise.partitions import catalog as partitions_catalog
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
+from alembic_enterprise.partitions.inspection import LOCK_SLOTS
 from alembic_enterprise.partitions.status import COUNTED
 from alembic_enterprise.shards import catalog as shards_catalog
 from alembic_enterprise.shards.catalog import ShardedTable
@@ -21,7 +18,7 @@ from alembic_enterprise.sql import Name
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Catalog:
     """A database at one moment.
 
     Attributes:
@@ -57,7 +54,7 @@ class Surroundings:
         }
 
 
-def read(connection: Connection) -> Surroundings:
+def read(connection: Connection) -> Catalog:
     """Read the catalog, and whether default partitions have rows, in a few round trips.
 
     The connection's transaction becomes read-only and waits 5 seconds for a lock at most.
@@ -66,24 +63,20 @@ def read(connection: Connection) -> Surroundings:
     known = partitions_catalog.read(connection, bounds=False, strict=False)
     partitions = partitions_catalog.partitions(connection, known.tables.values())
     defaults = [item.name for found in partitions.values() for item in found if item.is_default]
-    [(slots,)] = sql.rows(connection, _LOCK_SLOTS)
-    return Surroundings(
-        known.tables,
-        partitions,
-        shards_catalog.read(connection),
-        partitions_catalog.counted(connection, defaults, COUNTED),
-        {Name(*row[:2]): Name(*row[2:]) for row in sql.rows(connection, _INVALID_INDEXES)},
-        {Name(*row[:2]): row[2] for row in sql.rows(connection, _LOCKS)},
-        slots,
-        frozenset(name for (name,) in sql.rows(connection, _VOLATILE)),
+    [(slots,)] = sql.rows(connection, SQL("SELECT {}").format(LOCK_SLOTS))
+    return Catalog(
+        tables=known.tables,
+        partitions=partitions,
+        sharded=shards_catalog.read(connection),
+        default_rows=partitions_catalog.count_rows(connection, defaults, COUNTED),
+        invalid_indexes={
+            Name(*row[:2]): Name(*row[2:]) for row in sql.rows(connection, _INVALID_INDEXES)
+        },
+        locks={Name(*row[:2]): row[2] for row in sql.rows(connection, _LOCKS)},
+        lock_slots=slots,
+        volatile=frozenset(name for (name,) in sql.rows(connection, _VOLATILE)),
     )
 
-
-# PostgreSQL docs, "Lock Management", max_locks_per_transaction.
-_LOCK_SLOTS = SQL("""
-SELECT current_setting('max_locks_per_transaction')::int
-       * (current_setting('max_connections')::int
-          + current_setting('max_prepared_transactions')::int)""")
 
 _INVALID_INDEXES = SQL("""
 SELECT n.nspname, c.relname, tn.nspname, t.relname FROM pg_catalog.pg_index AS i

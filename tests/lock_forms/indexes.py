@@ -1,7 +1,7 @@
 """Statements about indexes, and those that put a table or its statistics in order."""
 
-from alembic_enterprise.plan.locks.forms.form import forms
-from alembic_enterprise.plan.locks.forms.layouts import MATERIALIZED, PLAIN
+from lock_forms.form import forms
+from lock_forms.layouts import MATERIALIZED, PLAIN
 
 INDEXES = (
     *forms(

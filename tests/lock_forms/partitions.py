@@ -1,7 +1,7 @@
 """Statements that make, attach, detach and drop partitions."""
 
-from alembic_enterprise.plan.locks.forms.form import forms
-from alembic_enterprise.plan.locks.forms.layouts import (
+from lock_forms.form import forms
+from lock_forms.layouts import (
     DEFAULTED,
     GUARDED,
     HASHED,

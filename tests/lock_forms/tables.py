@@ -1,7 +1,7 @@
 """Statements about a table as a whole, and about its columns."""
 
-from alembic_enterprise.plan.locks.forms.form import forms
-from alembic_enterprise.plan.locks.forms.layouts import KEYLESS, PLAIN, UNLOGGED
+from lock_forms.form import forms
+from lock_forms.layouts import KEYLESS, PLAIN, UNLOGGED
 
 TABLES = (
     *forms(

@@ -1,4 +1,4 @@
-"""What stands around partitions: foreign keys, retired partitions, rows in a default one."""
+"""The tables with a policy, and all that maintenance has to know of them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,8 +23,8 @@ from alembic_enterprise.sql import Name
 
 
 @dataclass(frozen=True)
-class View:
-    """The tables with a policy, or those of them that were named, and what stands around them.
+class ManagedTables:
+    """The tables with a policy, or those of them that were named, as they were seen last.
 
     Attributes:
         now: the server's clock (aware).
@@ -34,7 +34,7 @@ class View:
         schemas: those in which the role may create.
         owners: of the tables that the role does not own, by oid: the owner, and the role.
         plain: the oids of tables of whose attributes LIKE leaves none behind.
-        heard: the oids of tables with triggers that stand on each partition.
+        with_triggers: the oids of tables with triggers that stand on each partition.
     """
 
     now: datetime
@@ -44,7 +44,7 @@ class View:
     schemas: Collection[str]
     owners: Mapping[int, tuple[str, str]]
     plain: Collection[int]
-    heard: Collection[int]
+    with_triggers: Collection[int]
     partitions: Mapping[Name, Sequence[Partition]]
     foreign_keys: Mapping[Name, Sequence["ForeignKey"]]
     retired: Sequence[Retired]
@@ -88,7 +88,7 @@ class View:
         return [(table, table.policy) for table in self.tables if table.policy is not None]
 
 
-def look(connection: Connection, names: Collection[str] = ()) -> View:
+def look(connection: Connection, names: Collection[str] = ()) -> ManagedTables:
     """Look at everything, in a constant number of round trips.
 
     Raises `ConfigurationError` as `read_policies` and `with_policy` do.
@@ -96,15 +96,15 @@ def look(connection: Connection, names: Collection[str] = ()) -> View:
     live = read_policies(connection)
     tables = with_policy(live, names)
     retaining = [table for table in with_policy(live) if table.policy and table.policy.retain]
-    steady = View(
+    steady = ManagedTables(
         now=live.now,
         tables=tables,
         unusable=unusable(live, names),
         retaining=retaining,
         schemas=open_schemas(connection),
-        owners=foreign_owners(connection, tables),
+        owners=other_owners(connection, tables),
         plain=plain_tables(connection, tables),
-        heard=heard_tables(connection, tables),
+        with_triggers=tables_with_triggers(connection, tables),
         partitions={},
         foreign_keys={},
         retired=(),
@@ -113,21 +113,21 @@ def look(connection: Connection, names: Collection[str] = ()) -> View:
     return look_again(connection, steady)
 
 
-def look_again(connection: Connection, view: View) -> View:
+def look_again(connection: Connection, seen: ManagedTables) -> ManagedTables:
     """Look again at what the steps of a run change."""
-    partitions = catalog.partitions(connection, view.tables)
-    referred = {table.oid: table for table in (*view.tables, *view.retaining)}.values()
+    partitions = catalog.partitions(connection, seen.tables)
+    referred = {table.oid: table for table in (*seen.tables, *seen.retaining)}.values()
     return replace(
-        view,
-        tables=[seen_with(table, partitions[table.name]) for table in view.tables],
+        seen,
+        tables=[_seen_with(table, partitions[table.name]) for table in seen.tables],
         partitions=partitions,
         foreign_keys=foreign_keys(connection, referred),
-        retired=retired_partitions(connection, view.retaining),
+        retired=retired_partitions(connection, seen.retaining),
         guards=guarded_partitions(connection),
     )
 
 
-def seen_with(table: PartitionedTable, partitions: Sequence[Partition]) -> PartitionedTable:
+def _seen_with(table: PartitionedTable, partitions: Sequence[Partition]) -> PartitionedTable:
     """A table with what its partitions say of it."""
     return replace(
         table,
@@ -259,29 +259,26 @@ WHERE i.inhparent = {relation} ORDER BY c.oid::bigint""")
 def inside(connection: Connection, table: Name) -> tuple[Name, ...]:
     """The partitions of a partitioned table, by their names alone."""
     relation = SQL("{}::regclass").format(table.regclass)
-    return _names(pair for (pair,) in sql.rows(connection, _INSIDE.format(relation=relation)))
+    rows = sql.rows(connection, _INSIDE.format(relation=relation))
+    return tuple(Name(*pair) for (pair,) in rows)
 
 
-def _names(pairs: Iterable[Sequence[str]]) -> tuple[Name, ...]:
-    return tuple(Name(*pair) for pair in pairs)
-
-
-_HEARD = SQL("""
+_WITH_TRIGGERS = SQL("""
 SELECT t.tgrelid FROM pg_catalog.pg_trigger AS t
 WHERE starts_with(obj_description(t.oid, 'pg_trigger'), {comment})""")
 
 
-def heard_tables(connection: Connection, tables: Iterable[PartitionedTable]) -> set[int]:
+def tables_with_triggers(connection: Connection, tables: Iterable[PartitionedTable]) -> set[int]:
     """The oids of tables with triggers that stand on each partition."""
     query = SQL("{} AND t.tgrelid = ANY ({}::oid[])").format(
-        _HEARD.format(comment=Literal(ON_EACH_PARTITION)), _oids(tables)
+        _WITH_TRIGGERS.format(comment=Literal(ON_EACH_PARTITION)), oids(tables)
     )
     return {oid for (oid,) in sql.rows(connection, query)}
 
 
 _RETIRED = SQL("""
 SELECT n.nspname, outside.relname, d.description, ARRAY({keys}), ARRAY({inside}),
-       outside.oid IN ({heard})
+       outside.oid IN ({triggers})
 FROM pg_catalog.pg_description AS d
 JOIN pg_catalog.pg_class AS outside ON outside.oid = d.objoid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = outside.relnamespace
@@ -295,12 +292,14 @@ def retired_partitions(connection: Connection, tables: Iterable[PartitionedTable
     """The tables that an earlier run detached and marked, with their foreign keys to `tables`."""
     keys = _KEYS.format(relation=SQL("outside.oid"), parents=_lineages(tables))
     inside = _INSIDE.format(relation=SQL("outside.oid"))
-    heard = _HEARD.format(comment=Literal(ON_EACH_PARTITION))
-    query = _RETIRED.format(ownership=Literal(OWNERSHIP), keys=keys, inside=inside, heard=heard)
-    found = (
-        retired(Name(schema, name), comment, Ties(tuple(keys), _names(pairs), triggers))
-        for schema, name, comment, keys, pairs, triggers in sql.rows(connection, query)
+    triggers = _WITH_TRIGGERS.format(comment=Literal(ON_EACH_PARTITION))
+    query = _RETIRED.format(
+        ownership=Literal(OWNERSHIP), keys=keys, inside=inside, triggers=triggers
     )
+    found: list[Retired | None] = []
+    for schema, name, comment, key_names, pairs, has_triggers in sql.rows(connection, query):
+        ties = Ties(tuple(key_names), tuple(Name(*pair) for pair in pairs), has_triggers)
+        found.append(retired(Name(schema, name), comment, ties))
     return [item for item in found if item is not None]
 
 
@@ -309,7 +308,8 @@ def _lineages(tables: Iterable[PartitionedTable]) -> Literal:
     return Literal(sorted({item.oid for table in tables for item in table.lineage}))
 
 
-def _oids(tables: Iterable[PartitionedTable]) -> Literal:
+def oids(tables: Iterable[PartitionedTable]) -> Literal:
+    """The oids of some tables, as an array."""
     return Literal(sorted(table.oid for table in tables))
 
 
@@ -328,11 +328,11 @@ SELECT c.oid, pg_get_userbyid(c.relowner), pg_has_role(c.relowner, 'USAGE'), cur
 FROM pg_catalog.pg_class AS c WHERE c.oid = ANY ({parents}::oid[])""")
 
 
-def foreign_owners(
+def other_owners(
     connection: Connection, tables: Iterable[PartitionedTable]
 ) -> dict[int, tuple[str, str]]:
     """Of the tables that the role does not own: oid -> owner, and the role."""
-    rows = sql.rows(connection, _OWNERS.format(parents=_oids(tables)))
+    rows = sql.rows(connection, _OWNERS.format(parents=oids(tables)))
     return {oid: (owner, role) for oid, owner, ours, role in rows if not ours}
 
 
@@ -363,7 +363,7 @@ def plain_tables(connection: Connection, tables: Iterable[PartitionedTable]) -> 
     """
     whole = [table for table in tables if table.policy and table.policy.partition_by is None]
     longest = Literal(NAME_BYTES - max(SUFFIX_BYTES.values()))
-    query = _PLAIN.format(parents=_oids(whole), longest=longest)
+    query = _PLAIN.format(parents=oids(whole), longest=longest)
     return {oid for (oid,) in sql.rows(connection, query)}
 
 

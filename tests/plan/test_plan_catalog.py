@@ -5,7 +5,7 @@ from autogenerate import run_sql
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from alembic_enterprise.plan import surroundings
+from alembic_enterprise.plan import catalog
 from alembic_enterprise.sql import Name
 
 SCHEMA = """
@@ -31,7 +31,7 @@ TABLE, ONE = Name('we"ird', "Mixed Case"), Name('we"ird', "one")
 
 def test_all_of_it_is_read(connection: Connection) -> None:
     run_sql(connection, SCHEMA)
-    known = surroundings.read(connection)
+    known = catalog.read(connection)
     assert {*known.tables} == {TABLE, ONE}
     bounds = {item.name.name: (item.is_default, item.pending) for item in known.partitions[TABLE]}
     assert bounds == {"one": (False, False), "two": (False, True), "rest": (True, False)}
@@ -45,11 +45,11 @@ def test_all_of_it_is_read(connection: Connection) -> None:
 
 
 def test_an_empty_database_has_nothing(connection: Connection) -> None:
-    known = surroundings.read(connection)
+    known = catalog.read(connection)
     assert (known.tables, known.partitions, known.locks) == ({}, {}, {})
 
 
 def test_nothing_can_be_written_meanwhile(connection: Connection) -> None:
-    surroundings.read(connection)
+    catalog.read(connection)
     with pytest.raises(DBAPIError, match="read-only"):
         connection.exec_driver_sql("CREATE TABLE written ()")

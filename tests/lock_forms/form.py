@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import LiteralString
 
-from alembic_enterprise.plan.locks.forms.layouts import Layout
+from lock_forms.layouts import Layout
 
 
 @dataclass(frozen=True)

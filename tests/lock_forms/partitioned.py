@@ -1,7 +1,7 @@
 """Statements about a partitioned table, which may reach all of its partitions."""
 
-from alembic_enterprise.plan.locks.forms.form import forms
-from alembic_enterprise.plan.locks.forms.layouts import PREPARED, RANGED
+from lock_forms.form import forms
+from lock_forms.layouts import PREPARED, RANGED
 
 _RANGED = forms(
     RANGED,

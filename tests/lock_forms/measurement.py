@@ -11,9 +11,6 @@ from sqlalchemy.exc import DBAPIError
 from alembic_enterprise import sql
 from alembic_enterprise.errors import ServerError
 from alembic_enterprise.operation import sqlstate
-from alembic_enterprise.plan.locks.forms import FORMS, Form
-from alembic_enterprise.plan.locks.forms.layouts import COMMON, INDEX_OF, LAYOUTS
-from alembic_enterprise.plan.locks.freezing import frozen
 from alembic_enterprise.plan.locks.table import Effect, LockMode, Role, Table, strongest
 from alembic_enterprise.plan.locks.traces import (
     Relations,
@@ -26,6 +23,9 @@ from alembic_enterprise.plan.locks.traces import (
     relations,
 )
 from alembic_enterprise.sessions import connect
+from lock_forms import FORMS, Form
+from lock_forms.freezing import frozen
+from lock_forms.layouts import COMMON, INDEX_OF, LAYOUTS
 
 IN_TRANSACTION_BLOCK = "25001"
 """SQLSTATE active_sql_transaction: the statement has to run outside of a transaction block."""
