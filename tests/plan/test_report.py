@@ -171,7 +171,7 @@ def test_nothing_is_said_of_drift_that_was_not_looked_for() -> None:
 
 
 WRITE = "To write it: alembic-enterprise plan --write -m MESSAGE"
-APPLY = "To apply it: save it with --out FILE, then alembic-enterprise apply FILE"
+APPLY = "To apply it: alembic-enterprise apply FILE, once --out FILE has saved it"
 RELEASE = replace(IN_ORDER, pending=FULL.pending, steps=FULL.steps[:2])
 
 

@@ -149,7 +149,7 @@ def next_step(plan: Plan) -> str | None:
     if any(step.revision is None for step in plan.steps):
         return "To write it: alembic-enterprise plan --write -m MESSAGE"
     if plan.pending and plan.shadow is not None and not plan.is_blocked:
-        return "To apply it: save it with --out FILE, then alembic-enterprise apply FILE"
+        return "To apply it: alembic-enterprise apply FILE, once --out FILE has saved it"
     return None
 
 
