@@ -53,7 +53,8 @@ def test_a_connection_that_is_cut_is_told_with_the_next_step(
             run_sql(connection, END)
             error = ended.exception(60)
     assert isinstance(error, CommandError)
-    assert str(error) == (
+    said = str(error).replace("consuming input failed: ", "")  # by older releases of psycopg
+    assert said == (
         f"{told}: the connection was cut: terminating connection due to administrator command. Run "
         "the migration again: this carries on, and what stands before it in the script is "
         "committed already"

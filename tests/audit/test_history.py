@@ -25,6 +25,7 @@ from sqlalchemy import (
     make_url,
     select,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -327,7 +328,9 @@ def test_a_table_as_it_was_is_refused_where_retention_may_have_left_rows_out() -
         "not in it: write as_of(..., incomplete=True) for those that are, or declare AuditTrail() "
         "without retain="
     )
-    assert str(as_of(forgetful, START, incomplete=True)) == str(as_of(plainly(), START))
+    given, plain = as_of(forgetful, START, incomplete=True), as_of(plainly(), START)
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's
+    assert str(given.compile(dialect=dialect)) == str(plain.compile(dialect=dialect))
 
 
 def plainly() -> Table:
