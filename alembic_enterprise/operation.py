@@ -156,8 +156,9 @@ def _cut(operation: Operation) -> Generator[None]:
         if lost is None:
             raise
         raise CommandError(
-            f"{operation}: the connection was cut: {message(lost)}. Run the migration again: this "
-            "carries on, and what stands before it in the script is committed already"
+            f"{operation}: the connection was cut: {message(lost)}. Run the migration again: "
+            "this carries on. What stands before it in the script is committed already, and is "
+            "run once more: take out what cannot be"
         ) from lost
 
 

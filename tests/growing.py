@@ -268,5 +268,17 @@ def subscribed(connection: Connection, shard: str) -> Generator[None]:
         run_sql(connection, "DROP SUBSCRIPTION sub")
 
 
+@contextmanager
+def of_another_database(connection: Connection) -> Generator[None]:
+    """Let the subscriptions be another database's, as in one that was copied from it."""
+    move = "UPDATE pg_subscription SET subdbid = {}"
+    run_sql(connection, move.format(1))
+    try:
+        yield
+    finally:
+        own = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+        run_sql(connection, move.format(own))
+
+
 def _name(table: str) -> Composable:
     return Name(None, table).sql

@@ -56,7 +56,7 @@ def test_a_connection_that_is_cut_is_told_with_the_next_step(
     said = str(error).replace("consuming input failed: ", "")  # by older releases of psycopg
     assert said == (
         f"{told}: the connection was cut: terminating connection due to administrator command. Run "
-        "the migration again: this carries on, and what stands before it in the script is "
-        "committed already"
+        "the migration again: this carries on. What stands before it in the script is committed "
+        "already, and is run once more: take out what cannot be"
     )
     laws.apply(connection, [operation])

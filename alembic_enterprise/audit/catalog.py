@@ -179,7 +179,8 @@ def _trail(options: str | None) -> Trail | None:
 _SUBSCRIBED = SQL("""
 SELECT n.nspname, c.relname, min(s.subname)
 FROM pg_catalog.pg_subscription_rel AS r
-JOIN pg_catalog.pg_subscription AS s ON s.oid = r.srsubid
+JOIN pg_catalog.pg_subscription AS s ON s.oid = r.srsubid AND s.subdbid =
+     (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
 JOIN pg_catalog.pg_class AS c ON c.oid = coalesce(pg_partition_root(r.srrelid), r.srrelid)
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 GROUP BY 1, 2 ORDER BY 1, 2""")

@@ -9,7 +9,7 @@ driver. More conditions go onto the columns of `history_table(Order)`, or of `.s
 
 A moment is that of the statement, not of its commit: a transaction that was still open then has
 its changes in `as_of`. The history knows nothing from before it began, nor of what `retain` made it
-forget: `as_of` is refused where that may leave rows out, and a change whose predecessor is not kept
+forget: `as_of` is refused where that may leave rows out, and a change without an earlier row
 says so in `diff`.
 """
 
@@ -214,12 +214,12 @@ def diff(model: Audited, start: Moment, stop: Moment) -> Select[Any]:
 
     The rows are: `key` (the primary key as a JSON object), `field`, `old_value` and `new_value` (as
     text, in the form of JSON), `changed_at`, `changed_by`, `context`. An insert has no old values,
-    a delete no new ones; another key is a delete and an insert. Where the
-    history has nothing of that key before an update, as `retain` made it forget that, or the key is
-    another one, each field that is not NULL is there without its old value, and the context has
-    `"old_values": "not kept"`. A truncate, detach, attach
-    or drop is one row without key and field, whose context tells `action` and `relation`. Rows that
-    were there when the history began are no change.
+    a delete no new ones; another key is a delete, and an update of a key that was not there. Where
+    the history has no row of that key before an update, as then, or where `retain` made it forget
+    that, or a trail began without `baseline`, each field that is not NULL is there without its old
+    value, and the context has `"old_values": "no earlier row"`. A truncate, detach, attach or drop
+    is one row without key and field, whose context tells `action` and `relation`. Rows that were
+    there when the history began are no change.
 
     Args:
         model: a mapped class or table with `AuditTrail`.
@@ -303,7 +303,7 @@ def _context(row: FromClause, before: FromClause) -> ColumnElement[Any]:
     not_kept = and_(row.c.audit_action == "update", before.c.image.is_(None))
     return case(
         (row.c.audit_action.in_(PARTS), noted("action", row.c.audit_action)),
-        (not_kept, noted("old_values", literal("not kept", Text))),
+        (not_kept, noted("old_values", literal("no earlier row", Text))),
         else_=row.c.audit_context,
     )
 

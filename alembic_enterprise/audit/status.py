@@ -15,6 +15,7 @@ from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.partitions import catalog as partition_catalog
 from alembic_enterprise.partitions.catalog import Catalog, Partition
 from alembic_enterprise.partitions.declaration import words
+from alembic_enterprise.partitions.periods import Range
 from alembic_enterprise.sql import Name
 
 FORMAT_VERSION = 1
@@ -62,7 +63,7 @@ def look(connection: Connection, names: Collection[str] = ()) -> list[Status]:
     tables = chosen(trails.tables.values(), names)
     kept = _partitions(connection, partitioned, tables)
     triggers = _triggers(connection, tables)
-    lacking = _lacking(connection, tables, kept)
+    lacking = _lacking(connection, tables)
     since = _since(connection, {name: kept[name] for name in kept if name not in lacking})
     return [
         _status(
@@ -165,36 +166,34 @@ def _triggers(
     return {histories[number]: (needed, enabled) for number, needed, enabled in found}
 
 
-# Rows of a history are neither updated nor deleted: the first in a partition is the oldest.
-_FIRST = SQL("SELECT {history}, {place}, (SELECT audit_at FROM {partition} LIMIT 1) AS since")
+# Rows of a history are neither updated nor deleted: the first in a partition is the oldest. It is
+# asked for through the history, since who may read that needs no right on its partitions. The rows
+# of a default partition count when no other has any.
+_FIRST = SQL("""
+SELECT {history}, {place}, (SELECT audit_at FROM {table}
+                            WHERE audit_at >= {lower} AND audit_at < {upper} LIMIT 1) AS since""")
 _SINCE = SQL("""
 SELECT DISTINCT ON (history) history, since FROM ({firsts}) AS firsts (history, place, since)
 WHERE since IS NOT NULL ORDER BY history, place""")
 _LACKING = SQL("""
-SELECT DISTINCT ON (number) number, current_user, CASE
+SELECT number, current_user, CASE
     WHEN has_schema_privilege(n.oid, 'USAGE') THEN format('SELECT on %s.%s', n.nspname, c.relname)
     ELSE format('USAGE on schema %s', n.nspname) END
-FROM (VALUES {relations}) AS given (number, schema, name)
+FROM (VALUES {histories}) AS given (number, schema, name)
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = given.schema
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = given.name
-WHERE NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
-ORDER BY number, c.relispartition""")
+WHERE NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))""")
 
 
-def _lacking(
-    connection: Connection, tables: Sequence[AuditedTable], kept: Mapping[Name, list[Partition]]
-) -> dict[Name, str]:
+def _lacking(connection: Connection, tables: Sequence[AuditedTable]) -> dict[Name, str]:
     """Why the role cannot read some histories, and what would let it."""
-    rows = [
-        (Literal(number), *map(Literal, _pair(name)))
-        for number, table in enumerate(tables)
-        for name in (table.history, *(item.name for item in kept[table.history]))
-    ]
-    if not rows:
+    if not tables:
         return {}
-    found = sql.rows(connection, _LACKING.format(relations=_listed(rows)))
-    numbered = dict(enumerate(tables))
-    return {numbered[row[0]].history: _unread(numbered[row[0]], *row[1:]) for row in found}
+    rows = [
+        map(Literal, (number, *_pair(table.history))) for number, table in enumerate(tables)
+    ]
+    found = sql.rows(connection, _LACKING.format(histories=_listed(rows)))
+    return {tables[row[0]].history: _unread(tables[row[0]], *row[1:]) for row in found}
 
 
 def _unread(table: AuditedTable, role: str, right: str) -> str:
@@ -207,16 +206,25 @@ def _unread(table: AuditedTable, role: str, right: str) -> str:
 
 def _since(connection: Connection, kept: Mapping[Name, list[Partition]]) -> dict[Name, datetime]:
     """When the oldest change of each history was made."""
-    every = [(history, item.name) for history, items in kept.items() for item in items]
-    firsts = [
-        _FIRST.format(history=history.regclass, place=Literal(place), partition=name.sql)
-        for place, (history, name) in enumerate(every)
-    ]
+    every = [(history, item.range) for history, items in kept.items() for item in items]
+    firsts = [_first(place, history, held) for place, (history, held) in enumerate(every)]
     if not firsts:
         return {}
     found = dict(sql.rows(connection, _SINCE.format(firsts=SQL(" UNION ALL ").join(firsts))))
     histories = {history.text: history for history, _ in every}
     return {histories[text]: moment.astimezone(UTC) for text, moment in found.items()}
+
+
+def _first(place: int, history: Name, held: Range | None) -> Composable:
+    """The query of when the first change was made in a range of a history, or in all of it."""
+    lower, upper = (None, None) if held is None else (held.lower, held.upper)
+    return _FIRST.format(
+        history=history.regclass,
+        place=Literal(place),
+        table=history.sql,
+        lower=Literal(lower or "-infinity"),
+        upper=Literal(upper or "infinity"),
+    )
 
 
 def _listed(rows: Iterable[Iterable[Composable]]) -> Composable:

@@ -28,7 +28,7 @@ _BRANCH: LiteralString = """SELECT %1$L::text AS "table",
             THEN changed.audit_context || jsonb_build_object('action', changed.audit_action)
             WHEN changed.audit_action = 'update' AND before.image IS NULL
             THEN coalesce(changed.audit_context, '{}')
-                 || jsonb_build_object('old_values', 'not kept')
+                 || jsonb_build_object('old_values', 'no earlier row')
             ELSE changed.audit_context END AS context
 FROM %4$s AS changed
 LEFT JOIN LATERAL (

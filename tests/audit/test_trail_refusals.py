@@ -9,6 +9,7 @@ import pytest
 from alembic.util import CommandError
 from audited import drift
 from autogenerate import run_sql
+from growing import of_another_database
 from sqlalchemy import Connection, Engine, NullPool, create_engine
 
 from alembic_enterprise.audit.operations import AlterAuditTrail, CreateAuditTrail, DropAuditTrail
@@ -335,6 +336,8 @@ def test_a_table_that_a_subscription_fills_is_not_audited(
         f'orders: what subscription "fills {subscribed} %" applies to it fires row triggers only, '
         "so that no history of it can be kept: audit the table where it comes from"
     )
+    with of_another_database(connection):
+        laws.apply(connection, [CREATE])
 
 
 @pytest.mark.filterwarnings("ignore:.*wal_level.*")

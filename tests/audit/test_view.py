@@ -264,5 +264,5 @@ def test_an_update_without_a_predecessor_does_not_pass_for_an_insert(
         ("we\"ird %s ':x' \\", None, "a"),
         ("total", None, "6"),
     }
-    assert all(row.context == {**(context or {}), "old_values": "not kept"} for row in found)
+    assert all(row.context == {**(context or {}), "old_values": "no earlier row"} for row in found)
     assert shown(connection) == sorted([("public.orders", *row) for row in found], key=repr)

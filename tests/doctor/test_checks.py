@@ -78,6 +78,10 @@ def test_transactions_that_may_not_write_are_told() -> None:
     assert row.message.startswith("default_transaction_read_only is on")
 
 
+def test_read_uncommitted_is_read_committed() -> None:
+    assert remarks(replace(FACTS, isolation="read uncommitted")) == []
+
+
 def test_transactions_that_see_an_old_snapshot_are_told() -> None:
     [row] = remarks(replace(FACTS, isolation="repeatable read"))
     assert (row.check, row.state) == ("defaults", "missing")

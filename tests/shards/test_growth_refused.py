@@ -13,6 +13,7 @@ from growing import (
     held,
     leftovers,
     months,
+    of_another_database,
     one,
     orders,
     run,
@@ -217,8 +218,10 @@ def test_a_subscription_that_would_pass_over_all_later_changes_is_told_first(
             with pytest.raises(ConfigurationError, match="ALTER SUBSCRIPTION sub REFRESH"):
                 run(one_of_them)
         assert laws.snapshot(connection) == before
+        with of_another_database(connection):
+            assert run(engine).problems == []
     with subscribed(connection, "orders"):
-        assert run(engine).problems == []
+        assert run(engine, 8).problems == []
 
 
 NORM = (

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from alembic.util import CommandError
 from autogenerate import run_sql
-from growing import subscribed
+from growing import of_another_database, subscribed
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection
 
@@ -72,9 +72,6 @@ OWN = {
     "ALTER TABLE orders_shard_1 SET UNLOGGED": "UNLOGGED",
     "ALTER TABLE orders_shard_1 SET (toast.autovacuum_enabled = off)": (
         "storage parameters of TOAST"
-    ),
-    "ALTER TABLE orders_shard_1 CLUSTER ON orders_shard_1_pkey": (
-        "CLUSTER ON index orders_shard_1_pkey"
     ),
     "ALTER INDEX orders_shard_1_pkey SET (fillfactor = 70)": (
         "storage parameters of index orders_shard_1_pkey"
@@ -181,3 +178,11 @@ def test_a_subscription_that_would_pass_over_all_later_changes_stops_it(
             orders, operation, r"^orders: the subscription sub writes to each shard by its name"
         )
         laws.apply(orders, [SplitHashShard("orders", 4, 0)])
+
+
+@pytest.mark.parametrize("operation", CHANGES)
+def test_a_subscription_that_was_copied_with_the_database_does_not_mind(
+    orders: Connection, operation: Operation
+) -> None:
+    with subscribed(orders, "orders_shard_1"), of_another_database(orders):
+        laws.apply(orders, [operation])

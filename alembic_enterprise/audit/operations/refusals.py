@@ -57,7 +57,9 @@ TABLE: LiteralString = """
         SELECT 'what subscription %I applies to it fires row triggers only, so that no history of '
                'it can be kept: audit the table where it comes from', subname
         FROM pg_catalog.pg_subscription_rel
-        JOIN pg_catalog.pg_subscription AS s ON s.oid = srsubid
+        -- A database that was copied has rows of subscriptions that are another's.
+        JOIN pg_catalog.pg_subscription AS s ON s.oid = srsubid AND subdbid =
+            (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
         WHERE coalesce(pg_partition_root(srrelid), srrelid) = root
           -- `audit check` tells of a trail in use, which may be altered.
           AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger

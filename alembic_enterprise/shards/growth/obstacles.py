@@ -78,7 +78,8 @@ WHERE puballtables {of_schema}
 UNION ALL
 SELECT 'subscribed', quote_ident(subname), '' FROM shards
 JOIN pg_catalog.pg_subscription_rel ON srrelid = shards.oid
-JOIN pg_catalog.pg_subscription AS s ON s.oid = srsubid
+JOIN pg_catalog.pg_subscription AS s ON s.oid = srsubid AND subdbid =
+     (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
 UNION ALL
 SELECT 'unrooted', p.pubname::text, '' FROM pg_catalog.pg_publication_rel AS r
 JOIN pg_catalog.pg_publication AS p ON p.oid = r.prpubid

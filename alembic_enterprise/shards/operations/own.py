@@ -99,8 +99,7 @@ _OF_INDEXES: LiteralString = (
                 ('storage parameters of ', own.reloptions <> coalesce(above.reloptions, '{{}}')),
                 ('tablespace of ', """
     + _moved("own", "above")
-    + """),
-                ('CLUSTER ON ', x.indisclustered)) AS settings (setting, is_own)
+    + """)) AS settings (setting, is_own)
             WHERE x.indrelid = relation AND is_own"""
 )
 
@@ -183,7 +182,8 @@ def refuse_to_lose(changes: LiteralString) -> LiteralString:
             USING ERRCODE = {refused};
     END IF;
     SELECT min(quote_ident(subname)) INTO label FROM pg_catalog.pg_subscription_rel
-    JOIN pg_catalog.pg_subscription AS s ON s.oid = srsubid
+    JOIN pg_catalog.pg_subscription AS s ON s.oid = srsubid AND subdbid =
+        (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
     WHERE srrelid IN (SELECT relation FROM """
         + shards
         + """);
