@@ -189,11 +189,10 @@ def _lacking(connection: Connection, tables: Sequence[AuditedTable]) -> dict[Nam
     """Why the role cannot read some histories, and what would let it."""
     if not tables:
         return {}
-    rows = [
-        map(Literal, (number, *_pair(table.history))) for number, table in enumerate(tables)
-    ]
+    rows = [map(Literal, (number, *_pair(table.history))) for number, table in enumerate(tables)]
     found = sql.rows(connection, _LACKING.format(histories=_listed(rows)))
-    return {tables[row[0]].history: _unread(tables[row[0]], *row[1:]) for row in found}
+    numbered = dict(enumerate(tables))
+    return {numbered[row[0]].history: _unread(numbered[row[0]], *row[1:]) for row in found}
 
 
 def _unread(table: AuditedTable, role: str, right: str) -> str:

@@ -316,6 +316,34 @@ def test_a_role_that_may_not_use_the_schema_sees_what_the_catalog_tells(
     assert run(*asked).output == run("audit", "status", "--url", made).output
 
 
+@pytest.mark.parametrize("later", ["0 days", "1 month", "30 years"])
+def test_who_may_read_a_history_needs_no_right_on_its_partitions(
+    run: Callable[..., Outcome],
+    url: str,
+    other_database: Callable[..., str],
+    new_role: Callable[..., str],
+    later: str,
+) -> None:
+    """The first partition that has changes tells since when there are some."""
+    made, role = other_database(str(make_url(url).database)), new_role()
+    with create_engine(made, poolclass=NullPool).connect() as opened:
+        run_sql(
+            opened,
+            "CREATE TABLE audit.others PARTITION OF audit.orders_history DEFAULT",
+            "SET session_replication_role = replica",
+            f"UPDATE audit.orders_history SET audit_at = audit_at + interval '{later}'",
+            f"GRANT USAGE ON SCHEMA audit TO {role}",
+            f"GRANT SELECT ON audit.orders_history TO {role}",
+        )
+        expected = opened.exec_driver_sql(
+            "SELECT min(audit_at) AT TIME ZONE 'UTC' FROM audit.orders_history"
+        ).scalar_one()
+    asked = ["audit", "status", "--url", f"{made}&options=-c%20role%3D{role}", "--format", "json"]
+    weird, orders = as_json("status", run(*asked).output)["tables"]
+    assert (orders["since"], orders["unreadable"]) == (f"{expected.isoformat()}+00:00", None)
+    assert weird["unreadable"].startswith(f"{role} has no SELECT on audit.weird: declare ")
+
+
 def test_what_a_role_may_not_read_is_no_drift(
     run: Callable[..., Outcome],
     url: str,

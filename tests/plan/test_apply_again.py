@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.config import Config
 from autogenerate import write_revision
 from saving import in_autocommit, in_one_transaction, job, stamped
@@ -16,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.operation import RUNNING
 from alembic_enterprise.plan.saved import migrating
-from alembic_enterprise.plan.saved.apply import Job, apply, verify
+from alembic_enterprise.plan.saved.apply import Job, Report, apply, verify
 from alembic_enterprise.plan.saved.document import Saved
 from alembic_enterprise.sql import Name
 
@@ -112,6 +113,45 @@ def test_what_somebody_else_applies_meanwhile_is_done(
         report = apply(config, saved, job(sleep=stamp))
     assert (report.exit_code, report.retries) == (0, 1)
     assert (report.applied, report.left) == ([], [])
+
+
+def test_what_is_stamped_besides_or_later_leaves_a_plan_applied(
+    plan: Plan, tmp_path: Path, observer: Connection
+) -> None:
+    config, saved = plan(SECOND, THIRD)
+    write_revision(tmp_path / "migrations", "b001", None, "pass")
+    observer.exec_driver_sql("INSERT INTO alembic_version VALUES ('b001')")
+    report = verify(config, saved)
+    assert report.stale.reasons == ("it begins at 0001, and the database is at 0001, b001",)
+    command.upgrade(config, "0002")
+    report = apply(config, saved)
+    assert (report.exit_code, stamped(observer)) == (4, ["b001", "0002"])
+    [reason] = report.stale.reasons
+    assert reason == (
+        "a part of it is applied already: the database is at 0002, b001, and 0003 is due"
+    )
+    command.upgrade(config, "0003")
+    assert apply(config, saved) == verify(config, saved) == Report([])
+    write_revision(tmp_path / "migrations", "0004", "0003", "op.execute('CREATE SCHEMA later')")
+    command.upgrade(config, "0004")
+    assert apply(config, saved) == verify(config, saved) == Report([])
+    elsewhere = replace(saved, place=replace(saved.place, database="other"))
+    [reason] = apply(config, elsewhere).stale.reasons
+    assert reason.startswith("it is of the database other, and this is ")
+
+
+@pytest.mark.parametrize("stamp", ["ffff", "0002"])
+def test_a_plan_of_another_database_is_told_first(
+    plan: Plan, tmp_path: Path, observer: Connection, stamp: str
+) -> None:
+    """Also where the project has no such revision."""
+    config, saved = plan(SECOND)
+    (tmp_path / "migrations" / "versions" / "0002.py").unlink()
+    observer.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{stamp}'")
+    elsewhere = replace(saved, place=replace(saved.place, database="other"))
+    report = apply(config, elsewhere)
+    assert report.exit_code == 4
+    assert report.stale.reasons[0].startswith("it is of the database other, and this is ")
 
 
 def test_a_stamp_that_the_project_lacks_is_told(

@@ -42,6 +42,9 @@ PLAN = Saved(
     {},
 )
 
+START = State(PLACE, ("0001",), frozenset({"0001"}), PLAN.digests, {})
+"""What it was made for."""
+
 IRRELEVANT = {
     "ANALYZE": "ANALYZE",
     "INSERT INTO customers VALUES (1, 'Ada')": "DELETE FROM customers",
@@ -117,7 +120,7 @@ class Shop:
         with self.engine.connect() as connection:
             objects = drift.read(connection)
             there = tuple(original.stamped(connection))
-        return State(self.plan.place, there, self.plan.digests, objects)
+        return State(self.plan.place, there, frozenset(there), self.plan.digests, objects)
 
     def stale(self) -> Stale:
         return stale(self.plan, self.state())
@@ -256,9 +259,12 @@ def test_what_might_hold_a_password_is_kept_as_a_digest(definition: str) -> None
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"revisions": ()}, "it begins at 0001, and the database is at no revision"),
         (
-            {"revisions": ("0002",)},
+            {"revisions": (), "there": frozenset[str]()},
+            "it begins at 0001, and the database is at no revision",
+        ),
+        (
+            {"revisions": ("0002",), "there": frozenset({"0001", "0002"})},
             "a part of it is applied already: the database is at 0002, and ",
         ),
         ({"digests": {"0002": "sql:b", "0003": "sql:c"}}, "revision 0002 was changed after the pl"),
@@ -266,9 +272,8 @@ def test_what_might_hold_a_password_is_kept_as_a_digest(definition: str) -> None
     ],
 )
 def test_each_reason_is_told(change: dict[str, Any], told: str) -> None:
-    state = State(PLACE, ("0001",), PLAN.digests, {})
-    assert stale(PLAN, state) == Stale()
-    [reason] = stale(PLAN, replace(state, **change)).reasons
+    assert stale(PLAN, START) == Stale()
+    [reason] = stale(PLAN, replace(START, **change)).reasons
     assert reason.startswith(told)
 
 
@@ -296,7 +301,7 @@ def test_each_reason_is_told(change: dict[str, Any], told: str) -> None:
     ],
 )
 def test_it_is_of_one_place_only(change: dict[str, Any], told: str) -> None:
-    state = State(replace(PLACE, **change), ("0001",), PLAN.digests, {})
+    state = replace(START, place=replace(PLACE, **change))
     assert stale(PLAN, state).reasons == (told,)
 
 
@@ -321,19 +326,19 @@ def test_a_place_is_known_to_any_role(
 
 
 def test_a_plan_that_is_applied_is_not_stale() -> None:
-    state = State(PLACE, ("0003",), {}, {})
+    state = State(PLACE, ("0004", "b001"), frozenset({"0002", "0003", "0004", "b001"}), {}, {})
     assert PLAN.is_applied(state)
     assert stale(PLAN, state) == Stale()
     made_by_it = replace(PLACE, search_path=("sales", "public"))
     assert stale(PLAN, replace(state, place=made_by_it)) == Stale()
     [reason] = stale(PLAN, replace(state, place=replace(PLACE, database="other"))).reasons
     assert reason == "it is of the database shop, and this is other"
-    for revisions in (), ("0001",), ("0002",), ("0002", "0003"):
-        assert not PLAN.is_applied(replace(state, revisions=revisions))
+    for there in ["0001"], ["0001", "0002"], ["0001", "0003"], ["b001"], []:
+        assert not PLAN.is_applied(replace(state, there=frozenset(there)))
 
 
 def test_a_minor_release_of_the_server_is_no_matter() -> None:
-    assert not stale(PLAN, State(replace(PLACE, server="17.7"), ("0001",), PLAN.digests, {}))
+    assert not stale(PLAN, replace(START, place=replace(PLACE, server="17.7")))
 
 
 # --- What can be saved

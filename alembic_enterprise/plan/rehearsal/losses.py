@@ -27,7 +27,8 @@ def losses(
         before: those before the statement.
         after: those after it.
         emptied: tables that have lost their rows to TRUNCATE.
-        keeps_partitions: whether the rows of partitions that are gone are elsewhere, or were none.
+        keeps_partitions: whether the rows of partitions that are gone are elsewhere, or were none:
+            an operation of ours has seen to that, unless it was told to lose them.
     """
     if before is after and not emptied:
         return
@@ -74,18 +75,29 @@ def _of_columns(live: Relations, oid: int, before: Relations, after: Relations) 
             yield Loss(table, known[0], now[1])
 
 
-_WHOLE = {"smallint", "integer", "bigint"}
-_EXACT = {"numeric"}
 _FLOATING = {"real", "double precision"}
-_DAYS = {"timestamp without time zone", "timestamp with time zone"}
+_TIMESTAMPS = {"timestamp without time zone", "timestamp with time zone"}
 _TIMES = {"time without time zone", "time with time zone"}
+_TEXTS = {"text", "character varying", "character", "bpchar"}
 _LESS = (
-    (_WHOLE, _EXACT | _FLOATING),
-    (_FLOATING, _EXACT),
-    ({"real"}, {"double precision"}),
-    ({"date"} | _TIMES, _DAYS),
+    (_FLOATING, {"numeric", "bigint"}),
+    ({"real"}, {"double precision", "integer"}),
+    ({"date"} | _TIMES, _TIMESTAMPS),
+    (_TIMES, {"interval"}),
+    ({"time without time zone"}, {"time with time zone"}),
+    ({"name", '"char"'}, _TEXTS),
+    ({"cidr"}, {"inet"}),
 )
 """Types, and those whose values they take without an error and without a part of them."""
+
+_ALL = float("inf")
+_NUMBERS = {
+    **dict.fromkeys(("smallint", "integer", "bigint"), 0),
+    "money": 2,
+    **dict.fromkeys(("numeric", *_FLOATING), _ALL),
+}
+_CLOCK = dict.fromkeys((*_TIMESTAMPS, *_TIMES, "interval"), 6)
+"""How many digits types keep after the point unless told; fewer round in silence."""
 
 _DIGITS = re.compile(r"\((?:\d+,)?(-?\d+)\)")
 
@@ -93,17 +105,19 @@ _DIGITS = re.compile(r"\((?:\d+,)?(-?\d+)\)")
 def holds_less(new: str, old: str) -> bool:
     """Whether ALTER COLUMN TYPE rounds or cuts values that were of another type, in silence.
 
-    Types are as `format_type` prints them. One that refuses a value is none of these, since the
-    release fails then; nor does a look at the types tell what USING does.
+    Types are as `format_type` prints them; of arrays their elements count. One that refuses a value
+    is none of these, since the release fails then; nor does a look at the types tell what USING
+    does. The fields of an interval are not looked at.
     """
+    new, old = new.removesuffix("[]"), old.removesuffix("[]")
     to, of = (_DIGITS.sub("", given) for given in (new, old))
-    if to == of:
-        return to in _EXACT | _DAYS | _TIMES and _digits(new) < _digits(old)
-    return any(to in smaller and of in larger for smaller, larger in _LESS)
+    if any(to in smaller and of in larger for smaller, larger in _LESS):
+        return True
+    alike = (kind for kind in (_NUMBERS, _CLOCK) if to in kind and of in kind)
+    return any(_digits(new, kind[to]) < _digits(old, kind[of]) for kind in alike)
 
 
-def _digits(given: str) -> float:
-    """How many it keeps after the point; a time without a number keeps six."""
-    if found := _DIGITS.search(given):
-        return int(found[1])
-    return 6 if "time" in given else float("inf")
+def _digits(given: str, usual: float) -> float:
+    """How many digits a type keeps after the point; -2 are whole hundreds."""
+    found = _DIGITS.search(given)
+    return usual if found is None else int(found[1])

@@ -31,6 +31,7 @@ class Recorded:
     Attributes:
         statement: its text as the server gets it, but with the driver's placeholders.
         operation: the call that ran it, when it is an operation of this package.
+        drops_rows: whether that was told to lose rows, with `drop_rows=True`.
         transaction: its number, 1 is the first; a statement outside of a block has one of its own.
         transactional: whether it ran in a transaction block; if not, the looks see its locks no
             more.
@@ -42,6 +43,7 @@ class Recorded:
 
     statement: str
     operation: str | None
+    drops_rows: bool
     transaction: int
     transactional: bool
     before: Look
@@ -171,6 +173,7 @@ class Recorder:
             Recorded(
                 statement=statement,
                 operation=None if operation is None else str(operation),
+                drops_rows=operation is not None and "drop_rows" in operation.arguments(),
                 transaction=self._transactions,
                 transactional=is_inside,
                 before=before,

@@ -204,14 +204,16 @@ class _Rehearsal:
         )
 
     def _lost(self, recorded: Recorded, traces: Traces) -> tuple[Loss, ...]:
-        """What the live database has lost; an operation of ours drops no partition that has rows.
+        """What the live database has lost.
 
-        A statement that was tried in a transaction block has shown there what becomes of columns.
+        An operation of ours has found the partitions that it drops empty, or has copied their rows,
+        unless it was told to lose them. A statement that was tried in a transaction block has shown
+        there what becomes of columns.
         """
         looks = recorded.tried or (recorded.before, recorded.after)
         before, after = (one.relations for one in looks)
-        is_ours = recorded.operation is not None
-        found = losses(self._live or {}, before, after, traces.emptied, keeps_partitions=is_ours)
+        keeps = recorded.operation is not None and not recorded.drops_rows
+        found = losses(self._live or {}, before, after, traces.emptied, keeps_partitions=keeps)
         return tuple(found)
 
     def _visible(self, locks: Locks, before: Relations) -> Locks:

@@ -223,8 +223,24 @@ _TRUNCATE = shape(
 _DROP_COLUMN = shape(
     r"DROP(?! (CONSTRAINT|EXPRESSION|IDENTITY|DEFAULT|NOT) )( COLUMN)?( IF EXISTS)? {column}"
 )
-_USING = shape(r"ALTER( COLUMN)? {column}( SET DATA)? TYPE .+ USING (?P<value>.+)")
-_CASTS = (shape(r"\(?{column}\)?\s*::[^()]+\Z"), shape(r"CAST\s*\(\s*{column} AS [^()]+\)\Z"))
+_USING = shape(r"ALTER( COLUMN)? {column}( SET DATA)? TYPE (?P<type>.+?) USING (?P<value>.+)")
+_CAST_TO = (
+    r"\s*(double precision|(character|bit) varying"
+    r"|(numeric|decimal|timestamp|timestamptz|time|timetz|interval)\s*\((?P<length>[^()]*)\)"
+    r"|{type})( with(out)? time zone)?(\s*\[\d*\])*"
+)
+_PLAIN = (
+    shape(r"\((?P<value>.+)\)"),
+    shape(r"CAST\s*\((?P<value>.+) AS " + _CAST_TO + r"\s*\)"),
+    shape(r"(?P<value>.+)::" + _CAST_TO),
+    shape(r"(?P<value>.+) AT TIME ZONE '[^']*'"),
+)
+"""What USING may say of a value besides its column.
+
+A cast to varchar(2) cuts what ALTER COLUMN TYPE varchar(2) refuses, so that such lengths are not
+plain. Those of numbers and times round in both.
+"""
+_LENGTH = re.compile(r"\(([^()]*)\)")
 _DELETE = shape(r"\bDELETE FROM( ONLY)? {table}")
 _MAY_DELETE = shape(r"(DELETE|WITH|DO)\b.*")
 
@@ -329,6 +345,16 @@ def _unforeseeable(facts: Facts, step: Step) -> Iterator[tuple[Loss, str]]:
 
 
 def _is_plain(using: re.Match[str]) -> bool:
-    """Whether USING says no more than the type: a cast of the column without a length."""
-    casts = (match for cast in _CASTS if (match := cast.match(using["value"])))
-    return any(name(cast["column"]) == name(using["column"]) for cast in casts)
+    """Whether USING loses no more than the type: it casts the column, or tells its time zone."""
+    value, length = using["value"].strip(), _LENGTH.search(using["type"])
+    allowed = {None, None if length is None else _unspaced(length[1])}
+    while match := next((found for one in _PLAIN if (found := one.fullmatch(value))), None):
+        cut_to = match.groupdict().get("length")
+        if (cut_to and _unspaced(cut_to)) not in allowed:
+            return False
+        value = match["value"].strip()
+    return names(value) == [name(using["column"])]
+
+
+def _unspaced(text: str) -> str:
+    return "".join(text.split())

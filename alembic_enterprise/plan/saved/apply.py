@@ -194,7 +194,18 @@ def _state(config: Config, plan: Saved, destination: _Destination) -> State:
     again = digests_again(config, _scripts(directory, plan.digests), plan.digests)
     with _reading(destination.engine) as connection:
         revisions = tuple(stamped(connection, destination.place.version_table))
-        return State(destination.place, revisions, again, drift.read(connection))
+        there = _up_to(directory, revisions)
+        return State(destination.place, revisions, there, again, drift.read(connection))
+
+
+def _up_to(directory: ScriptDirectory, revisions: Iterable[str]) -> frozenset[str]:
+    """Some revisions and those before them, as far as the project has them.
+
+    Another database may have others, and that it is another is what is to be told.
+    """
+    known = [script.revision for script in _scripts(directory, revisions)]
+    before = [script.revision for script in replay.ordered(directory, known)]
+    return frozenset([*revisions, *before])
 
 
 @contextmanager

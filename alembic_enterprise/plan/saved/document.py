@@ -70,8 +70,8 @@ class Saved:
     objects: Objects
 
     def is_applied(self, state: "State") -> bool:
-        """Whether the database is at the last revision of it."""
-        return state.revisions == tuple(self.digests)[-1:]
+        """Whether the database has all revisions of it, perhaps with others."""
+        return state.there.issuperset(self.digests)
 
     def text(self) -> str:
         """The file."""
@@ -153,12 +153,14 @@ class State:
     Attributes:
         place: where env.py leads to.
         revisions: that it is stamped with.
+        there: those, and all that they come after or depend on.
         digests: of the plan's revisions; one that the project has not got any more is not there.
         objects: all of the live database.
     """
 
     place: Place
     revisions: tuple[str, ...]
+    there: frozenset[str]
     digests: Mapping[str, str]
     objects: Objects
 
@@ -256,10 +258,10 @@ def _elsewhere(plan: Saved, state: State) -> Iterator[str]:
 def _moved(plan: Saved, state: State) -> Iterator[str]:
     if set(plan.start) == set(state.revisions) or plan.is_applied(state):
         return
-    done = list(plan.digests)
+    due = [revision for revision in plan.digests if revision not in state.there]
     now = ", ".join(state.revisions) or "no revision"
-    if set(state.revisions) & set(done):
-        yield f"a part of it is applied already: the database is at {now}, and {done[-1]} is due"
+    if len(due) < len(plan.digests):
+        yield f"a part of it is applied already: the database is at {now}, and {due[-1]} is due"
     else:
         start = ", ".join(plan.start) or "no revision"
         yield f"it begins at {start}, and the database is at {now}"

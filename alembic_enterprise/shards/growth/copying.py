@@ -75,9 +75,11 @@ _CREATE: LiteralString = (
 END"""
 )
 
-# Enough for what is NULL in some rows, or a condition of an index excludes.
+# Enough for what is NULL in some rows, or a condition of an index excludes; of the first pages, as
+# a part may have few rows, and a shard many.
 _PROBE = SQL(
-    "INSERT INTO {copy} ({columns}) SELECT {columns} FROM ONLY {shard} WHERE {belongs} LIMIT 100"
+    "INSERT INTO {copy} ({columns}) SELECT {columns} FROM ONLY {shard}"
+    " WHERE {belongs} AND ctid < '(1000,0)' LIMIT 100"
 )
 
 

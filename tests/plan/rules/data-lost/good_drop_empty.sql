@@ -1,6 +1,7 @@
 -- events: op.drop_range_partitions has counted the rows of its partitions
 CREATE TABLE events (id bigint, at timestamptz NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
 CREATE TABLE events_2026_01 PARTITION OF events FOR VALUES FROM ('2026-01-01Z') TO ('2026-02-01Z');
+COMMENT ON TABLE events_2026_01 IS 'alembic-enterprise: partition of events';
 -- rows
 INSERT INTO events SELECT n, '2026-01-15Z' FROM generate_series(1, 10) AS n;
 -- release

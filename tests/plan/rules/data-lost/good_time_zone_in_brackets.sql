@@ -1,0 +1,6 @@
+-- orders: the hours are those of a zone, in brackets
+CREATE TABLE orders (id bigint PRIMARY KEY, at timestamp);
+-- rows
+INSERT INTO orders SELECT n, now() FROM generate_series(1, 10) AS n;
+-- release
+ALTER TABLE orders ALTER COLUMN at TYPE timestamp with time zone USING (at::timestamp AT TIME ZONE 'UTC');
