@@ -3,7 +3,7 @@
 It looks at the row as it is now and not as the trigger was told: other triggers may have changed it
 again, and their changes are told of first. So it may be called in any order, and twice.
 
-Rows are also copied by batches that lock nothing in the shard, see `copying.batch`. What keeps a
+Rows are also copied by batches that lock nothing in the shard, see `copying.prepare`. What keeps a
 batch from putting back a row that was deleted meanwhile is the unique index of the copy: where the
 row to delete is not there, the mirror writes it and deletes it again. That waits for a batch that
 has the same row in hand, whose row is then seen. A writer that works on an older snapshot, under
