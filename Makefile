@@ -18,7 +18,7 @@ help: ## say what there is
 install: .venv/installed ## make .venv with everything in it; the other targets do so when needed
 
 test: install ## run the tests (WORKERS=3, ARGS="-k name")
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 # In groups of one, each process begins with one test: those that wait for cron wait together.
 system: install ## run the tests that need programs of Debian, which .ci/packages installs

@@ -110,9 +110,9 @@ def run(row: Row) -> Result:
     print(f"\n--- {row.name}: PostgreSQL {row.postgresql}, {software}", flush=True)
     report = ENVIRONMENTS / f"{row.name}.xml"
     report.unlink(missing_ok=True)
-    pytest: list[str | Path] = [python, "-m", "pytest", "-q", "-n", "3", "-p", "no:cacheprovider"]
+    pytest: list[str | Path] = [python, "-m", "pytest", "-q", "-n", "3", "--dist", "worksteal"]
     options = [f"--server={server_of(row)}", f"--junitxml={report}", *row.options]
-    subprocess.run([*pytest, *options], cwd=ROOT, check=False)
+    subprocess.run([*pytest, "-p", "no:cacheprovider", *options], cwd=ROOT, check=False)
     return read_report(row, software, report)
 
 
