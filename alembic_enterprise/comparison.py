@@ -1,16 +1,17 @@
 """What autogenerate finds: reads the models and the database, compares, and completes the script.
 
-Two functions for `plugin` to register. `hide` runs before anything is reflected, `compare_all` when
-Alembic has found what it finds by itself.
+Functions for `plugin` to register. `hide` runs before anything is reflected, `compare_all` when
+Alembic has found what it finds by itself, and `spare_types` after other people's plugins.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation
-from alembic.operations.ops import DropTableOp, UpgradeOps
+from alembic.operations.ops import DropTableOp, ModifyTableOps, UpgradeOps
 from alembic.util import PriorityDispatchResult
 from sqlalchemy import Connection, Table
 
@@ -52,10 +53,17 @@ class Live:
 def hide(
     context: AutogenContext, _upgrade: UpgradeOps, _schemas: set[str | None]
 ) -> PriorityDispatchResult:
-    """Let Alembic see no partitions and none of our own tables, and the recommended indexes."""
+    """Let Alembic see no partitions and none of our own tables, and the recommended indexes.
+
+    Refuse what its own comparison would fail for.
+    """
+    connection, default = context.connection, context.dialect.default_schema_name
     with reported():
         for metadata in dict.fromkeys(table.metadata for table in context.sorted_tables):
             recommend.add(metadata)
+        if connection is not None:
+            tables = [table for table in context.sorted_tables if _takes_part(context, table)]
+            audit_columns.refuse_other_actors(connection, tables, default or "public")
     reflection.hide_partitions(context)
     return PriorityDispatchResult.CONTINUE
 
@@ -72,7 +80,9 @@ def compare_all(
         live = _read(connection, [table.name for table in context.sorted_tables])
         tables = [table for table in context.sorted_tables if _takes_part(context, table)]
         columns = _place_columns(upgrade, tables, live)
+        compare.check_references(tables)
         found = _found(context, connection, upgrade, tables, live)
+        compare.check_key_types(upgrade.ops, live.partitioned)
     _guard_drops(upgrade, live)
     neighbours.spare_inherited(connection, context.dialect.default_schema_name, upgrade.ops)
     neighbours.spare_ours(connection, upgrade.ops)
@@ -84,9 +94,19 @@ def compare_all(
         log.info(remark)
     for remark in shard_compare.locking(found):
         log.warning(remark)
-    upgrade.ops[:] = audit_compare.placed(upgrade.ops, found, live.resolve)
+    placed = audit_compare.placed(upgrade.ops, found, live.resolve)
+    upgrade.ops[:] = [part for item in placed for part in _apart(item)]
     for remark in index_compare.committing(upgrade):
         log.warning(remark)
+    return PriorityDispatchResult.CONTINUE
+
+
+def spare_types(
+    context: AutogenContext, upgrade: UpgradeOps, _schemas: set[str | None]
+) -> PriorityDispatchResult:
+    """Let changes of types reach the tables that no model has."""
+    if context.connection is not None and context.dialect.name == "postgresql":
+        neighbours.spare_types(context.connection, upgrade.ops)
     return PriorityDispatchResult.CONTINUE
 
 
@@ -197,3 +217,18 @@ def _guards(name: Name, full: Name, live: Live) -> list[Operation]:
     if sharded := live.shards.get(full):
         found += shard_compare.dropped(name, sharded)
     return found
+
+
+def _apart(item: MigrateOperation) -> Iterator[MigrateOperation]:
+    """The changes of a table with ours out of them, in their order.
+
+    With `render_as_batch` what is left is collected until the end of a block, and ours is not.
+    """
+    if not isinstance(item, ModifyTableOps):
+        yield item
+        return
+    for ours, steps in groupby(item.ops, lambda step: isinstance(step, Operation)):
+        if ours:
+            yield from steps
+        else:
+            yield ModifyTableOps(item.table_name, [*steps], schema=item.schema)

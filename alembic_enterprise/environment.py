@@ -144,18 +144,27 @@ def connected(url: URL) -> Generator[Connection]:
 def configuration(files: Sequence[str], name: str, arguments: Sequence[str]) -> Config:
     """What `alembic -c FILE -n NAME -x ARGUMENT` would use.
 
-    Raises `ConfigurationError` when there is no such file.
+    Raises `ConfigurationError` when there is no such file, or no such section in it.
     """
     ini, toml = _files(files, environ.get("ALEMBIC_CONFIG"))
     if not (Path(ini).is_file() or _has_section(Path(toml))):
         place = f"{ini} does not exist" if files else "there is no alembic.ini here"
         raise ConfigurationError(
-            f"{place}: run this in the project's folder, or give -c FILE or --url URL"
+            f"{place}: run this in the project's folder, or give -c FILE, or --url URL where the "
+            "command takes it"
         )
     options = Namespace(
         config=list(files), name=name, x=list(arguments), raiseerr=False, quiet=True
     )
-    return Config(ini, toml_file=toml, ini_section=name, cmd_opts=options)
+    config = Config(ini, toml_file=toml, ini_section=name, cmd_opts=options)
+    sections = config.file_config
+    if Path(ini).is_file() and sections.sections() and not sections.has_section(name):
+        there = (key for key in sections.sections() if sections.has_option(key, "script_location"))
+        raise ConfigurationError(
+            f"{ini} has no section [{name}]: give -n the name of one with a script_location, "
+            f"of which it has {', '.join(there) or 'none'}"
+        )
+    return config
 
 
 def _files(given: Sequence[str], default: str | None) -> tuple[str, str]:
@@ -253,7 +262,10 @@ def _visit(context: MigrationContext, observed: Sequence[bool]) -> Visit:
     if context.connection is None:
         raise ConfigurationError("env.py gives context.configure() no connection: add connection=")
     if context.dialect.name != "postgresql":
-        raise ConfigurationError(f"env.py connects to {context.dialect.name}, not to PostgreSQL")
+        raise ConfigurationError(
+            f"env.py connects to {context.dialect.name}, not to PostgreSQL: where it has several "
+            "databases, give --url URL for the one you mean"
+        )
     in_transaction = observed[-1] if observed else None
     return Visit(context, context.connection, context.opts, in_transaction)
 

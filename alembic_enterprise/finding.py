@@ -1,11 +1,18 @@
 """Finding: a remark on the live database, with the operations that mend it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from alembic_enterprise.operation import Operation
 
 Severity = Literal["error", "warning", "note"]
+
+FORMAT_VERSION = 1
+"""Of `document`; it changes when a reader of the old shape would go wrong."""
+
+AUTOGENERATE = "write a revision with `alembic revision --autogenerate`"
+"""The next step where the models say what is missing."""
 
 
 @dataclass(frozen=True)
@@ -41,3 +48,24 @@ class Finding:
                 for operation in self.operations
             ],
         }
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """What a check ends with that found these; notes do not count."""
+    return 2 if any(found.severity != "note" for found in findings) else 0
+
+
+def document(tables: int, findings: Sequence[Finding], code: int) -> dict[str, Any]:
+    """What a check prints with `--format json`, as schemas/...-check.schema.json say.
+
+    Args:
+        tables: how many were looked at.
+        findings: what was found.
+        code: what the check ends with.
+    """
+    return {
+        "format_version": FORMAT_VERSION,
+        "exit_code": code,
+        "tables": tables,
+        "findings": [found.plain() for found in findings],
+    }

@@ -63,6 +63,11 @@ class Patience:
     longest: float = 30.0
     concurrently: float = 600.0
 
+    @property
+    def look_every(self) -> float:
+        """Seconds between two looks at who is in the way: four in a `lock_timeout`."""
+        return self.lock_timeout / 4000
+
     def pause(self, attempt: int, uniform: Callable[[float, float], float]) -> float:
         """Seconds to wait after try number `attempt` (from 1): full jitter, doubling."""
         return uniform(0.0, min(self.longest, self.lock_timeout / 1000 * 2**attempt))

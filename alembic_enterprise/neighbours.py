@@ -4,6 +4,7 @@ Alembic compares a partition that has a model of its own like any table, with in
 which the model says nothing. alembic-utils reads functions and views, and triggers, policies and
 grants of every table, and proposes to drop those that nobody registered. The server refuses to drop
 what is inherited, but for grants, where dropping is wrong; and it would drop an audit trail.
+alembic-postgresql-enum knows the columns of the models alone, and histories have types of theirs.
 """
 
 import sys
@@ -15,6 +16,7 @@ from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import registry, sql
+from alembic_enterprise.sql import Name
 
 PREFIX = "alembic_enterprise_"
 """How the names of our triggers begin, and of functions that several tables share."""
@@ -42,6 +44,19 @@ FROM (SELECT i.indrelid AS relation, x.relname AS name
 JOIN pg_catalog.pg_class AS c ON c.oid = found.relation
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relispartition AND c.relname = ANY ({tables}::name[])""")
+
+
+_ENUMS = SQL("""
+SELECT of_type.nspname, t.typname, n.nspname, c.relname, a.attname, a.atttypid <> t.oid
+FROM pg_catalog.pg_description AS d
+JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid AND c.relkind = 'p'
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND NOT a.attisdropped
+JOIN pg_catalog.pg_type AS t ON t.typtype = 'e' AND a.atttypid IN (t.oid, t.typarray)
+JOIN pg_catalog.pg_namespace AS of_type ON of_type.oid = t.typnamespace
+WHERE d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0
+  AND starts_with(d.description, {ownership})
+ORDER BY 3, 4, a.attnum""")
 
 
 def spare_inherited(
@@ -81,6 +96,38 @@ def spare_ours(connection: Connection, operations: list[MigrateOperation]) -> No
         for item in operations
         if not isinstance(item, utils.DropOp) or not _is_ours(item, ours)
     ]
+
+
+def spare_types(connection: Connection, operations: list[MigrateOperation]) -> None:
+    """Let alembic-postgresql-enum change the enums of our tables, and not drop them, in place."""
+    enums: Any = sys.modules.get("alembic_postgresql_enum.operations")
+    if enums is None:
+        return
+    changes = (enums.AddEnumValuesOp, enums.SyncEnumValuesOp)
+    if not any(isinstance(item, (*changes, enums.DropEnumOp)) for item in operations):
+        return
+    columns: dict[Name, list[Any]] = {}
+    rows = sql.rows(connection, _ENUMS.format(ownership=Literal(registry.OWNERSHIP)))
+    for schema, enum, *place, is_array in rows:
+        columns.setdefault(Name(schema, enum), []).append(_reference(*place, is_array=is_array))
+    changed: list[Any] = [item for item in operations if isinstance(item, changes)]
+    for item in changed:
+        item.affected_columns += columns.get(_name(item), [])
+    operations[:] = [
+        item
+        for item in operations
+        if not isinstance(item, enums.DropEnumOp) or _name(item) not in columns
+    ]
+
+
+def _name(change: Any) -> Name:
+    return Name(change.schema, change.name)
+
+
+def _reference(schema: str, table: str, column: str, *, is_array: bool) -> Any:
+    enums: Any = sys.modules["alembic_postgresql_enum"]
+    kind = enums.ColumnType.ARRAY if is_array else enums.ColumnType.COMMON
+    return enums.TableReference(table, column, table_schema=schema, column_type=kind)
 
 
 def _is_ours(drop: Any, ours: set[str]) -> bool:

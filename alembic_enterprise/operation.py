@@ -17,7 +17,7 @@ It is not frozen: Alembic's `Rewriter` sets an attribute on every operation it w
 
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import MISSING, Field, fields
 from typing import Any, ClassVar, TypeVar, cast
@@ -50,9 +50,6 @@ class Operation(MigrateOperation):
     operation_name: ClassVar[str]
     """Name of the method on `op`, and of the classmethod that Alembic registers."""
 
-    transactional: ClassVar[bool] = True
-    """False when a statement is refused inside a transaction block."""
-
     @abstractmethod
     def statements(self) -> Sequence[Composable]:
         """The SQL, the same online and with `--sql`."""
@@ -63,11 +60,11 @@ class Operation(MigrateOperation):
 
     @property
     def in_transaction(self) -> bool:
-        """Whether the statements may run in the migration's transaction."""
-        return self.transactional
+        """Whether the statements may run in the migration's transaction; else each has its own."""
+        return True
 
     def watched(self, connection: Connection) -> AbstractContextManager[object]:
-        """What goes on around statements that are not transactional, while they run online."""
+        """What goes on around statements that are not `in_transaction`, while they run online."""
         del connection
         return nullcontext()
 
@@ -88,8 +85,13 @@ class Operation(MigrateOperation):
         mine, theirs = ({item.name for item in fields(one)} for one in (self, kind))  # type: ignore[arg-type]  # dataclasses
         return kind(**{**{name: getattr(self, name) for name in mine & theirs}, **more})
 
-    def words(self) -> list[str]:
-        """The arguments as they are written in a call: the first by position."""
+    def words(self, sqlalchemy: str = "sa.") -> list[str]:
+        """The arguments as they are written in a call: the first by position.
+
+        Args:
+            sqlalchemy: what a script writes before the names of SQLAlchemy.
+        """
+        del sqlalchemy  # literals alone have none
         first, *rest = self.arguments().items()
         return [repr(first[1]), *(f"{name}={value!r}" for name, value in rest)]
 
@@ -127,7 +129,7 @@ def execute(operations: Operations, operation: Operation) -> None:
             for statement in statements:
                 sql.run(context, statement)
             return
-        with _cut(operation), context.autocommit_block(), _without_timeouts(context):
+        with _cut(operation), _committing(context, operation), _without_timeouts(context):
             online = None if context.as_sql else context.connection
             with nullcontext() if online is None else operation.watched(online):
                 for statement in statements:
@@ -141,6 +143,32 @@ def _running(operation: Operation) -> Generator[None]:
         yield
     finally:
         RUNNING.reset(token)
+
+
+COMMIT_FIRST = "in env.py, call connection.commit() first, and connect() instead of begin()"
+"""The next step where env.py opens a transaction before Alembic could."""
+
+
+@contextmanager
+def _committing(context: MigrationContext, operation: Operation) -> Generator[None]:
+    """An autocommit_block(), also in another one; in a transaction of env.py `OperationError`."""
+    with ExitStack() as stack:
+        if context.as_sql or not _commits_each(context.connection):
+            try:
+                stack.enter_context(context.autocommit_block())
+            except AssertionError as error:  # all that Alembic says
+                raise OperationError(
+                    f"{operation} commits as it goes, and env.py opens a transaction before "
+                    f"context.configure(), which Alembic leaves alone: {COMMIT_FIRST}"
+                ) from error
+        yield
+
+
+def _commits_each(connection: Connection | None) -> bool:
+    """Whether each statement is committed by itself, as in an autocommit_block()."""
+    if connection is None:
+        return False
+    return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
 
 
 @contextmanager
@@ -196,7 +224,7 @@ RESTORE_TIMEOUTS = SQL(
 RESTORE_LOCK_TIMEOUT = SQL(
     "SELECT set_config('lock_timeout', current_setting('alembic_enterprise.lock_timeout'), false)"
 )
-"""First statement of an operation that is not transactional and yet must not wait for ever."""
+"""First statement of an operation that is not `in_transaction` and yet must not wait for ever."""
 
 
 @contextmanager
@@ -219,7 +247,7 @@ def _without_timeouts(context: MigrationContext) -> Generator[None]:
 def render(autogen_context: AutogenContext, operation: Operation) -> str:
     """The call to write into the script; one argument a line when there are many."""
     prefix = autogen_context.opts["alembic_module_prefix"] or ""
-    words = operation.words()
+    words = operation.words(autogen_context.opts["sqlalchemy_module_prefix"] or "")
     inner = ", ".join(words)
     if len(inner) > LINE:
         inner = "\n    " + ",\n    ".join(words) + ",\n"

@@ -36,7 +36,10 @@ OPERATIONS = [
 ]
 
 NAME = "alembic_enterprise.partitions"
-"""What `autogenerate_plugins=["alembic_enterprise.*"]` matches."""
+"""What `autogenerate_plugins=["alembic_enterprise.*"]` matches.
+
+It covers all capabilities, and keeps the name of the first, which an env.py may list in full.
+"""
 
 
 def setup(plugin: Plugin) -> None:
@@ -57,6 +60,12 @@ def setup(plugin: Plugin) -> None:
         "alembic_enterprise.partitions",
         qualifier="postgresql",
         priority=DispatchPriority.LAST,
+    )
+    plugin.add_autogenerate_comparator(
+        comparison.spare_types,
+        "schema",
+        "alembic_enterprise.types",
+        priority=DispatchPriority.LAST,  # those with a qualifier come before those without
     )
 
 

@@ -17,7 +17,7 @@ somebody else reads or writes it. So it is looked at before it is touched:
 
 import json
 from collections.abc import Mapping
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection
@@ -140,12 +140,26 @@ ORDER BY 1""").format(registry=Literal(TABLE), readable=_READABLE)
 
 # A row of the table's own schema comes last and wins.
 _POLICIES = SQL("""
-SELECT described.oid, kept.policy::text
+SELECT described.oid, kept.policy::text, registry.oid::regclass::text,
+       registry.relowner::regrole::text, described.relowner::regrole::text,
+       pg_has_role(registry.relowner, described.relowner, 'USAGE'),
+       registry.relnamespace = described.relnamespace
 FROM ({kept}) AS kept
 JOIN pg_catalog.pg_class AS described ON described.oid = kept.relation
 JOIN pg_catalog.pg_class AS registry ON registry.oid = kept.registry
-WHERE pg_has_role(registry.relowner, described.relowner, 'USAGE')
-ORDER BY registry.relnamespace = described.relnamespace""")
+ORDER BY 7""")
+
+
+class _Row(NamedTuple):
+    """A row of `_POLICIES`: `counts` for the table, and is in the table's own schema (`beside`)."""
+
+    oid: int
+    policy: str
+    registry: str
+    keeper: str
+    owner: str
+    counts: bool
+    beside: bool
 
 
 def read(connection: Connection) -> dict[int, Any]:
@@ -153,17 +167,43 @@ def read(connection: Connection) -> dict[int, Any]:
 
     That is an object, unless somebody has written something else into the table by hand.
     """
+    return {row.oid: json.loads(row.policy) for row in _rows(connection) if row.counts}
+
+
+def read_with_disowned(connection: Connection) -> tuple[dict[int, Any], dict[int, tuple[Any, str]]]:
+    """What `read` gives, and policies that stopped to count: oid -> policy, and what is so.
+
+    Those stand in their table's own schema, and one of the two was given to another owner since.
+    """
+    rows = _rows(connection)
+    counting = {row.oid: json.loads(row.policy) for row in rows if row.counts}
+    disowned = {
+        row.oid: (json.loads(row.policy), DISOWNED.format(row.registry, row.keeper, row.owner))
+        for row in rows
+        if row.beside and row.oid not in counting
+    }
+    return counting, disowned
+
+
+DISOWNED = (
+    "its policy does not count: {} belongs to {}, who lacks the rights of {}, the owner of the "
+    "table. Give it to a role with the rights of its tables' owners; if it is a stranger's, drop it"
+)
+"""What is so with the policy of a table that was given to another owner, and the next step."""
+
+
+def _rows(connection: Connection) -> list[_Row]:
     registries = sql.rows(connection, _REGISTRIES)
     if not registries:
-        return {}
+        return []
     query = SQL("SELECT tableoid AS registry, relation, policy FROM ONLY {}")
     queries = [query.format(Name(schema, name).sql) for schema, name in registries]
     with sql.plain_tables(connection):
         rows = sql.rows(connection, _POLICIES.format(kept=SQL(" UNION ALL ").join(queries)))
-    return {oid: json.loads(policy) for oid, policy in rows}
+    return [_Row(*row) for row in rows]
 
 
-_UNREADABLE = SQL("""
+_CLOSED = SQL("""
 SELECT c.oid::regclass::text, n.nspname FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relname = {registry} AND c.relkind = 'r'
@@ -177,17 +217,15 @@ def closed(connection: Connection) -> dict[str, str]:
 
     `read` leaves them out.
     """
-    query = _UNREADABLE.format(registry=Literal(TABLE))
+    query = _CLOSED.format(registry=Literal(TABLE))
     return {schema: name for name, schema in sql.rows(connection, query)}
 
 
-def unreadable(connection: Connection) -> list[str]:
-    """The names of the registries that this role may not read."""
-    return list(closed(connection).values())
+OPEN_IT = "connect as the owner of {}, or GRANT USAGE on its schema and SELECT on it"
+"""The next step with a registry that is closed, or with several; whose owner is put in."""
 
-
-UNREADABLE = (
-    "this role may not read these policies, so their tables are left out: connect as the owner of "
-    "the tables, or GRANT USAGE on its schema and SELECT on it"
+CLOSED = (
+    "this role may not read these policies, so their tables are left out: "
+    f"{OPEN_IT.format('the tables')}"
 )
-"""What is so with a registry that is unreadable, and the next step."""
+"""What is so with a registry that is closed, and the next step."""

@@ -36,6 +36,11 @@ class Name:
         """The name as a literal that `::regclass` resolves, also in a script run much later."""
         return Literal(self.text)
 
+    @property
+    def called(self) -> set[str]:
+        """What a person may call it: its name, with or without the schema."""
+        return {self.name, str(self)}
+
     def __str__(self) -> str:
         return self.name if self.schema is None else self.schema + "." + self.name
 

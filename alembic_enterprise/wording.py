@@ -1,5 +1,6 @@
 """How names and figures are written for people, wherever they are shown."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 
@@ -29,3 +30,10 @@ def in_days(span: timedelta) -> str:
 def counted(count: int, noun: str) -> str:
     """A number with its noun: "1 row", "1,000 rows"."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def first_few(items: Iterable[object], most: int = 3) -> str:
+    """The first few, and how many more there are: "a, b, c and 2 more"."""
+    texts = [str(item) for item in items]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more

@@ -48,6 +48,7 @@ from alembic_enterprise import sql
 from alembic_enterprise.audit.operations import CreateAuditTrail, DropAuditTrail
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.server import temporary_server
+from bench._shared import exit_with, progress
 
 SIZES = {1: 200, 100: 40, 50_000: 1}
 """Rows of a statement, and how many such statements are measured together."""
@@ -385,16 +386,5 @@ def at_most(name: str, value: float, most: float) -> bool:
     return value <= most
 
 
-def progress(text: str) -> None:
-    """Say on a terminal what goes on, on a line that the next one replaces."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        progress("")
-        sys.exit(130)
+    exit_with(main)

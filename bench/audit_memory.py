@@ -15,7 +15,6 @@ the folder for temporary files, not in memory. Exits with 1 when a promise is br
 
 import argparse
 import os
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from sqlalchemy import Engine, NullPool, create_engine
 from alembic_enterprise import sql
 from alembic_enterprise.audit.operations import CreateAuditTrail
 from alembic_enterprise.server import temporary_server
+from bench._shared import exit_with, progress
 
 TIMES = 10
 """How many times more rows the larger table has."""
@@ -208,16 +208,5 @@ def at_most(name: str, value: float, most: float) -> bool:
     return value <= most
 
 
-def progress(text: str) -> None:
-    """Say on a terminal what goes on, on a line that the next one replaces."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        progress("")
-        sys.exit(130)
+    exit_with(main)

@@ -54,6 +54,7 @@ import alembic_enterprise.plugin
 from alembic_enterprise import RangePartitions, registry, sql
 from alembic_enterprise.partitions.operations import SetPartitionPolicy
 from alembic_enterprise.server import temporary_server
+from bench._shared import exit_with, progress
 
 TABLES = 20
 PARTITIONS = 250
@@ -381,16 +382,5 @@ def print_promise(name: str, measured: float, most: float) -> bool:
     return kept
 
 
-def progress(text: str) -> None:
-    """Say on a terminal what goes on, on a line that the next one replaces."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        progress("")
-        sys.exit(130)
+    exit_with(main)

@@ -19,7 +19,6 @@ when there was a deadlock, or none in the control: nothing was measured.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,11 +43,13 @@ from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import CreateRangePartitions, SetPartitionPolicy
 from alembic_enterprise.partitions.report import TableReport
-from alembic_enterprise.partitions.steps import Step, Ties
+from alembic_enterprise.partitions.retired import Ties, retired, retirement
+from alembic_enterprise.partitions.steps import Step
 from alembic_enterprise.partitions.worker import Job, Worker, configured
 from alembic_enterprise.server import temporary_server
 from alembic_enterprise.sessions import connect
 from alembic_enterprise.sql import Name
+from bench._shared import exit_with, progress
 
 TABLES = 4
 CONTROL = 100
@@ -200,9 +201,10 @@ def one_by_one(scene: Scene) -> Iterator[Step]:
     else:
         yield creation(scene)
     yield from steps.retire(table, scene.oldest, POLICY, BEGIN, Ties())
-    retired = steps.retired(scene.oldest.name, steps.retirement(table, POLICY, BEGIN), Ties())
-    assert retired is not None, "a step has marked it so"
-    yield steps.drop(retired)
+    comment = retirement(table, scene.oldest, POLICY, BEGIN)
+    found = retired(scene.oldest.name, comment, Ties())
+    assert found is not None, "a step has marked it so"
+    yield steps.drop(found)
 
 
 def creation(scene: Scene) -> Step:
@@ -327,16 +329,5 @@ def print_promise(name: str, found: int, limit: str, *, kept: bool) -> bool:
     return kept
 
 
-def progress(text: str) -> None:
-    """Say on a terminal what goes on, on a line that the next one replaces."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        progress("")
-        sys.exit(130)
+    exit_with(main)

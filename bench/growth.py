@@ -19,10 +19,9 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from threading import Event, Thread
+from threading import Event
 from time import perf_counter
 from typing import Any
 
@@ -34,6 +33,7 @@ from alembic_enterprise import sql
 from alembic_enterprise.server import temporary_server
 from alembic_enterprise.shards.growth import Job, grow
 from alembic_enterprise.shards.operations import CreateHashShards
+from bench._shared import exit_with, progress, writing
 
 BEFORE, AFTER = 4, 8
 TENANTS = 5_000
@@ -270,21 +270,6 @@ class Writer:
             self.model[key] = (tenant, amount)
 
 
-@contextmanager
-def writing(writers: Sequence[Writer]) -> Generator[None]:
-    """Let the writers write while the block runs."""
-    done = Event()
-    threads = [Thread(target=writer.run, args=[done]) for writer in writers]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-
-
 # Printing
 
 
@@ -333,16 +318,5 @@ def show(done: int, expected: int) -> None:
     progress(f"growing: {done:,} of {expected:,} rows")
 
 
-def progress(text: str) -> None:
-    """Say on a terminal what goes on, on a line that the next one replaces."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        progress("")
-        sys.exit(130)
+    exit_with(main)

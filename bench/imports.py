@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+from bench._shared import exit_with
+
 COMMAND = Path(sys.executable).with_name("alembic-enterprise")
 
 MODELS = """
@@ -117,7 +119,4 @@ def seconds(command: Sequence[str | Path]) -> float:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(main)

@@ -13,7 +13,6 @@ take turns. Exits with 1 when a promise is broken.
 
 import argparse
 import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -27,6 +26,7 @@ from alembic_enterprise.finding import Finding
 from alembic_enterprise.indexes import catalog
 from alembic_enterprise.indexes.advise import advise
 from alembic_enterprise.server import temporary_server
+from bench._shared import exit_with, progress
 
 MOST = 1.5
 
@@ -123,12 +123,5 @@ def _plain(url: str) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def progress(text: str) -> None:
-    """Say on a terminal what goes on, on a line that the next one replaces."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
+from bench._shared import exit_with
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from lock_forms import FORMS, Form  # of the tests
@@ -78,7 +80,4 @@ def measure_on(binaries: Path | None, forms: Sequence[Form]) -> Table:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(main)

@@ -58,6 +58,7 @@ from alembic_enterprise.partitions.maintain import Job, maintain
 from alembic_enterprise.partitions.operations import CreateRangePartitions, SetPartitionPolicy
 from alembic_enterprise.partitions.periods import floor, shift
 from alembic_enterprise.server import temporary_server
+from bench._shared import exit_with, progress
 
 PREMADE = 3
 """What pg_partman is asked to make ahead at first; then one more."""
@@ -313,16 +314,5 @@ def print_result(contenders: Sequence[Contender], tables: int) -> bool:
     return kept
 
 
-def progress(text: str) -> None:
-    """Say on a terminal what goes on, on a line that the next one replaces."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        progress("")
-        sys.exit(130)
+    exit_with(main)

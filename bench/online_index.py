@@ -12,12 +12,10 @@ CREATE INDEX builds the same one. Exits with 1 when a promise is broken.
 
 import argparse
 import random
-import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Event, Thread
+from threading import Event
 from time import perf_counter
 
 import psycopg
@@ -32,6 +30,7 @@ from alembic_enterprise.indexes.operations import CreateIndexOnline
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.server import temporary_server
+from bench._shared import exit_with, progress, writing
 
 PARTITIONS = 24
 WRITERS = 4
@@ -199,21 +198,6 @@ class Writer:
             session.execute(INSERT, {"id": new})
 
 
-@contextmanager
-def writing(writers: Sequence[Writer]) -> Generator[None]:
-    """Let the writers write while the block runs."""
-    done = Event()
-    threads = [Thread(target=writer.run, args=[done]) for writer in writers]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-
-
 def print_results(results: Sequence[Result], rows: int) -> None:
     """What was measured."""
     print(f"{PARTITIONS} partitions of {rows:,} rows, {WRITERS} writers")
@@ -247,16 +231,5 @@ def at_least(name: str, value: float, least: float) -> bool:
     return value >= least
 
 
-def progress(text: str) -> None:
-    """Say on a terminal what goes on, on a line that the next one replaces."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        progress("")
-        sys.exit(130)
+    exit_with(main)

@@ -11,7 +11,6 @@ bits with numpy. Medians of the rounds. Exits with 1 when a promise is broken.
 import argparse
 import random
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -24,6 +23,7 @@ import numpy as np
 
 from alembic_enterprise.shards.hashing.key_types import KEY_TYPES, row_hash
 from alembic_enterprise.shards.vectorised import row_hashes
+from bench._shared import exit_with
 
 KEYS = 10_000
 """Keys in one measured round in Python."""
@@ -167,7 +167,4 @@ def column(name: str) -> Any:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(main)

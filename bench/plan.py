@@ -36,6 +36,7 @@ import alembic
 
 from alembic_enterprise.partitions.periods import shift
 from alembic_enterprise.server import temporary_server
+from bench._shared import exit_with, progress
 
 TABLES = 300
 PARTITIONED = 50
@@ -290,16 +291,5 @@ def print_promise(name: str, measured: float, most: float) -> bool:
     return kept
 
 
-def progress(text: str) -> None:
-    """Say on a terminal what goes on, on a line that the next one replaces."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        progress("")
-        sys.exit(130)
+    exit_with(main)

@@ -37,6 +37,8 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import NullPool, create_engine, make_url
 
+from bench._shared import exit_with
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import labelled  # of the tests
@@ -205,4 +207,4 @@ def _figures(cases: Iterable[Case], told: Told) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -18,7 +18,6 @@ All sessions are threads of one process: what they take from each other counts a
 
 import argparse
 import statistics
-import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +34,7 @@ from alembic_enterprise.locks import Patience
 from alembic_enterprise.partitions.maintain import Job, maintain
 from alembic_enterprise.partitions.operations import CreateRangePartitions, SetPartitionPolicy
 from alembic_enterprise.server import temporary_server
+from bench._shared import exit_with, progress
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PAUSE = 0.01
@@ -267,16 +267,5 @@ def print_promise(contender: Contender, by_hand: float, hold: float) -> bool:
     return kept
 
 
-def progress(text: str) -> None:
-    """Say on a terminal what goes on, on a line that the next one replaces."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        progress("")
-        sys.exit(130)
+    exit_with(main)

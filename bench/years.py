@@ -20,7 +20,6 @@ broken.
 """
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +40,7 @@ from alembic_enterprise.partitions.managed import look
 from alembic_enterprise.partitions.operations import SetPartitionPolicy
 from alembic_enterprise.server import temporary_server
 from alembic_enterprise.sql import Name
+from bench._shared import exit_with, progress
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -327,16 +327,5 @@ def print_promise(name: str, found: int, wanted: int) -> bool:
     return kept
 
 
-def progress(text: str) -> None:
-    """Say on a terminal what goes on, on a line that the next one replaces."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        progress("")
-        sys.exit(130)
+    exit_with(main)

@@ -173,7 +173,10 @@ def _text(directives: MigrationScript, name: str, context: MigrationContext) -> 
     container = directives.upgrade_ops if name == "upgrade" else directives.downgrade_ops
     if container is None:
         return ""
-    batch = context.opts.get("render_as_batch", False)
-    code = render_python_code(container, migration_context=context, render_as_batch=batch)
+    options = {
+        "render_as_batch": context.opts.get("render_as_batch", False),
+        "sqlalchemy_module_prefix": context.opts.get("sqlalchemy_module_prefix", "sa."),
+    }
+    code = render_python_code(container, migration_context=context, **options)
     lines = code.splitlines()
     return "\n".join(line.removeprefix("    ") for line in lines)

@@ -1,9 +1,9 @@
 """Sharded tables that grow, and writers that keep a model of what they have committed.
 
-orders(connection, 2)
-with writing(engine) as writer:
-    report = run(engine, 4)
-assert contents(connection) == writer.rows
+growing.orders(connection, 2)
+with growing.writing(engine) as writer:
+    report = growing.run(engine, 4)
+assert growing.contents(connection) == writer.rows
 """
 
 import random
@@ -30,6 +30,9 @@ from alembic_enterprise.sql import Name
 COLUMNS = "tenant bigint, id bigint, amount bigint, PRIMARY KEY (tenant, id)"
 ROWS = 400
 TENANTS = 40
+
+COMPARING = "hash_record_extended"
+"""In the statement that compares a shard with its copies, and in no other: it sums up checksums."""
 
 Rows = dict[tuple[int, int], int]
 
@@ -115,7 +118,8 @@ def leftovers(connection: Connection) -> list[Any]:
     """What a run has left: tables, functions, triggers, constraints that are named after us."""
     query = SQL("""
 SELECT relname::text FROM pg_class WHERE relname ~ '^alembic_enterprise_(copy|guard)'
-UNION ALL SELECT proname::text FROM pg_proc WHERE proname ~ '^alembic_enterprise'
+UNION ALL SELECT proname::text FROM pg_proc
+          WHERE proname ~ '^alembic_enterprise' AND NOT pg_is_other_temp_schema(pronamespace)
 UNION ALL SELECT tgname::text FROM pg_trigger WHERE tgname ~ 'alembic_enterprise'
 UNION ALL SELECT conname::text FROM pg_constraint WHERE conname ~ '^alembic_enterprise'
 UNION ALL SELECT c.oid::regclass::text FROM pg_class AS c

@@ -138,3 +138,11 @@ def test_an_env_without_a_connection_is_told(folder: Path) -> None:
     config.set_main_option("script_location", str(folder))
     with pytest.raises(ConfigurationError, match=r"no connection: add connection="):
         visit(config, lambda found: found)
+
+
+def test_an_env_of_several_databases_is_told_of_the_one_that_is_none_of_ours(folder: Path) -> None:
+    with (
+        environment(folder, "sqlite://") as config,
+        pytest.raises(ConfigurationError, match=r"to sqlite, not .* give --url URL for the one"),
+    ):
+        visit(config, lambda found: found)

@@ -1,10 +1,14 @@
-"""What a migration says of an operation whose connection was cut."""
+"""Operations that commit as they go, in a connection that is cut or not theirs to commit."""
+
+from pathlib import Path
+from typing import Any
 
 import laws
 import pytest
+from alembic import command
 from alembic.util import CommandError
-from autogenerate import run_sql
-from sqlalchemy import Connection, Engine
+from autogenerate import project, run_sql, write_revision
+from sqlalchemy import Connection, Engine, MetaData
 from waiting import waiting
 
 from alembic_enterprise.indexes.operations import CreateIndexOnline
@@ -60,3 +64,41 @@ def test_a_connection_that_is_cut_is_told_with_the_next_step(
         "already, and is run once more: take out what cannot be"
     )
     laws.apply(connection, [operation])
+
+
+NESTED = """
+op.execute("CREATE TABLE orders (id int)")
+with op.get_context().autocommit_block():
+    op.create_index_online("by_id", "orders", ["id"])
+    op.execute("VACUUM orders")
+op.execute("CREATE TABLE after_it (id int)")
+"""
+
+
+@pytest.mark.parametrize("options", [{}, {"transactional_ddl": False}])
+def test_an_autocommit_block_may_be_open_already(
+    tmp_path: Path, engine: Engine, connection: Connection, options: dict[str, Any]
+) -> None:
+    config = project(tmp_path, engine, MetaData(), **options)
+    write_revision(tmp_path, "1", None, NESTED)
+    command.upgrade(config, "head")
+    found = connection.exec_driver_sql("SELECT to_regclass('by_id'), to_regclass('after_it')")
+    assert tuple(found.one()) == ("by_id", "after_it")
+
+
+def test_a_transaction_of_env_py_is_told_with_the_next_step(tmp_path: Path, engine: Engine) -> None:
+    """Alembic's autocommit_block() ends in an assertion without a word."""
+    config = project(tmp_path, engine, MetaData())
+    environment = tmp_path / "env.py"
+    configure = "context.configure(connection"
+    setting = 'connection.exec_driver_sql("SET search_path TO public")'
+    text = environment.read_text()
+    environment.write_text(text.replace(configure, f"{setting}\n        {configure}"))
+    write_revision(tmp_path, "1", None, 'op.create_index_online("by_id", "orders", ["id"])')
+    with pytest.raises(CommandError) as refused:
+        command.upgrade(config, "head")
+    assert str(refused.value) == (
+        "create_index_online('by_id', table='orders', columns=['id']) commits as it goes, and "
+        "env.py opens a transaction before context.configure(), which Alembic leaves alone: in "
+        "env.py, call connection.commit() first, and connect() instead of begin()"
+    )

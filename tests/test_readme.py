@@ -35,8 +35,8 @@ from sqlalchemy import Engine
 
 import alembic_enterprise.plugin  # noqa: F401  # registers the operations
 from alembic_enterprise import sql
-from alembic_enterprise.plan.policy import ReviewPolicy, declared
-from alembic_enterprise.plan.settings import RULES
+from alembic_enterprise.plan.accepted import Accepted, declared
+from alembic_enterprise.plan.settings import RULE_IDS
 from demo import copy_project
 
 pytestmark = pytest.mark.slow
@@ -127,7 +127,7 @@ class Project:
                 self._console(command, printed, folder)
         elif snippet.language == "toml":
             section = tomllib.loads(snippet.text)["tool"]["alembic-enterprise"]
-            assert declared(section, RULES) != ReviewPolicy()
+            assert declared(section, RULE_IDS) != Accepted()
         else:
             assert snippet.language == "text"
             assert alike(snippet.text, self.printed), self.printed

@@ -1,7 +1,7 @@
 """What is not as it should be: by the models, or by what trails and columns were made with."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table
@@ -18,78 +18,118 @@ from alembic_enterprise.audit.operations import (
     DropAuditColumns,
     DropAuditTrail,
 )
-from alembic_enterprise.finding import Finding
+from alembic_enterprise.finding import AUTOGENERATE, Finding
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions import catalog as partition_catalog
+from alembic_enterprise.partitions.catalog import Catalog
+from alembic_enterprise.partitions.status import MAINTAIN
 from alembic_enterprise.sql import Name
 
-FORMAT_VERSION = 1
-"""Of `document`; it changes when a reader of the old shape would go wrong."""
+EXPLANATIONS: Mapping[str, str] = {
+    "trail-missing": "A model declares AuditTrail(), and changes of its table are not captured.",
+    "trail-drifted": """An audit trail is not what its model, or its own options, ask for.
+
+Compares triggers, functions and their settings, owners, rights, columns, the
+partitions and the policy of the history, and the view of all trails. One that
+is off, or another one, lets changes go by untold, or lets somebody read or
+change what is kept.
+
+Asks for a revision by `alembic revision --autogenerate`, which puts all of it
+right with one op.alter_audit_trail; and where partitions of the history ran
+out and nothing else is wrong, for `partitions maintain`.
+
+Costs a lock on the table that stops its writers for a moment. Where changes
+may have gone by, the rows that are there are copied into the history.
+
+Leave it while somebody has switched a trigger off on purpose, such as for a
+restore.""",
+    "trail-torn": "Only a part of the trail that wrote a history is left: nothing is captured.",
+    "trail-subscribed": """A subscription applies changes to an audited table that are not kept.
+
+Logical replication applies rows and no statements, so it fires triggers of rows
+only. An audit trail has triggers of statements.""",
+    "trail-undeclared": "The changes of a table are captured, and its model has no AuditTrail().",
+    "audit-columns-drifted": "The audit columns of a table, or their trigger, are not as declared.",
+}
+"""What `explain` prints of the findings, by their ids."""
 
 
-_AUTOGENERATE = "write a revision with `alembic revision --autogenerate`"
-_MAINTAIN = "run `alembic-enterprise partitions maintain`"
+@dataclass(frozen=True)
+class Live:
+    """What is read of a database before anything is looked for."""
+
+    partitioned: Catalog
+    trails: Trails
 
 
-def inspect(connection: Connection, tables: Sequence[Table] | None = None) -> list[Finding]:
+def read(connection: Connection) -> Live:
+    """All trails, and the tables that are partitioned, the histories among them.
+
+    The transaction becomes read-only and waits 5 seconds for a lock at most.
+    """
+    sql.read_only(connection)
+    partitioned = partition_catalog.read(connection)
+    return Live(partitioned, catalog.read(connection, partitioned))
+
+
+def findings(
+    connection: Connection, live: Live, tables: Sequence[Table] | None = None
+) -> list[Finding]:
     """Look at every trail, and at the trigger of audit columns.
 
     Args:
-        connection: its transaction becomes read-only and waits 5 seconds for a lock at most.
+        connection: where `live` was read.
+        live: what is there.
         tables: those of the models; None to go by what the trails were made with.
 
     Raises:
         MismatchError: a history cannot be the one that is declared.
     """
-    sql.read_only(connection)
-    partitioned = partition_catalog.read(connection)
-    live = catalog.read(connection, partitioned)
+    trails = live.trails
     stamped = columns.read(connection, [table.name for table in tables or ()])
     past = [
         _subscribed(name, subscription)
         for name, subscription in catalog.subscribed(connection).items()
-        if name in live.tables
+        if name in trails.tables
     ]
     if tables is None:
-        return [*by_options(live), *past, *map(_unstamped, columns.repairs(stamped))]
-    resolve = replace(partitioned, visible={**live.visible, **partitioned.visible}).resolve
+        return [*by_options(trails), *past, *map(_unstamped, columns.repairs(stamped))]
+    visible = {**trails.visible, **live.partitioned.visible}
+    resolve = replace(live.partitioned, visible=visible).resolve
     unlike = columns.compare(columns.declared(tables), stamped, resolve)
-    return [*by_models(tables, live, resolve), *past, *map(_unstamped, unlike)]
+    return [*by_models(tables, trails, resolve), *past, *map(_unstamped, unlike)]
 
 
-def count(connection: Connection) -> int:
-    """How many tables have a trail."""
-    return len(catalog.read(connection, partition_catalog.read(connection)).tables)
-
-
-def by_options(live: Trails) -> list[Finding]:
+def by_options(trails: Trails) -> list[Finding]:
     """The findings on trails that are not what their own options ask for."""
-    drifted = [_drifted(table) for table in live.tables.values() if table.drift]
-    return [*drifted, *(_torn(name) for name in sorted(live.torn))]
+    drifted = [_drifted(table) for table in trails.tables.values() if table.drift]
+    return [*drifted, *(_torn(name) for name in sorted(trails.torn))]
 
 
 def by_models(
-    tables: Sequence[Table], live: Trails, resolve: Callable[[Name], Name]
+    tables: Sequence[Table], trails: Trails, resolve: Callable[[Name], Name]
 ) -> list[Finding]:
     """The findings on trails that are not what the models declare; others are left alone."""
     names = [Name(table.schema, table.name) for table in tables]
-    operations = compare(catalog.declared(tables), live, [], names, resolve)
-    return [_needed(item, live, resolve) for item in operations]
+    operations = compare(catalog.declared(tables), trails, [], names, resolve)
+    return [_needed(item, trails, resolve) for item in operations]
 
 
-def policies_closed(connection: Connection) -> list[Finding]:
+def policies_closed(connection: Connection, live: Live) -> list[Finding]:
     """The notes on policies of histories that this role may not read, and that are not compared."""
-    live = catalog.read(connection, partition_catalog.read(connection))
-    schemas = {table.history.schema for table in live.tables.values()}
+    schemas = {table.history.schema for table in live.trails.tables.values()}
     closed = registry.closed(connection).items() if schemas else ()
     names = [name for schema, name in closed if schema in schemas]
     return [Finding("registry-closed", "note", name, _CLOSED) for name in names]
 
 
 _CLOSED = (
-    "this role may not read the policies of histories, so they are not compared: connect as the "
-    "owner of the histories, or GRANT USAGE on its schema and SELECT on it"
+    "this role may not read the policies of histories, so they are not compared: "
+    f"{registry.OPEN_IT.format('the histories')}"
 )
+
+
+_RUN = f"run {MAINTAIN}"
 
 
 def _drifted(table: AuditedTable) -> Finding:
@@ -99,7 +139,7 @@ def _drifted(table: AuditedTable) -> Finding:
         "trail-drifted",
         "error",
         str(table.name),
-        f"{table.trouble}: {_MAINTAIN if table.lapsed else f'write a revision with op.{repair}'}",
+        f"{table.trouble}: {_RUN if table.lapsed else f'write a revision with op.{repair}'}",
         {"drift": list(table.drift)},
         (repair,),
     )
@@ -128,18 +168,18 @@ def _subscribed(name: Name, subscription: str) -> Finding:
     )
 
 
-def _needed(item: Operation, live: Trails, resolve: Callable[[Name], Name]) -> Finding:
+def _needed(item: Operation, trails: Trails, resolve: Callable[[Name], Name]) -> Finding:
     about = cast("CreateAuditTrail | AlterAuditTrail | DropAuditTrail", item)
     name = resolve(about.name)
-    table = live.tables.get(name)
+    table = trails.tables.get(name)
     drift = () if table is None else table.drift
-    step = f"{_AUTOGENERATE}, or by hand with op.{item}"
+    step = f"{AUTOGENERATE}, or by hand with op.{item}"
     if isinstance(item, CreateAuditTrail):
         rule, told = "trail-missing", "the model declares AuditTrail(), and nothing is captured"
     elif isinstance(item, AlterAuditTrail):
         rule, told = "trail-drifted", _altered(item.trail, table)
         if table is not None and table.lapsed and table.trail == item.trail:
-            step = _MAINTAIN
+            step = _RUN
     else:
         rule, told = "trail-undeclared", "changes are captured, and the model has no AuditTrail()"
     return Finding(
@@ -159,11 +199,14 @@ def _unstamped(item: Operation) -> Finding:
         told = "a trigger fills audit columns that the model has not"
     elif about.columns:
         told = f"it has no {', '.join(about.columns)}"
+    elif about.without_default:
+        names = ", ".join(about.without_default)
+        told = f"{names} has no default, so new rows have no value for it"
     return Finding(
         "audit-columns-drifted",
         "error",
         str(about.name),
-        f"{told}: {_AUTOGENERATE}, or by hand with op.{item}",
+        f"{told}: {AUTOGENERATE}, or by hand with op.{item}",
         {"missing": about.columns if isinstance(item, AddAuditColumns) else []},
         (item,),
     )
@@ -184,21 +227,3 @@ def _altered(declared: Trail, table: AuditedTable | None) -> str:
 
 def _written(value: Any) -> str:
     return repr([*cast("tuple[str, ...]", value)] if isinstance(value, tuple) else value)
-
-
-def exit_code(findings: Sequence[Finding]) -> int:
-    """What `audit check` ends with; notes do not count."""
-    return 2 if any(found.severity != "note" for found in findings) else 0
-
-
-def document(tables: int, findings: Sequence[Finding]) -> dict[str, Any]:
-    """What `audit check --format json` prints, as schemas/audit-check.schema.json says.
-
-    `tables` is how many have a trail.
-    """
-    return {
-        "format_version": FORMAT_VERSION,
-        "exit_code": exit_code(findings),
-        "tables": tables,
-        "findings": [found.plain() for found in findings],
-    }

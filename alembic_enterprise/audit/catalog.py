@@ -5,9 +5,9 @@ is the table of the same name, and its table the one whose triggers call the fun
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection, Table
@@ -60,11 +60,13 @@ class Trails:
         tables: the audited tables, by their full names.
         torn: histories of which only a part is left, so that their tables are not known.
         visible: the audited tables that a name without a schema finds along the search_path.
+        kept: histories that trails left when they were dropped.
     """
 
     tables: Mapping[Name, AuditedTable] = field(default_factory=dict[Name, AuditedTable])
     torn: frozenset[Name] = frozenset()
     visible: Mapping[str, Name] = field(default_factory=dict[str, Name])
+    kept: frozenset[Name] = frozenset()
 
 
 def declared(tables: Iterable[Table]) -> dict[Name, AuditedTable]:
@@ -93,18 +95,38 @@ def declared(tables: Iterable[Table]) -> dict[Name, AuditedTable]:
 # What is ours is known by its comment: a database without a trail costs this one query. Of the
 # comments on tables only those on partitioned ones are read, as each partition has one.
 _MARKED = SQL("""
-SELECT n.nspname, marked.name
-FROM (SELECT p.pronamespace AS place, p.proname AS name
+SELECT n.nspname, marked.name, marked.kept
+FROM (SELECT p.pronamespace AS place, p.proname AS name, false AS kept
       FROM pg_catalog.pg_description AS d JOIN pg_catalog.pg_proc AS p ON p.oid = d.objoid
       WHERE d.classoid = 'pg_catalog.pg_proc'::regclass AND starts_with(d.description, {options})
         AND p.prorettype = 'pg_catalog.trigger'::regtype AND p.pronargs = 0
       UNION
-      SELECT c.relnamespace, c.relname
+      SELECT c.relnamespace, c.relname, d.description = {kept}
       FROM pg_catalog.pg_partitioned_table AS p
       JOIN pg_catalog.pg_class AS c ON c.oid = p.partrelid
-      WHERE obj_description(c.oid, 'pg_class') = {mark}) AS marked
+      CROSS JOIN LATERAL obj_description(c.oid, 'pg_class') AS d (description)
+      WHERE d.description IN ({mark}, {kept})) AS marked
 JOIN pg_catalog.pg_namespace AS n ON n.oid = marked.place
 ORDER BY 1, 2""")
+
+
+class _Row(NamedTuple):
+    """A row of `_TRAILS`: oids of the function, the history and the table, each if it is there.
+
+    `place` and `table` are the schema and the name of the table, and `visible` is whether this name
+    is found along the search_path.
+    """
+
+    schema: str
+    name: str
+    function: int | None
+    history: int | None
+    relation: int | None
+    place: str
+    table: str
+    visible: bool
+    options: str | None
+
 
 # A partition that was detached by hand may still call the function; the table is partitioned then.
 _TRAILS = SQL("""
@@ -135,14 +157,17 @@ def read(connection: Connection, partitioned: Catalog) -> Trails:
         connection: where to read.
         partitioned: its partitioned tables, the histories among them.
     """
-    options, mark = Literal(OWNERSHIP + "{"), Literal(capture.HISTORY_COMMENT)
-    marked = sql.rows(connection, _MARKED.format(options=options, mark=mark))
+    comments = {"mark": capture.HISTORY_COMMENT, "kept": capture.KEPT_COMMENT}
+    values = {key: Literal(text) for key, text in comments.items()}
+    found = sql.rows(connection, _MARKED.format(options=Literal(OWNERSHIP + "{"), **values))
+    marked = [(schema, name) for schema, name, is_kept in found if not is_kept]
+    kept = frozenset(Name(schema, name) for schema, name, is_kept in found if is_kept)
     if not marked:
-        return Trails()
+        return Trails(kept=kept)
     names = [SQL("({}, {})").format(Literal(schema), Literal(name)) for schema, name in marked]
     query = _TRAILS.format(marked=SQL(", ").join(names), ownership=Literal(OWNERSHIP))
-    rows = sql.rows(connection, query)
-    parts = [_parts(row) for row in rows if None not in (row[2], row[4])]
+    rows = [_Row(*row) for row in sql.rows(connection, query)]
+    parts = [one for row in rows if (one := _parts(row)) is not None]
     tables = [
         AuditedTable(
             one.table,
@@ -158,14 +183,17 @@ def read(connection: Connection, partitioned: Catalog) -> Trails:
     return Trails(
         tables={table.name: table for table in tables},
         torn=frozenset(name for name in (Name(*row) for row in marked) if name not in whole),
-        visible={row[6]: Name(row[5], row[6]) for row in rows if row[7]},
+        visible={row.table: Name(row.place, row.table) for row in rows if row.visible},
+        kept=kept,
     )
 
 
-def _parts(row: Sequence[Any]) -> Parts:
-    schema, name, function, history, relation, place, table, _visible, options = row
-    trail = _trail(options)
-    return Parts(Name(place, table), Name(schema, name), trail, function, history, relation)
+def _parts(row: _Row) -> Parts | None:
+    """The parts of a trail; None of one whose table is not known."""
+    if row.function is None or row.relation is None:
+        return None
+    table, history = Name(row.place, row.table), Name(row.schema, row.name)
+    return Parts(table, history, _trail(row.options), row.function, row.history, row.relation)
 
 
 def _trail(options: str | None) -> Trail | None:
@@ -187,6 +215,6 @@ GROUP BY 1, 2 ORDER BY 1, 2""")
 
 
 def subscribed(connection: Connection) -> dict[Name, str]:
-    """The tables that subscriptions apply changes to, audited or not, each with one of these."""
+    """Tables that a subscription writes to, audited or not -> the name of one such subscription."""
     found = sql.rows(connection, _SUBSCRIBED)
     return {Name(schema, table): subscription for schema, table, subscription in found}

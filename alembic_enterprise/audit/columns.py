@@ -18,6 +18,7 @@ from alembic_enterprise import sql
 from alembic_enterprise.audit.operations.column_blocks import TOUCH, TOUCH_BODY
 from alembic_enterprise.audit.operations.columns import AddAuditColumns, DropAuditColumns, choices
 from alembic_enterprise.audit.stamps import ACTORS, AuditColumns, Existing, Stamps, columns_on
+from alembic_enterprise.errors import MismatchError
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.sql import Name
 
@@ -46,6 +47,7 @@ class Live:
         works: whether that trigger is enabled, in each partition too, and its function unchanged.
         actor: the type of `created_by`, if an actor may have it.
         existing: "null" when `created_at` may be empty.
+        without_default: those of the columns that have none.
     """
 
     columns: tuple[str, ...]
@@ -53,6 +55,7 @@ class Live:
     works: bool = False
     actor: str = "text"
     existing: Existing = "now"
+    without_default: tuple[str, ...] = ()
 
 
 def declared(tables: Iterable[Table]) -> dict[Name, Declared]:
@@ -67,13 +70,15 @@ def declared(tables: Iterable[Table]) -> dict[Name, Declared]:
 
 _TABLES = SQL("""
 SELECT n.nspname, c.relname, coalesce(columns.names, '{{}}'), touch.arguments,
-       coalesce(touch.works, false), columns.actor, coalesce(columns.optional, false)
+       coalesce(touch.works, false), columns.actor, coalesce(columns.optional, false),
+       coalesce(columns.bare, '{{}}')
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (
     SELECT array_agg(attname::text) AS names,
            min(format_type(atttypid, NULL)) FILTER (WHERE attname = 'created_by') AS actor,
-           bool_or(NOT attnotnull) FILTER (WHERE attname = 'created_at') AS optional
+           bool_or(NOT attnotnull) FILTER (WHERE attname = 'created_at') AS optional,
+           array_agg(attname::text) FILTER (WHERE NOT atthasdef) AS bare
     FROM pg_catalog.pg_attribute
     WHERE attrelid = c.oid AND attname = ANY ({columns}::name[]) AND NOT attisdropped) AS columns
 LEFT JOIN LATERAL (
@@ -111,13 +116,59 @@ def read(connection: Connection, named: Iterable[str] = ()) -> dict[Name, Live]:
 
 
 def _live(
-    names: list[str], arguments: str | None, works: bool, actor: str | None, optional: bool
+    names: list[str],
+    arguments: str | None,
+    works: bool,
+    actor: str | None,
+    optional: bool,
+    bare: list[str],
 ) -> Live:
     columns = tuple(name for name in ALL if name in names)
     # The server ends each argument with a zero byte, which `encode` writes as `\000`.
     trigger = None if arguments is None else tuple(arguments.split(r"\000")[:-1])
     kind = actor if actor in ACTORS else "text"
-    return Live(columns, trigger, works, kind or "text", "null" if optional else "now")
+    return Live(columns, trigger, works, kind or "text", "null" if optional else "now", tuple(bare))
+
+
+_ACTORS = SQL("""
+SELECT n.nspname, c.relname, format_type(a.atttypid, NULL)
+FROM pg_catalog.pg_attribute AS a
+JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE a.attname = 'created_by' AND c.relkind IN ('r', 'p', 'f')
+  AND c.relname = ANY ({named}::name[])""")
+
+
+def refuse_other_actors(connection: Connection, tables: Iterable[Table], default: str) -> None:
+    """Raise `MismatchError` where actors have another type: no script knows who becomes whom.
+
+    Args:
+        connection: only reads, and only if there are audit columns in the models.
+        tables: those of the models that take part.
+        default: the schema of those that name none.
+    """
+    specs = {Name(table.schema, table.name): columns_on(table) for table in tables}
+    declared = {name: spec.stamps for name, spec in specs.items() if spec is not None}
+    if not declared:
+        return
+    named = Literal([name.name for name in declared])
+    found = sql.rows(connection, _ACTORS.format(named=named))
+    live = {Name(schema, name): actor for schema, name, actor in found}
+    pairs = [
+        (name, stamps, live.get(Name(name.schema or default, name.name)))
+        for name, stamps in declared.items()
+    ]
+    problems = [
+        f"{name}: the model has AuditColumns with actors of type {stamps.actor}, the database has "
+        f"{actor}: write that, or a migration by hand, as only you know who becomes whom. It does "
+        f"for each of {', '.join(stamps.actors)}: ALTER COLUMN ... DROP DEFAULT; TYPE "
+        f"{stamps.actor} USING ...; SET DEFAULT {stamps.default('created_by')} "
+        "(not of deleted_by, which has none)"
+        for name, stamps, actor in pairs
+        if actor in ACTORS and actor != stamps.actor
+    ]
+    if problems:
+        raise MismatchError("\n".join(problems))
 
 
 def compare(
@@ -200,20 +251,22 @@ def _missing(name: Name, spec: AuditColumns, live: Live | None) -> list[Operatio
     stamps = spec.stamps
     # A table that is not there yet gets its columns, with foreign keys, when it is created.
     kept = [column for column in stamps.columns if live is None or column in live.columns]
-    complete = len(kept) == len(stamps.columns)
+    bare = [name for name in kept if live and name in live.without_default and stamps.default(name)]
+    complete = len(kept) == len(stamps.columns) and not bare
     if complete and live and live.works and {*choices(kept)} <= {*(live.trigger or ())}:
         return []
     refers = not {*stamps.actors} <= {*kept}
     add = AddAuditColumns(
         name.name,
         stamps.actor,
-        stamps.references if refers else None,
-        stamps.soft_delete,
-        stamps.lineage,
-        spec.existing,
-        name.schema,
+        references=stamps.references if refers else None,
+        soft_delete=stamps.soft_delete,
+        lineage=stamps.lineage,
+        existing=spec.existing,
+        schema=name.schema,
         keep=kept or None,
         keep_trigger=live is not None and live.trigger is not None,
+        without_default=bare or None,
     )
     return [add]
 

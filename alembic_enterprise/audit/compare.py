@@ -60,7 +60,7 @@ def compare(
     _refuse_mismatches(pairs, {trail.history: trail for trail in left.values()})
     for table, trail in pairs:
         steps = _steps(script, table.name, resolve)
-        found += _operations(table, trail, steps, torn=table.history in live.torn)
+        found += _operations(table, trail, steps, live)
     return found
 
 
@@ -108,13 +108,14 @@ def _operations(
     declared: AuditedTable,
     live: AuditedTable | None,
     steps: Sequence[MigrateOperation],
-    *,
-    torn: bool,
+    trails: Trails,
 ) -> list[Operation]:
     about = (declared.name, declared.history, declared.trail)
-    if live is None and not torn:
+    if live is None and declared.history not in trails.torn:
         new = any(isinstance(step, CreateTableOp) for step in steps)
-        return [CreateAuditTrail.of(*about, baseline=declared.baseline and not new)]
+        create = CreateAuditTrail.of(*about, baseline=declared.baseline and not new)
+        create.kept = declared.history in trails.kept
+        return [create]
     added, without = _added(steps), _dropped(steps)
     in_order = live is not None and not live.drift and live.trail == declared.trail
     retyped = any(_retypes(step, declared.trail) for step in steps)

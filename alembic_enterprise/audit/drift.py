@@ -29,7 +29,7 @@ class Parts:
         history: name of the history, and of both functions.
         trail: the options; None when they cannot be read.
         function: oid of the trigger function.
-        kept: oid of the history; None when it is gone.
+        history_oid: None when it is gone.
         relation: oid of the table.
     """
 
@@ -37,7 +37,7 @@ class Parts:
     history: Name
     trail: Trail | None
     function: int
-    kept: int | None
+    history_oid: int | None
     relation: int
 
 
@@ -304,13 +304,13 @@ def _mistaken(parts: Parts, partitioned: Catalog, closed: Collection[str]) -> It
 
 
 def _lapsed(parts: Parts, partitioned: Catalog) -> Iterator[str]:
-    """The partitions that the scheduled job has not made; of the past are those retention left."""
+    """Partitions from this month on that the job has not made; retention is about older ones."""
     history = partitioned.tables.get(parts.history)
     if history is None or parts.trail is None:
         return
     policy = capture.policy(parts.trail)
     ahead = replace(policy, start=f"{partitioned.now.astimezone(UTC):%Y-%m-01}")
-    for part in missing(ahead, history, partitioned.now):
+    for part in missing(history, ahead, partitioned.now):
         yield f"{parts.history} has no partition from {part.lower} on"
 
 
@@ -345,7 +345,7 @@ def _query(trails: Sequence[Parts]) -> Composable:
 
 
 def _row(number: int, parts: Parts) -> Composable:
-    values = (parts.function, parts.kept, parts.relation)
+    values = (parts.function, parts.history_oid, parts.relation)
     return SQL("({}, {}, {}::jsonb, {})").format(
         Literal(number),
         Literal(parts.history.text),

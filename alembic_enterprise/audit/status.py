@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from alembic_enterprise import sql
 from alembic_enterprise.audit import catalog
 from alembic_enterprise.audit.catalog import AuditedTable
-from alembic_enterprise.errors import ConfigurationError
+from alembic_enterprise.naming import named
 from alembic_enterprise.partitions import catalog as partition_catalog
 from alembic_enterprise.partitions.catalog import Catalog, Partition
 from alembic_enterprise.partitions.declaration import words
@@ -84,15 +84,7 @@ def chosen(tables: Iterable[AuditedTable], names: Collection[str]) -> list[Audit
     Raises `ConfigurationError` for a name that none has.
     """
     found = sorted(tables, key=lambda table: str(table.name))
-    known = {name for table in found for name in (table.name.name, str(table.name))}
-    if unknown := [name for name in names if name not in known]:
-        there = ", ".join([str(table.name) for table in found][:10]) or "none"
-        raise ConfigurationError(
-            f"no audited table is called {', '.join(unknown)}: there are {there}"
-        )
-    return [
-        table for table in found if not names or {table.name.name, str(table.name)} & set(names)
-    ]
+    return named(found, names, "audited table")
 
 
 def _status(

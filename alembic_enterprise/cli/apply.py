@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.maintenance import (
+from alembic_enterprise.cli.options import (
+    Target,
     attempts_option,
+    configured,
     format_option,
     lock_timeout_option,
 )
-from alembic_enterprise.cli.options import Target, configured
 from alembic_enterprise.cli.output import retried, write
 from alembic_enterprise.wording import printable
 

@@ -7,9 +7,14 @@ import click
 
 from alembic_enterprise.cli.audit_check import check_command
 from alembic_enterprise.cli.audit_report import report_command
-from alembic_enterprise.cli.locating import key_of
-from alembic_enterprise.cli.maintenance import format_option
-from alembic_enterprise.cli.options import Target, table_argument, tables_argument, targeted
+from alembic_enterprise.cli.options import (
+    Target,
+    format_option,
+    key_of,
+    table_argument,
+    tables_argument,
+    targeted,
+)
 from alembic_enterprise.cli.output import write
 
 if TYPE_CHECKING:
@@ -59,7 +64,7 @@ def status_command(tables: tuple[str, ...], target: Target, form: str) -> None:
 
         write(json.dumps(document(statuses), indent=2))
     else:
-        from alembic_enterprise.cli.auditing import statuses_text  # noqa: PLC0415  # as above
+        from alembic_enterprise.cli.audit_text import statuses_text  # noqa: PLC0415  # as above
 
         write(statuses_text(statuses))
 
@@ -101,7 +106,7 @@ def history_command(table: str, values: tuple[str, ...], target: Target, form: s
 
         write(json.dumps(document(found), indent=2))
     else:
-        from alembic_enterprise.cli.auditing import history_text  # noqa: PLC0415  # as above
+        from alembic_enterprise.cli.audit_text import history_text  # noqa: PLC0415  # as above
 
         write(history_text(found))
 

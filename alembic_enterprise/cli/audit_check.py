@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.check import text
-from alembic_enterprise.cli.maintenance import format_option
-from alembic_enterprise.cli.options import Target, targeted
-from alembic_enterprise.cli.output import write
+from alembic_enterprise.cli.options import Target, format_option, targeted
+from alembic_enterprise.cli.output import findings_text, write
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, Table
 
     from alembic_enterprise.environment import Visit
     from alembic_enterprise.finding import Finding
@@ -52,17 +52,18 @@ def check_command(context: click.Context, target: Target, form: str) -> None:
     readers changes its format_version.
     """  # noqa: D301  # click wants the character \b
     from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
-    from alembic_enterprise.audit.advise import document, exit_code  # noqa: PLC0415  # as above
+    from alembic_enterprise.finding import document, exit_code  # noqa: PLC0415  # as above
 
     if target.url is None:
         count, findings = environment.visit(target.configuration(), _of_project)
     else:
-        count, findings = target.connected(_of_database)
+        count, findings = target.connected(_found)
+    code = exit_code(findings)
     if form == "json":
-        write(json.dumps(document(count, findings), indent=2))
+        write(json.dumps(document(count, findings, code), indent=2))
     else:
-        write(text(findings, "Every trail is as it should be." if count else NOTHING))
-    context.exit(exit_code(findings))
+        write(findings_text(findings, "Every trail is as it should be." if count else NOTHING))
+    context.exit(code)
 
 
 NOTHING = "No table here has a trail. Is it the right database?"
@@ -70,9 +71,7 @@ NOTHING = "No table here has a trail. Is it the right database?"
 
 
 def _of_project(visit: "Visit") -> "tuple[int, list[Finding]]":
-    """How many trails there are, and what was found."""
     from alembic_enterprise import locks  # noqa: PLC0415  # --help stays fast
-    from alembic_enterprise.audit import advise  # noqa: PLC0415  # as above
     from alembic_enterprise.errors import ConfigurationError  # noqa: PLC0415  # as above
 
     if not visit.metadata:
@@ -82,13 +81,15 @@ def _of_project(visit: "Visit") -> "tuple[int, list[Finding]]":
             "made with"
         )
     with locks.reading(visit.connection):
-        findings = advise.inspect(visit.connection, visit.tables)
-        closed = advise.policies_closed(visit.connection)
-        return advise.count(visit.connection), [*findings, *closed]
+        return _found(visit.connection, visit.tables)
 
 
-def _of_database(connection: "Connection") -> "tuple[int, list[Finding]]":
+def _found(
+    connection: "Connection", tables: "Sequence[Table] | None" = None
+) -> "tuple[int, list[Finding]]":
+    """How many trails there are, and what was found; by the models' tables, if there are any."""
     from alembic_enterprise.audit import advise  # noqa: PLC0415  # --help stays fast
 
-    findings = [*advise.inspect(connection), *advise.policies_closed(connection)]
-    return advise.count(connection), findings
+    live = advise.read(connection)
+    found = advise.findings(connection, live, tables)
+    return len(live.trails.tables), [*found, *advise.policies_closed(connection, live)]

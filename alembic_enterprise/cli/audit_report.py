@@ -131,7 +131,7 @@ def _print(connection: "Connection", asked: "Asked", form: str) -> None:
 def _parts(changes: "Iterator[Change]", form: str) -> Iterator[str | bytes]:
     """The output in parts, so that neither all of it is kept nor each line is written alone."""
     if form == "text":
-        from alembic_enterprise.cli.auditing import changes_text  # noqa: PLC0415  # as above
+        from alembic_enterprise.cli.audit_text import changes_text  # noqa: PLC0415  # as above
 
         encoding = sys.stdout.encoding or "ascii"
         for lines in _batches(changes_text(changes)):

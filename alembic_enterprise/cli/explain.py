@@ -62,8 +62,8 @@ def explanation(rule: str) -> str:
 
 def _groups() -> Iterator[tuple[str, Mapping[str, str]]]:
     """What the rules say, by the command that has them and by their ids."""
-    of_indexes, of_plans, of_policies, _ = _explanations()
-    yield "plan", {**of_plans, **of_policies}
+    of_indexes, of_plans, of_waivers, _ = _explanations()
+    yield "plan", {**of_plans, **of_waivers}
     from alembic_enterprise.plan import advice  # noqa: PLC0415  # --help stays fast
 
     yield from {**advice.BY_COMMAND, "indexes advise": of_indexes}.items()
@@ -74,21 +74,21 @@ def _explanations() -> Iterator[Mapping[str, str]]:
     from alembic_enterprise.indexes.rules import RULES as OF_INDEXES  # noqa: PLC0415  # as above
 
     yield {name: inspect.getdoc(rule) or "" for name, rule in OF_INDEXES.items()}
-    from alembic_enterprise.plan import policy  # noqa: PLC0415  # as above
+    from alembic_enterprise.plan import accepted  # noqa: PLC0415  # as above
     from alembic_enterprise.plan.rules import RULES as OF_PLANS  # noqa: PLC0415  # as above
 
     yield {name: inspect.getdoc(rule) or "" for name, rule in OF_PLANS.items()}
-    yield policy.RULES
+    yield accepted.EXPLANATIONS
     from alembic_enterprise.plan import advice  # noqa: PLC0415  # as above
 
-    yield advice.RULES
+    yield advice.EXPLANATIONS
 
 
 def _reasons() -> Iterator[Mapping[str, str]]:
-    """The same of what a plan mends itself; no policy is of that, so that it is not listed."""
+    """The same of what a plan mends itself; no waiver is of that, so that it is not listed."""
     from alembic_enterprise.plan.proposal import reasons  # noqa: PLC0415  # as above
 
-    yield reasons.RULES
+    yield reasons.EXPLANATIONS
 
 
 def title(rule: str) -> str:

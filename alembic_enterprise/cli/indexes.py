@@ -2,7 +2,7 @@
 
 import click
 
-from alembic_enterprise.cli.index_advise import advise_command
+from alembic_enterprise.cli.indexes_advise import advise_command
 
 
 @click.group("indexes")

@@ -1,4 +1,4 @@
-"""The options every command shares: which project, or which database."""
+"""The options that commands share: which project, or which database, and how to go about it."""
 
 import os
 import re
@@ -30,12 +30,66 @@ def unquoted(name: str) -> str:
 
 
 def as_listed(_context: object, _parameter: object, given: Any) -> Any:
-    """The same for what click gives a callback: one name, or several."""
+    """Click callback: `unquoted`, for an argument of one name or several."""
     return unquoted(given) if isinstance(given, str) else tuple(map(unquoted, given))
 
 
 table_argument = click.argument("table", callback=as_listed)
 tables_argument = click.argument("tables", metavar="[TABLE]...", nargs=-1, callback=as_listed)
+min_headroom_option = click.option(
+    "--min-headroom",
+    type=click.IntRange(0),
+    metavar="PERIODS",
+    help="Exit with 3 when fewer than so many periods after the current one have partitions.  "
+    "[default: 1; 0 for a policy with ahead=0]",
+)
+lock_timeout_option = click.option(
+    "--lock-timeout",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    metavar="MS",
+    help="How long to wait for one lock.",
+)
+attempts_option = click.option(
+    "--attempts",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="How often to try a transaction that gets no lock.",
+)
+format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print the result.",
+)
+
+
+def key_of(values: tuple[str, ...], nulls: tuple[str, ...] | None = None) -> dict[str, str | None]:
+    """A key by column, as COLUMN=VALUE and the columns that are NULL give it.
+
+    `nulls` is None where a key has none, and the command no --null.
+    """
+    key: dict[str, str | None] = {}
+    for value in values:
+        column, equals, text = value.partition("=")
+        if not equals:
+            instead = f"write COLUMN={value}{'' if nulls is None else ', or --null COLUMN'}"
+            raise click.UsageError(f"{value!r} is not COLUMN=VALUE: {instead}")
+        _add_column(key, column, text)
+    for column in nulls or ():
+        _add_column(key, column, None)
+    return key
+
+
+def _add_column(key: dict[str, str | None], column: str, text: str | None) -> None:
+    if column in key:
+        raise click.UsageError(f"{column} is given twice: give each column once")
+    key[column] = text
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,22 @@
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from alembic_enterprise.wording import counted, printable
 
+if TYPE_CHECKING:
+    from alembic_enterprise.finding import Finding
+
 COLUMNS = 80
 """Of a terminal, as texts are made for it."""
+
+COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
+"""Of the severities, on a terminal."""
 
 
 def written(file: Path | str) -> str:
@@ -67,6 +74,17 @@ def _columns(character: str) -> int:
     if unicodedata.combining(character):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def findings_text(findings: "Sequence[Finding]", well: str) -> str:
+    """The findings, a line each; without any, that all is well."""
+    return "\n".join(map(_line, findings)) or well
+
+
+def _line(found: "Finding") -> str:
+    """A finding on one line."""
+    severity = click.style(f"{found.severity}:", fg=COLOURS[found.severity])
+    return f"{severity} {printable(found.table)}: {printable(found.message)} [{found.rule}]"
 
 
 def about(rows: int, unknown: int, noun: str) -> str:

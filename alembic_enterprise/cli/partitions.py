@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.check import check_command
-from alembic_enterprise.cli.maintenance import maintain_command
 from alembic_enterprise.cli.options import Target, tables_argument, targeted
 from alembic_enterprise.cli.output import write
+from alembic_enterprise.cli.partitions_check import check_command
+from alembic_enterprise.cli.partitions_maintain import maintain_command
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -64,7 +64,7 @@ def list_command(tables: tuple[str, ...], target: Target, schema: str | None, fo
     if form == "json":
         write(_json(selection))
     else:
-        from alembic_enterprise.cli.listing import text  # noqa: PLC0415  # --help stays fast
+        from alembic_enterprise.cli.partitions_list_text import text  # noqa: PLC0415  # --help stays fast
 
         write(text(selection, each=bool(tables)))
 

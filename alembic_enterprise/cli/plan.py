@@ -118,7 +118,7 @@ def command(
     config = target.configuration()
     request = Request(
         now=datetime.now(UTC),
-        policy=settings.read(config),
+        accepted=settings.read(config),
         message=message or "proposed",
         shadow_url=None if shadow_url is None else _parsed(shadow_url),
         has_shadow=not no_shadow,

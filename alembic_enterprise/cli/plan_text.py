@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from alembic_enterprise.cli.check import COLOURS
-from alembic_enterprise.cli.output import wrapped
+from alembic_enterprise.cli.output import COLOURS, wrapped
 from alembic_enterprise.plan.model import Plan
 from alembic_enterprise.plan.report.sections import (
     Entry,

@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.advising import advise_command
-from alembic_enterprise.cli.growing import grow_command
-from alembic_enterprise.cli.locating import locate_command
-from alembic_enterprise.cli.maintenance import format_option
-from alembic_enterprise.cli.options import Target, tables_argument, targeted
+from alembic_enterprise.cli.options import Target, format_option, tables_argument, targeted
 from alembic_enterprise.cli.output import write
-from alembic_enterprise.cli.shard_check import check_command
+from alembic_enterprise.cli.shards_advise import advise_command
+from alembic_enterprise.cli.shards_check import check_command
+from alembic_enterprise.cli.shards_grow import grow_command
+from alembic_enterprise.cli.shards_locate import locate_command
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -60,7 +59,7 @@ def list_command(tables: tuple[str, ...], target: Target, form: str) -> None:
 
         write(json.dumps(document(statuses), indent=2))
     else:
-        from alembic_enterprise.cli.sharding import text  # noqa: PLC0415  # --help stays fast
+        from alembic_enterprise.cli.shards_list_text import text  # noqa: PLC0415  # --help stays fast
 
         write(text(statuses, each=bool(tables)))
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import click
 
 from alembic_enterprise.cli.apply import DONE, file_argument, read, stale_lines
-from alembic_enterprise.cli.maintenance import format_option
-from alembic_enterprise.cli.options import Target, configured, only_reading
+from alembic_enterprise.cli.options import Target, configured, format_option, only_reading
 from alembic_enterprise.cli.output import write
 
 

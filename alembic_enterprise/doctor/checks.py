@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from alembic_enterprise.doctor.facts import PLUGIN, Environment, Facts, Project, Versions
+from alembic_enterprise.operation import COMMIT_FIRST
 from alembic_enterprise.registry import TABLE
 
 FORMAT_VERSION = 1
@@ -301,8 +302,7 @@ def transaction(environment: Environment) -> Row:
         "env.py opens a transaction before context.configure(): "
         "operations with CONCURRENTLY would fail"
     )
-    fix = "in env.py, call connection.commit() first, and connect() instead of begin()"
-    return Row("transaction", "missing", message, fix)
+    return Row("transaction", "missing", message, COMMIT_FIRST)
 
 
 def per_migration(environment: Environment) -> Row:

@@ -18,6 +18,7 @@ from alembic_enterprise.indexes.relations import Catalog, Distribution, Sequence
 from alembic_enterprise.partitions.catalog import NOW
 from alembic_enterprise.partitions.model import TIMES
 from alembic_enterprise.sql import Name
+from alembic_enterprise.wording import first_few
 
 MINIMUM_AGE = timedelta(days=7)
 """How old the counters of scans must be before an index that has none is called unused."""
@@ -88,16 +89,9 @@ def _young(now: datetime, since: datetime | None) -> Iterator[str]:
 def _unread(unread: Collection[Name]) -> Iterator[str]:
     if unread:
         yield (
-            f"no right to SELECT from {listed(unread)}: what values their columns have is not "
+            f"no right to SELECT from {first_few(unread)}: what values their columns have is not "
             "known, and rules that go by it are silent there"
         )
-
-
-def listed(names: Iterable[Name], most: int = 3) -> str:
-    """The first few names, and how many more there are."""
-    texts = [str(name) for name in names]
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more
 
 
 def _sequences(
@@ -105,13 +99,13 @@ def _sequences(
 ) -> tuple[list[Sequence], list[str]]:
     """The sequences that may run out, and what could not be read of them."""
     rows = sql.rows(connection, queries.SEQUENCES.format(limit=Literal(SEQUENCES)))
-    oids = tables.listed({row[4] for row in rows})
+    oids = tables.oid_array({row[4] for row in rows})
     types = dict(sql.rows(connection, queries.TYPES.format(types=oids)))
     found = [_sequence(row, names, types) for row in rows if row[2] is None or row[2] in names]
     unreadable = [Name(row[0], row[1]) for row in rows if not row[10]]
     unknown: list[str] = []
     if unreadable:
-        unknown.append(f"no right to SELECT from the sequences {listed(unreadable)}")
+        unknown.append(f"no right to SELECT from the sequences {first_few(unreadable)}")
     if rows and rows[0][11] > len(rows):
         unknown.append(
             f"{rows[0][11] - len(rows):,} sequences were not read, which takes a lock each: they "
@@ -149,7 +143,7 @@ def _distributions(
         return {}
     oids, names, partitioned, whole = map(list, zip(*wanted, strict=True))
     query = queries.DISTRIBUTIONS.format(
-        tables=tables.listed(oids),
+        tables=tables.oid_array(oids),
         names=Literal(names),
         partitioned=Literal(partitioned),
         whole=Literal(whole),
@@ -176,11 +170,12 @@ def _undescribed(
     }
     if not expressions:
         return frozenset(), []
-    rows = sql.many_rows(connection, queries.DESCRIBED.format(indexes=tables.listed(expressions)))
+    oids = tables.oid_array(expressions)
+    rows = sql.many_rows(connection, queries.DESCRIBED.format(indexes=oids))
     hidden = [expressions[oid].name for oid, visible, _ in rows if not visible]
     told = (
-        f"only owners and pg_read_all_data see statistics of expressions, as of {listed(hidden)}: "
-        "whether there are any is not known"
+        "only owners and pg_read_all_data see statistics of expressions, as of "
+        f"{first_few(hidden)}: whether there are any is not known"
     )
     found = frozenset(oid for oid, visible, described in rows if visible and not described)
     return found, [told] if hidden else []

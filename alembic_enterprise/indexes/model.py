@@ -11,7 +11,7 @@ from alembic_enterprise.partitions.declaration import words
 FOREIGN_KEYS = "foreign-key-without-index"
 TIME_KEYS = "brin-time-key"
 
-RULES = (FOREIGN_KEYS, TIME_KEYS)
+RULE_IDS = (FOREIGN_KEYS, TIME_KEYS)
 """The rules that models alone can answer."""
 
 _INDEXES = "alembic_enterprise.indexes"
@@ -83,11 +83,12 @@ def _rules(given: Iterable[str]) -> tuple[str, ...]:
     if isinstance(given, str):
         raise DeclarationError(f'rules="{given}": write rules=["{given}"]')
     rules = tuple(dict.fromkeys(given))
-    unknown = [rule for rule in rules if rule not in RULES]
+    unknown = [rule for rule in rules if rule not in RULE_IDS]
     if unknown:
         raise DeclarationError(
-            f"RecommendedIndexes(rules=[{words(unknown)}]): models alone can tell {words(RULES)}; "
-            "what needs the database is told by `alembic-enterprise indexes advise`"
+            f"RecommendedIndexes(rules=[{words(unknown)}]): models alone can tell "
+            f"{words(RULE_IDS)}; what needs the database is told by `alembic-enterprise indexes "
+            "advise`"
         )
     return rules
 

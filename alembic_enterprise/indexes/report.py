@@ -13,6 +13,7 @@ from alembic_enterprise.indexes import advise, model
 from alembic_enterprise.indexes.operations import CreateIndexOnline
 from alembic_enterprise.indexes.relations import Catalog
 from alembic_enterprise.indexes.remarks import takes
+from alembic_enterprise.naming import named
 from alembic_enterprise.operation import Operation
 
 
@@ -114,16 +115,13 @@ def chosen(catalog: Catalog, names: Collection[str], schemas: Collection[str] = 
         raise ConfigurationError(
             f"no table is in the schema {', '.join(empty)}: correct --schema, or leave it out"
         )
-    called = {table.name: {table.name.name, str(table.name)} for table in catalog.tables}
-    if unknown := [name for name in names if not any(name in known for known in called.values())]:
-        some = ", ".join([str(name) for name in called][:10]) or "none"
-        raise ConfigurationError(f"no table is called {', '.join(unknown)}: there are {some}")
     if not names:
         return catalog
-    wanted = {name for name, known in called.items() if known & {*names}}
+    tables = named(catalog.tables, names, "table")
+    wanted = {table.name for table in tables}
     return replace(
         catalog,
-        tables=tuple(table for table in catalog.tables if table.name in wanted),
+        tables=tuple(tables),
         sequences=tuple(item for item in catalog.sequences if item.table in wanted),
     )
 

@@ -71,15 +71,15 @@ def read(connection: Connection, server: Server) -> tuple[list[Table], list[Name
     return _nested(tables, parents), unread
 
 
-def listed(oids: Iterable[int]) -> Literal:
+def oid_array(oids: Iterable[int]) -> Literal:
     """Oids as an array; psycopg's own lists take a hundred times as long."""
     return Literal("{" + ",".join(map(str, oids)) + "}")
 
 
 def _columns(connection: Connection, tables: list[int]) -> tuple[Columns, Mapping[int, str]]:
     """The columns, and the names of their types."""
-    rows = sql.many_rows(connection, queries.COLUMNS.format(tables=listed(tables)))
-    oids = listed({row[4] for row in rows})
+    rows = sql.many_rows(connection, queries.COLUMNS.format(tables=oid_array(tables)))
+    oids = oid_array({row[4] for row in rows})
     types: dict[int, str] = dict(sql.rows(connection, queries.TYPES.format(types=oids)))
     found: dict[int, dict[int, Column]] = defaultdict(dict)
     for table, number, name, text, kind, not_null, collation in rows:
@@ -99,7 +99,7 @@ def _indexes(
     columns: Columns,
 ) -> Mapping[int, tuple[Index, ...]]:
     query = queries.INDEXES.format(
-        tables=listed(tables),
+        tables=oid_array(tables),
         # Older servers lack the column (PostgreSQL docs, release notes of 15).
         nulls_not_distinct=SQL("x.indnullsnotdistinct" if server.version >= _15 else "false"),
         built=SQL("pg_xact_commit_timestamp(x.xmin)" if server.dated else "NULL::timestamptz"),
@@ -131,7 +131,7 @@ def _special(row: Row, columns: Mapping[int, Column], usual: set[str]) -> bool:
 def _definitions(connection: Connection, indexes: list[int]) -> Mapping[int, tuple[str, ...]]:
     if not indexes:
         return {}
-    rows = sql.many_rows(connection, queries.DEFINITIONS.format(indexes=listed(indexes)))
+    rows = sql.many_rows(connection, queries.DEFINITIONS.format(indexes=oid_array(indexes)))
     return {oid: definitions.keys(text) for oid, text in rows}
 
 
@@ -166,7 +166,7 @@ def _foreign_keys(
     connection: Connection, server: Server, tables: list[int], types: Mapping[int, str]
 ) -> Mapping[int, tuple[ForeignKey, ...]]:
     query = queries.FOREIGN_KEYS.format(
-        tables=listed(tables),
+        tables=oid_array(tables),
         # Older servers lack the column (PostgreSQL docs, release notes of 18).
         enforced=SQL("k.conenforced" if server.version >= _18 else "true"),
     )
@@ -210,19 +210,24 @@ def _table(
 ) -> Table:
     """A table of a row as `queries.TABLES` has it, without its partitions."""
     oid, _, _, kind, parent, strategy, key, size, rows, _, *counted = row
+    inserts, updates, moved, deletes, scans = counted
     return Table(
         oid,
         names[oid],
         KINDS[kind],
-        parent is not None,
-        None if strategy is None else Key(STRATEGIES[strategy], tuple(key)),
-        size,
-        max(rows, 0),
-        {column.name: column for column in columns.get(oid, {}).values()},
-        indexes.get(oid, ()),
-        keys.get(oid, ()),
-        building,
-        *counted,
+        partition=parent is not None,
+        key=None if strategy is None else Key(STRATEGIES[strategy], tuple(key)),
+        size=size,
+        rows=max(rows, 0),
+        columns={column.name: column for column in columns.get(oid, {}).values()},
+        indexes=indexes.get(oid, ()),
+        foreign_keys=keys.get(oid, ()),
+        building=building,
+        inserts=inserts,
+        updates=updates,
+        moved=moved,
+        deletes=deletes,
+        scans=scans,
     )
 
 

@@ -55,7 +55,7 @@ def render_jobs(connection: Connection, schedule: Schedule) -> str:
     database = _database(connection)
     jobs = "\n\n".join(
         [
-            *map(_closed, registry.unreadable(connection)),
+            *map(_closed, registry.closed(connection).values()),
             *_jobs(tables, owners, database, schedule),
         ]
     )

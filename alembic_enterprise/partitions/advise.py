@@ -1,18 +1,21 @@
 """What is not as it should be: one rule a function, each pure over one inspected table."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from zoneinfo import ZoneInfo
 
-from alembic_enterprise import registry
+from psycopg.sql import SQL, Literal
+
+from alembic_enterprise import finding, registry
 from alembic_enterprise.finding import Finding, Severity
 from alembic_enterprise.partitions.catalog import Partition
-from alembic_enterprise.partitions.due import bounds, due, headroom, least_headroom
+from alembic_enterprise.partitions.due import bounds, due, ended, headroom, least_headroom, window
 from alembic_enterprise.partitions.inspection import Attributes, Inspection
 from alembic_enterprise.partitions.operations import CreateRangePartitions
-from alembic_enterprise.partitions.periods import floor, today
+from alembic_enterprise.partitions.periods import floor, shift, today
 from alembic_enterprise.partitions.status import COUNTED, MAINTAIN, shortage
-from alembic_enterprise.sql import Name
+from alembic_enterprise.partitions.steps import made_for
+from alembic_enterprise.sql import Name, text_of
+from alembic_enterprise.wording import counted
 
 FIXED_DETACH = {14: 140014, 15: 150009, 16: 160005, 17: 170001}
 """First minor release, as `server_version_num`, in which DETACH keeps foreign keys enforced."""
@@ -30,15 +33,15 @@ def advise(inspection: Inspection, min_headroom: int | None = None) -> list[Find
 
 
 def policy_unusable(inspection: Inspection) -> Iterator[Finding]:
-    """Nothing keeps the policy true: this release cannot use it, or somebody broke it by hand."""
+    """Nothing keeps it true: it cannot be used here, was broken by hand, or stopped to count."""
     table = inspection.table
     if table.unusable is not None:
         yield Finding("policy-unusable", "error", str(table.name), table.unusable)
 
 
-def registries_closed(names: Sequence[str]) -> list[Finding]:
+def registries_closed(names: Iterable[str]) -> list[Finding]:
     """Nothing is known of the tables whose policies this role may not read."""
-    return [Finding("registry-closed", "note", name, registry.UNREADABLE) for name in names]
+    return [Finding("registry-closed", "note", name, registry.CLOSED) for name in names]
 
 
 def headroom_short(inspection: Inspection, min_headroom: int | None) -> Iterator[Finding]:
@@ -57,8 +60,8 @@ def headroom_short(inspection: Inspection, min_headroom: int | None) -> Iterator
     table, policy = inspection.table, inspection.table.policy
     if policy is None:
         return
-    short = shortage(table, inspection.now, policy, min_headroom)
-    left = headroom(table, inspection.now, policy)
+    short = shortage(table, policy, inspection.now, min_headroom)
+    left = headroom(table, policy, inspection.now)
     if short is not None and left is not None:
         yield Finding(
             "headroom-short",
@@ -108,6 +111,60 @@ def bounds_misaligned(inspection: Inspection) -> Iterator[Finding]:
             f"{len(crooked)} partition(s), {crooked[0].name} first, begin or end inside a period "
             "of the policy; what is missing of the period gets a partition of its own",
             {"partitions": [str(item.name) for item in crooked]},
+        )
+
+
+def range_endless(inspection: Inspection) -> Iterator[Finding]:
+    """A partition without an end takes the rows of periods that are due."""
+    table, policy = inspection.table, inspection.table.policy
+    if policy is None or not table.timed:
+        return
+    _, last = window(table, policy, inspection.now)
+    _, stop = bounds(table, policy, last, shift(last, policy.every, 1))
+    for partition in inspection.partitions:
+        held = partition.range
+        if held is not None and held.upper is None and (held.lower is None or held.lower < stop):
+            since = "" if held.lower is None else f" from {held.lower} on"
+            yield Finding(
+                "range-endless",
+                "note",
+                str(table.name),
+                f"{partition.name} takes all rows{since}, so no period there gets a partition, and "
+                "its rows never expire: detach it (op.detach_partition) and attach it with an end "
+                "(op.attach_partition, stop=)",
+                {"partition": str(partition.name)},
+            )
+
+
+def ended_not_ours(inspection: Inspection) -> Iterator[Finding]:
+    """A partition is older than the policy retains, and stays: alembic-enterprise did not make it.
+
+    It was there when the table was adopted, or was attached by hand. The job
+    never takes away what others have made, whatever `retain` and `on_expire` say.
+
+    COMMENT ON TABLE, as the finding writes it, hands a partition over: from then
+    on the job treats it as its own. Or detach it, which keeps its rows in a table.
+
+    Leave it where its rows are to stay.
+    """
+    table, policy = inspection.table, inspection.table.policy
+    if policy is None:
+        return
+    names = [
+        item.name
+        for item in ended(table, inspection.partitions, policy, inspection.now)
+        if not item.owned
+    ]
+    if names:
+        comment = SQL("COMMENT ON TABLE {} IS {}").format(names[0].sql, Literal(made_for(table)))
+        yield Finding(
+            "ended-not-ours",
+            "note",
+            str(table.name),
+            f"{counted(len(names), 'partition')}, {names[0]} first, ended before what the policy "
+            "retains and will stay, as alembic-enterprise did not make them. To hand one over to "
+            f"the scheduled job: {text_of(comment)}",
+            {"partitions": [str(name) for name in names]},
         )
 
 
@@ -296,6 +353,8 @@ RULES: Sequence[Callable[[Inspection], Iterator[Finding]]] = (
     policy_unusable,
     partitions_missing,
     bounds_misaligned,
+    range_endless,
+    ended_not_ours,
     default_rows,
     detach_pending,
     orphan,
@@ -309,26 +368,8 @@ RULES: Sequence[Callable[[Inspection], Iterator[Finding]]] = (
 """Every rule but the one with a threshold of its own."""
 
 
-FORMAT_VERSION = 1
-"""Of `document`; it changes when a reader of the old shape would go wrong."""
-
-
 def exit_code(findings: Sequence[Finding]) -> int:
     """What `partitions check` ends with: as `partitions maintain`, and notes do not count."""
-    serious = [found for found in findings if found.severity != "note"]
-    if any(found.rule == "headroom-short" for found in serious):
+    if any(found.rule == "headroom-short" for found in findings):
         return 3
-    return 2 if serious else 0
-
-
-def document(tables: int, findings: Sequence[Finding]) -> dict[str, Any]:
-    """What `partitions check --format json` prints, as schemas/partitions-check... says.
-
-    `tables` is how many were looked at.
-    """
-    return {
-        "format_version": FORMAT_VERSION,
-        "exit_code": exit_code(findings),
-        "tables": tables,
-        "findings": [found.plain() for found in findings],
-    }
+    return finding.exit_code(findings)

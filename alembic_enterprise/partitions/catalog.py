@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection, Table
@@ -79,7 +79,7 @@ class PartitionedTable:
     @property
     def called(self) -> set[str]:
         """What a person may call it: its name or its root's, with or without the schema."""
-        return {text for name in self.names for text in (name.name, str(name))}
+        return {text for name in self.names for text in name.called}
 
 
 @dataclass(frozen=True)
@@ -220,6 +220,32 @@ NOW = SQL(
 )
 """The server's clock, or the moment that `SET alembic_enterprise.now` asks to pretend."""
 
+
+class _Row(NamedTuple):
+    """A row of `_TABLES`: `parent` is what it is a partition of, `key_type` that of its one column.
+
+    `visible` is whether its name is found along the search_path.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    strategy: str
+    columns: Sequence[str | None]
+    key_type: str | None
+    has_default: bool
+    visible: bool
+    parent: int | None
+
+    @property
+    def timed(self) -> bool:
+        return self.strategy == "r" and self.key_type in TIMES
+
+    @property
+    def naive(self) -> bool:
+        return self.key_type != TIMES[2]
+
+
 _TABLES = SQL("""
 SELECT c.oid, n.nspname, c.relname, p.partstrat::text,
        ARRAY(SELECT a.attname::text FROM unnest(p.partattrs) WITH ORDINALITY AS k(num, pos)
@@ -247,25 +273,33 @@ def read(connection: Connection, *, bounds: bool = True, strict: bool = True) ->
     with sql.canonical_output(connection):
         clock = SQL("SELECT {}, current_schema()").format(NOW)
         [(now, schema)] = sql.rows(connection, clock)
-        rows = sql.rows(connection, _TABLES)
+        rows = [_Row(*row) for row in sql.rows(connection, _TABLES)]
         kept = policies_kept(connection) if rows else {}
         policies = {oid: policy for oid, policy in kept.items() if isinstance(policy, Policy)}
         policies |= _of_shards(rows, policies)
-        timed = [row for row in rows if row[3] == "r" and row[5] in TIMES and bounds]
-        covered = coverage.covered(connection, timed, policies)
-    found = {row[0]: _table(row, policies.get(row[0]), covered.get(row[0], ())) for row in rows}
+        timed = [row for row in rows if row.timed and bounds]
+        naive = {row.oid: row.naive for row in timed}
+        defaults = {row.oid for row in timed if row.has_default}
+        covered = coverage.covered(connection, naive, defaults, policies)
+    found = {row.oid: _table(row, policies.get(row.oid), covered.get(row.oid, ())) for row in rows}
     unusable = {oid: text for oid, text in kept.items() if isinstance(text, str)}
     tables = [
-        replace(found[row[0]], parent=found.get(row[8]), unusable=unusable.get(row[0]))
+        replace(found[row.oid], parent=found.get(row.parent or 0), unusable=unusable.get(row.oid))
         for row in rows
     ]
-    visible = {
-        table.name.name: table.name for table, row in zip(tables, rows, strict=True) if row[7]
-    }
+    visible = {row.name: Name(row.schema, row.name) for row in rows if row.visible}
     catalog = Catalog(now, schema or "public", {table.name: table for table in tables}, visible)
     if strict and (lines := why_unusable(catalog.unusable())):
         raise ConfigurationError("\n".join(lines))
     return catalog
+
+
+_NESTED = SQL("SELECT oid FROM pg_catalog.pg_class WHERE relkind = 'p' AND relispartition")
+
+
+def nested_oids(connection: Connection) -> set[int]:
+    """The oids of the partitioned tables that are partitions themselves."""
+    return {oid for (oid,) in sql.rows(connection, _NESTED)}
 
 
 def why_unusable(tables: Iterable[PartitionedTable]) -> list[str]:
@@ -273,27 +307,22 @@ def why_unusable(tables: Iterable[PartitionedTable]) -> list[str]:
     return [f"{table.name}: {table.unusable}" for table in tables]
 
 
-def _of_shards(
-    rows: Sequence[tuple[Any, ...]], policies: Mapping[int, Policy]
-) -> dict[int, Policy]:
+def _of_shards(rows: Sequence[_Row], policies: Mapping[int, Policy]) -> dict[int, Policy]:
     """The policies of shards by time: those of the tables by hash that they belong to."""
-    hashed = {row[0] for row in rows if row[3] == "h" and row[0] in policies}
-    return {
-        row[0]: policies[row[8]]
-        for row in rows
-        if row[8] in hashed and row[3] == "r" and row[5] in TIMES
-    }
+    hashed = {row.oid for row in rows if row.strategy == "h"} & policies.keys()
+    return {row.oid: policies[row.parent] for row in rows if row.timed and row.parent in hashed}
 
 
-def _table(
-    row: tuple[Any, ...], policy: Policy | None, covered: tuple[Range, ...]
-) -> PartitionedTable:
-    oid, schema, name, strategy, columns, key_type, has_default, *_ = row
-    key = Key(STRATEGIES[strategy], tuple(columns))
-    naive = key_type != TIMES[2]
-    timed = strategy == "r" and key_type in TIMES
+def _table(row: _Row, policy: Policy | None, covered: tuple[Range, ...]) -> PartitionedTable:
     return PartitionedTable(
-        Name(schema, name), key, policy, naive, covered, has_default, timed, oid
+        Name(row.schema, row.name),
+        Key(STRATEGIES[row.strategy], tuple(row.columns)),
+        policy,
+        naive=row.naive,
+        covered=covered,
+        has_default=row.has_default,
+        timed=row.timed,
+        oid=row.oid,
     )
 
 
@@ -304,7 +333,7 @@ _PARTITIONS = SQL("""
 SELECT i.inhparent, n.nspname, c.relname, pg_get_expr(c.relpartbound, 0),
        starts_with(coalesce(d.description, ''), {ownership}),
        starts_with(coalesce(d.description, ''), {ownership})
-       AND d.description ~ '; retired \\S+ from \\d+ to (keep|drop)$',
+       AND d.description ~ '; retired \\S+ from \\d+ to (keep|drop)( as ".+")?$',
        i.inhdetachpending, c.relkind::text, measured.*
 FROM pg_catalog.pg_inherits AS i
 JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
@@ -364,33 +393,3 @@ def _by_bound(partition: Partition) -> tuple[bool, bool, tuple[bool, datetime]]:
     """Unbounded below first, a default partition last; those without a range stay as they are."""
     held = partition.range or Range(None, None)
     return (partition.is_default, partition.range is None, by_lower(held))
-
-
-_READABLE = SQL("""
-SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE (n.nspname, c.relname) IN ({tables}) AND c.relkind <> 'f' AND NOT row_security_active(c.oid)
-  AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')""")
-_COUNT = SQL("SELECT {schema}, {name}, count(*) FROM (SELECT FROM {table} LIMIT {limit}) AS few")
-
-
-def count_rows(connection: Connection, tables: Iterable[Name], limit: int) -> dict[Name, int]:
-    """Exact numbers of rows, up to `limit`, of those tables that may be read.
-
-    Foreign tables are left out, and those whose row security hides rows. A few round trips.
-    """
-    names = [SQL("({}, {})").format(Literal(name.schema), Literal(name.name)) for name in tables]
-    if not names:
-        return {}
-    readable = sql.rows(connection, _READABLE.format(tables=SQL(", ").join(names)))
-    counts = [
-        _COUNT.format(
-            schema=Literal(schema), name=Literal(name), table=Name(schema, name).sql, limit=limit
-        )
-        for schema, name in readable
-    ]
-    if not counts:
-        return {}
-    with sql.plain_tables(connection):
-        found = sql.rows(connection, SQL(" UNION ALL ").join(counts))
-    return {Name(schema, name): count for schema, name, count in found}

@@ -1,11 +1,16 @@
 """Why autogenerate emits something: the declared tables against the live ones, and the clock."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
+
+from alembic.operations import MigrateOperation
+from alembic.operations.ops import AlterColumnOp, ModifyTableOps
+from sqlalchemy import ForeignKeyConstraint, Table
 
 from alembic_enterprise.errors import MismatchError
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions.catalog import Catalog, PartitionedTable
+from alembic_enterprise.partitions.declaration import declarations_on, words
 from alembic_enterprise.partitions.due import doubt, missing_in_any, reach, window
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import (
@@ -51,8 +56,8 @@ def compare(
         tables = catalog.timed(live) if live else []
         if live is None or table.name in incomplete:
             tables = [*tables, table]
-        lacking = missing_in_any(table.policy, tables, catalog.now) if table.policy else []
-        if table.policy and (told := doubt(lacking, table.policy, tables, catalog.now)):
+        lacking = missing_in_any(tables, table.policy, catalog.now) if table.policy else []
+        if table.policy and (told := doubt(tables, table.policy, catalog.now, lacking)):
             problems.append(f"{table.name}: {told}")
         found += _operations(table, live, tables, lacking, catalog.now)
     if problems:
@@ -69,7 +74,7 @@ def dropped(name: Name, live: PartitionedTable, catalog: Catalog) -> list[Operat
     tables = catalog.timed(live)
     if not all(table.timed for table in tables):
         return [forget]
-    first = min(window(policy, table, catalog.now)[0] for table in tables)
+    first = min(window(table, policy, catalog.now)[0] for table in tables)
     partitions = DropRangePartitions(
         name.name,
         policy.every,
@@ -102,7 +107,8 @@ def mismatch(declared: PartitionedTable, live: PartitionedTable | None) -> str |
             f"{declared.name}: the model declares PARTITION BY {declared.key}, but the "
             "database has a plain table, which ALTER TABLE cannot partition. Create a partitioned "
             "table under a new name, attach the old one to it as a partition "
-            f"({attach}) and swap the names; or take the declaration out of the model"
+            f"({attach}) and swap the names: README.md, A plain table that holds rows. "
+            "Or take the declaration out of the model"
         )
     if _same_key(declared, live):
         return None
@@ -161,12 +167,14 @@ def _operations(
         yield operation
 
 
-def _kept(
-    live: PartitionedTable | None, policy: Policy, stop: date | None
-) -> tuple[int | None, Every | None]:
-    """Periods ahead, and their length, that the downgrade must leave to the previous policy."""
+def _kept(live: PartitionedTable | None, policy: Policy) -> tuple[int | None, Every | None]:
+    """Periods ahead, and their length, that the downgrade must leave to the previous policy.
+
+    With all before them, as a later start leaves them: which of a range were there already, in this
+    database or another that runs the script, nobody knows when it is taken back.
+    """
     before = None if live is None else live.policy
-    if before is None or stop is not None:
+    if before is None:
         return None, None
     return before.ahead, None if before.every == policy.every else before.every
 
@@ -181,21 +189,90 @@ def _missing(
 ) -> Iterator[CreateRangePartitions]:
     """One operation for each contiguous range that is lacking, and for the default partition."""
     default = policy.default and not all(table.has_default for table in tables)
-    inner = (policy.partition_by, policy.shards)
+    keep, keep_every = _kept(live, policy)
+    before = None if live is None else live.policy
+    keep_default = before is not None and before.default
     for start, stop in lacking:
         yield CreateRangePartitions(
             declared.name.name,
             policy.every,
-            start.isoformat(),
-            None if stop is None else stop.isoformat(),
-            reach(policy, now) if stop is None else None,
-            policy.timezone,
-            default and stop is None,
-            declared.name.schema,
-            *inner,
-            live is None,
-            *_kept(live, policy, stop),
+            start=start.isoformat(),
+            stop=None if stop is None else stop.isoformat(),
+            ahead=reach(policy, now) if stop is None else None,
+            timezone=policy.timezone,
+            default=default and stop is None,
+            schema=declared.name.schema,
+            partition_by=policy.partition_by,
+            shards=policy.shards,
+            new_table=live is None,
+            keep=keep,
+            keep_every=keep_every,
+            keep_default=keep_default,
         )
-        default = default and stop is not None
-    if default:
-        yield CreateRangePartitions.of_default(declared.name, policy)
+    if default and all(stop is not None for _, stop in lacking):
+        operation = CreateRangePartitions.of_default(declared.name, policy)
+        operation.keep_default = keep_default
+        yield operation
+
+
+def check_references(tables: Sequence[Table]) -> None:
+    """Raise `MismatchError` for foreign keys to a declared table that leave out its partition key.
+
+    PostgreSQL refuses each: what is referred to has to be unique, and so holds the partition key
+    (docs, "Table Partitioning", Limitations). No declaration can tell, as other models may follow.
+    """
+    keys = (key for table in tables for key in table.foreign_key_constraints)
+    if problems := [text for key in keys if (text := _unreferable(key))]:
+        raise MismatchError("\n".join(problems))
+
+
+def _unreferable(key: ForeignKeyConstraint) -> str | None:
+    there = key.referred_table
+    named = [element.column.name for element in key.elements]
+    wanted = (name for spec in declarations_on(there) for name in spec.key_names(there))
+    lacking = [name for name in dict.fromkeys(wanted) if name not in named]
+    if not lacking:
+        return None
+    columns = words([*key.column_keys, *(f"{there.name}_{name}" for name in lacking)])
+    referred = words(f"{there.fullname}.{name}" for name in [*named, *lacking])
+    return (
+        f"{key.table.fullname}: a foreign key refers to {there.fullname} ({', '.join(named)}), "
+        f"which PostgreSQL can only keep unique together with {', '.join(lacking)}: add a "
+        f"column for it, and write ForeignKeyConstraint([{columns}], [{referred}])"
+    )
+
+
+def check_key_types(script: Iterable[MigrateOperation], catalog: Catalog) -> None:
+    """Raise `MismatchError` where a script gives a column of a partition key another type.
+
+    PostgreSQL refuses each, also a longer one: "cannot alter column ... because it is part of the
+    partition key of relation".
+    """
+    changes = [item for item in script if isinstance(item, ModifyTableOps)]
+    if problems := [text for change in changes for text in _retyped(change, catalog)]:
+        raise MismatchError("\n".join(problems))
+
+
+def _retyped(change: ModifyTableOps, catalog: Catalog) -> Iterator[str]:
+    name = Name(change.schema, change.table_name)
+    keys = _key_columns(catalog.resolve(name), catalog)
+    for step in change.ops:
+        if not isinstance(step, AlterColumnOp) or step.modify_type is None:
+            continue
+        if step.column_name in keys:
+            yield (
+                f"{name}: the model declares {step.column_name} as {step.modify_type!r}, but the "
+                f"database has it as {step.existing_type!r} and is partitioned by it, so that "
+                "ALTER TABLE cannot change it. Correct the type, or build a new table and move the "
+                "rows"
+            )
+
+
+def _key_columns(name: Name, catalog: Catalog) -> set[str | None]:
+    """What a table is partitioned by, and each of its partitions."""
+    tables = [
+        table
+        for table in catalog.tables.values()
+        if name in (table.name, table.parent and table.parent.name)
+    ]
+    return {column for table in tables if table.key for column in table.key.columns}

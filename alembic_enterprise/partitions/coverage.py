@@ -1,24 +1,23 @@
 """What the partitions of tables by time cover, read from their bounds, or from some of them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
-from alembic_enterprise.partitions.model import TIMES, Policy
+from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.periods import Range, moment, shift, today
 
 BUDGET = 1000
 """So many bounds are read in one comparison; beyond, tables with a policy are read by a sample."""
 
 BOTH_ENDS = 2
-"""A sample of a table in order covers so many ranges at most: where it begins and where it ends."""
+"""A sample of a table in order has at most two ranges: its oldest and its newest partitions."""
 
 ALL = SQL("SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = p.oid")
 SAMPLE = SQL("""
@@ -55,7 +54,10 @@ ORDER BY parent, lower(part) NULLS FIRST""")
 
 
 def covered(
-    connection: Connection, rows: Sequence[tuple[Any, ...]], policies: Mapping[int, Policy]
+    connection: Connection,
+    naive: Mapping[int, bool],
+    defaults: Collection[int],
+    policies: Mapping[int, Policy],
 ) -> dict[int, tuple[Range, ...]]:
     """What the partitions of each table cover.
 
@@ -64,16 +66,20 @@ def covered(
     many partitions as there are periods from the first to the newest, they are taken for those.
     Any other table is read in full. So a hole goes unseen only among older partitions, and only
     when somebody split another of them by hand; `partitions()` always reads each bound.
+
+    Args:
+        connection: its session prints times as `canonical_output` sets it.
+        naive: the tables, all by time: oid -> whether the key has no time zone.
+        defaults: those that have a default partition.
+        policies: by oid, perhaps of other tables too.
     """
-    naive = {row[0]: row[5] != TIMES[2] for row in rows}
-    few = BUDGET // max(1, len(rows))
+    few = BUDGET // max(1, len(naive))
     sample = SAMPLE.format(few=Literal(few))
-    defaults = {row[0]: row[6] for row in rows}
     found: dict[int, tuple[Range, ...]] = {}
     for oid, (ranges, count) in _read(
         connection, naive, sample, set(naive) & set(policies)
     ).items():
-        number = count - defaults[oid]
+        number = count - (oid in defaults)
         if count <= few:
             found[oid] = tuple(ranges)
             continue
@@ -93,8 +99,10 @@ def _read(
         return found
     bounds = BOUNDS.format(parents=Literal(sorted(oids)), children=children)
     for oid, lower, upper, count in sql.rows(connection, _COVERED.format(bounds=bounds)):
-        ranges, _ = found.setdefault(oid, ([], count))
-        ranges.append(Range(bound(lower, naive=naive[oid]), bound(upper, naive=naive[oid])))
+        held = _between(lower, upper, naive=naive[oid])
+        if held is not None:
+            ranges, _ = found.setdefault(oid, ([], count))
+            ranges.append(held)
     return found
 
 
@@ -117,20 +125,38 @@ _RANGE = re.compile(r"FOR VALUES FROM \((?:'([^']*)'|MINVALUE)\) TO \((?:'([^']*
 def range_of(text: str, *, naive: bool) -> Range | None:
     """The range of a partition by time, from its bounds as PostgreSQL prints them in UTC.
 
-    None for a default partition.
+    None for a default partition, and for one that holds no moment that `datetime` knows.
     """
     match = _RANGE.fullmatch(text)
-    return None if match is None else Range(*(bound(end, naive=naive) for end in match.groups()))
+    return None if match is None else _between(*match.groups(), naive=naive)
 
 
-def bound(text: str | None, *, naive: bool) -> datetime | None:
-    """A bound as PostgreSQL prints it in UTC; None for one that `datetime` cannot hold everywhere.
+def _between(lower: str | None, upper: str | None, *, naive: bool) -> Range | None:
+    """The range of two bounds as PostgreSQL prints them in UTC.
 
-    The year 1 begins before what it knows in some time zones.
+    None where it holds no moment that `datetime` knows; else an end unknown to it is unbounded.
     """
-    if text is None or "infinity" in text or text.endswith("BC") or text.startswith("0001-"):
+    if _is_late(lower) or _is_early(upper):
         return None
-    if text.index("-") > len("9999"):
+    return Range(_bound(lower, naive=naive), _bound(upper, naive=naive))
+
+
+def _bound(text: str | None, *, naive: bool) -> datetime | None:
+    if text is None or _is_early(text) or _is_late(text):
         return None
     value = datetime.fromisoformat(text)
     return value.replace(tzinfo=None) if naive else value.astimezone(UTC)
+
+
+def _is_early(text: str | None) -> bool:
+    """Whether a bound lies before the year 2: the year 1 begins too early in some time zones."""
+    return text is not None and (
+        text == "-infinity" or text.endswith("BC") or text.startswith("0001-")
+    )
+
+
+def _is_late(text: str | None) -> bool:
+    """Whether a bound lies after the year 9999."""
+    return text is not None and (
+        text == "infinity" or (not text.endswith("BC") and text.index("-") > len("9999"))
+    )

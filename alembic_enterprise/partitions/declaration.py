@@ -191,7 +191,8 @@ def _check_unique(table: Table, key: Any, column: Column[Any], called: str) -> N
     wanted = [name for spec in declarations_on(table) for name in spec.key_names(table)]
     corrected = words(dict.fromkeys([*names, *wanted]))
     if isinstance(key, PrimaryKeyConstraint):
-        kind, advice = "the primary key", f"PrimaryKeyConstraint({corrected})"
+        kind = "the primary key"
+        advice = f"PrimaryKeyConstraint({corrected}), or primary_key=True for each of these columns"
     elif isinstance(key, UniqueConstraint):
         kind, advice = "a unique constraint", f"UniqueConstraint({corrected})"
     else:

@@ -25,15 +25,15 @@ More were not forgotten by the job: somebody gave a table a partition far away f
 """
 
 
-def window(policy: Policy, live: PartitionedTable, now: datetime) -> tuple[date, date]:
+def window(table: PartitionedTable, policy: Policy, now: datetime) -> tuple[date, date]:
     """First days of the first and of the last period that must exist at the moment `now`."""
     current = _current(policy, now)
     first = current
     if policy.start is not None:
         first = date.fromisoformat(policy.start)
-    elif live.covered:
-        begin = live.covered[0].lower or live.covered[0].upper
-        begun = current if begin is None else floor(_day(begin, policy, live), policy.every)
+    elif table.covered:
+        begin = table.covered[0].lower or table.covered[0].upper
+        begun = current if begin is None else floor(_day(table, policy, begin), policy.every)
         first = min(begun, current)  # a table that begins in the future lacks the present
     if policy.retain is not None:
         first = max(first, shift(current, policy.every, -policy.retain))
@@ -53,46 +53,46 @@ def _last(policy: Policy, now: datetime) -> date:
     return shift(begin, policy.every, policy.ahead)
 
 
-def missing(policy: Policy, live: PartitionedTable, now: datetime) -> list[Range]:
+def missing(table: PartitionedTable, policy: Policy, now: datetime) -> list[Range]:
     """The parts of the window that no range partition holds, in order."""
-    first, last = window(policy, live, now)
+    first, last = window(table, policy, now)
     if first > last:
         return []
-    start, stop = bounds(live, policy, first, shift(last, policy.every, 1))
-    return subtract(Range(start, stop), live.covered)
+    start, stop = bounds(table, policy, first, shift(last, policy.every, 1))
+    return subtract(Range(start, stop), table.covered)
 
 
 def missing_days(
-    policy: Policy, live: PartitionedTable, now: datetime
+    table: PartitionedTable, policy: Policy, now: datetime
 ) -> list[tuple[date, date | None]]:
     """The whole periods that hold what is missing: first day, first day after (None: the end)."""
-    end = shift(window(policy, live, now)[1], policy.every, 1)
+    end = shift(window(table, policy, now)[1], policy.every, 1)
     found: dict[tuple[date, date | None], None] = {}
-    for part in missing(policy, live, now):
+    for part in missing(table, policy, now):
         if part.lower is None or part.upper is None:  # subtract() gives bounded parts only
             continue
-        begin = floor(_day(part.lower, policy, live), policy.every)
-        final = floor(_day(part.upper - timedelta(microseconds=1), policy, live), policy.every)
+        begin = floor(_day(table, policy, part.lower), policy.every)
+        final = floor(_day(table, policy, part.upper - timedelta(microseconds=1)), policy.every)
         stop = shift(final, policy.every, 1)
         found[begin, None if stop == end else stop] = None
     return list(found)
 
 
 def missing_in_any(
-    policy: Policy, tables: Sequence[PartitionedTable], now: datetime
+    tables: Sequence[PartitionedTable], policy: Policy, now: datetime
 ) -> list[tuple[date, date | None]]:
     """What is missing in any of the shards of a table, as `missing_days` gives it.
 
     All begin where the first of them does: also one that was made anew.
     """
     if len(tables) == 1:
-        return missing_days(policy, tables[0], now)
-    begin = min(window(policy, table, now)[0] for table in tables)
+        return missing_days(tables[0], policy, now)
+    begin = min(window(table, policy, now)[0] for table in tables)
     aligned = replace(policy, start=begin.isoformat())
     ranges = merged(
         Range(moment(start, None), None if stop is None else moment(stop, None))
         for table in tables
-        for start, stop in missing_days(aligned, table, now)
+        for start, stop in missing_days(table, aligned, now)
     )
     return [
         (item.lower.date(), None if item.upper is None else item.upper.date())
@@ -106,8 +106,8 @@ def _current(policy: Policy, now: datetime) -> date:
     return floor(today(now, ZoneInfo(policy.timezone)), policy.every)
 
 
-def _day(value: datetime, policy: Policy, live: PartitionedTable) -> date:
-    return value.date() if live.naive else today(value, ZoneInfo(policy.timezone))
+def _day(table: PartitionedTable, policy: Policy, value: datetime) -> date:
+    return value.date() if table.naive else today(value, ZoneInfo(policy.timezone))
 
 
 @dataclass(frozen=True)
@@ -135,14 +135,14 @@ def due(
     Only partitions that alembic-enterprise made are ever retired, and never all there are: the last
     one stays until others have been created. `table.covered` needs to be that of `partitions`.
     """
-    _, last = window(policy, table, now)
-    lacking = missing_days(policy, table, now)
+    _, last = window(table, policy, now)
+    lacking = missing_days(table, policy, now)
     create = {
         period: None
         for start, stop in lacking
         for period in _split(start, stop or shift(last, policy.every, 1), policy)
     }
-    doubted = doubt(lacking, policy, [table], now)
+    doubted = doubt([table], policy, now, lacking)
     current = _current(policy, now)
     wanted = tuple(item for item in create if doubted is None or item[1] > current)
     retire = expired(table, partitions, policy, now)
@@ -152,18 +152,18 @@ def due(
 
 
 def doubt(
-    lacking: Sequence[tuple[date, date | None]],
-    policy: Policy,
     tables: Sequence[PartitionedTable],
+    policy: Policy,
     now: datetime,
+    lacking: Sequence[tuple[date, date | None]],
 ) -> str | None:
     """Why past periods are not created that are missing; None when there are not so many.
 
     Args:
-        lacking: what is missing, as `missing_in_any` gives it.
-        policy: of the table.
         tables: the table, or those of its shards.
+        policy: of the table.
         now: the moment (aware).
+        lacking: what is missing, as `missing_in_any` gives it.
     """
     if policy.start is not None or not lacking:
         return None
@@ -179,19 +179,19 @@ def doubt(
     return (
         f"{len(past)} partitions from {first} to {end} are missing, and so many are not created "
         "unless the declaration says where the table begins: detach the partition that is far from "
-        f"the others ({_before(policy, tables, now)}), or write "
+        f"the others ({_before(tables, policy, now)}), or write "
         f'start="{first}", or a later day, into the declaration'
     )
 
 
-def _before(policy: Policy, tables: Sequence[PartitionedTable], now: datetime) -> str:
+def _before(tables: Sequence[PartitionedTable], policy: Policy, now: datetime) -> str:
     """The days that come before what is missing, of the table that begins first."""
     table = min(
         (table for table in tables if table.covered),
-        key=lambda table: window(policy, table, now)[0],
+        key=lambda table: window(table, policy, now)[0],
     )
     ends = (table.covered[0].lower, table.covered[0].upper)
-    lower, upper = (None if end is None else _day(end, policy, table) for end in ends)
+    lower, upper = (None if end is None else _day(table, policy, end) for end in ends)
     return f"{lower or 'the beginning'} to {upper}"
 
 
@@ -206,6 +206,13 @@ def expired(
     table: PartitionedTable, partitions: Sequence[Partition], policy: Policy, now: datetime
 ) -> list[Partition]:
     """The partitions we made that lie wholly before what the policy retains, oldest first."""
+    return [item for item in ended(table, partitions, policy, now) if item.owned]
+
+
+def ended(
+    table: PartitionedTable, partitions: Sequence[Partition], policy: Policy, now: datetime
+) -> list[Partition]:
+    """The partitions, whoever made them, that lie wholly before what the policy retains."""
     if policy.retain is None:
         return []
     first = shift(_current(policy, now), policy.every, -policy.retain)
@@ -213,7 +220,7 @@ def expired(
     return [
         item
         for item in _ranged(partitions)
-        if item.owned and item.range and item.range.upper and item.range.upper <= cut
+        if item.range and item.range.upper and item.range.upper <= cut
     ]
 
 
@@ -258,19 +265,19 @@ def _holds(item: Range, here: datetime) -> bool:
     return begun and (item.upper is None or here < item.upper)
 
 
-def clock(table: PartitionedTable, now: datetime, policy: Policy) -> datetime:
+def clock(table: PartitionedTable, policy: Policy, now: datetime) -> datetime:
     """The aware moment `now` on the table's line of time: naive for naive keys."""
     if not table.naive:
         return now
     return now.astimezone(ZoneInfo(policy.timezone)).replace(tzinfo=None)
 
 
-def headroom(table: PartitionedTable, now: datetime, policy: Policy) -> timedelta | None:
+def headroom(table: PartitionedTable, policy: Policy, now: datetime) -> timedelta | None:
     """Time from `now` to the end of what is covered without a gap; zero when `now` is not covered.
 
     None when there is no end.
     """
-    here = clock(table, now, policy)
+    here = clock(table, policy, now)
     holding = held(table.covered, here)
     if holding is None:
         return timedelta(0)
@@ -283,7 +290,7 @@ def least_headroom(policy: Policy, periods: int | None) -> int:
 
 
 def is_short(
-    table: PartitionedTable, now: datetime, policy: Policy, periods: int | None = None
+    table: PartitionedTable, policy: Policy, now: datetime, periods: int | None = None
 ) -> bool:
     """Whether fewer than so many whole periods after the current one are covered without a gap.
 
@@ -292,7 +299,7 @@ def is_short(
     current = _current(policy, now)
     least = least_headroom(policy, periods)
     _, end = bounds(table, policy, current, shift(current, policy.every, least + 1))
-    holding = held(table.covered, clock(table, now, policy))
+    holding = held(table.covered, clock(table, policy, now))
     return holding is None or (holding.upper is not None and holding.upper < end)
 
 

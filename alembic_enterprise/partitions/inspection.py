@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from alembic_enterprise import sql
 from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
+from alembic_enterprise.partitions.counts import count_rows
 from alembic_enterprise.partitions.due import covered
 from alembic_enterprise.partitions.managed import oids, read_policies, unusable, with_policy
 from alembic_enterprise.partitions.status import COUNTED
@@ -88,7 +89,7 @@ def inspect(
     refers = _refers(connection, tables)
     orphans = _orphans(connection)
     defaults = [item.name for found in partitions.values() for item in found if item.is_default]
-    counts = catalog.count_rows(connection, defaults, COUNTED)
+    counts = count_rows(connection, defaults, COUNTED)
     server = _server(connection)
     return [
         Inspection(

@@ -4,13 +4,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from psycopg.sql import SQL
 from sqlalchemy import Connection
 
 from alembic_enterprise import registry, sql
-from alembic_enterprise.errors import ConfigurationError
+from alembic_enterprise.naming import named
 from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.catalog import Catalog, PartitionedTable
+from alembic_enterprise.partitions.counts import count_rows
 from alembic_enterprise.partitions.status import COUNTED, Status, status
 
 
@@ -20,9 +20,6 @@ class Selection:
 
     now: datetime
     statuses: tuple[Status, ...]
-
-
-_NESTED = SQL("SELECT oid FROM pg_catalog.pg_class WHERE relkind = 'p' AND relispartition")
 
 
 def select(
@@ -40,13 +37,13 @@ def select(
     """
     sql.read_only(connection)
     live = catalog.read(connection, strict=False)
-    nested = {oid for (oid,) in sql.rows(connection, _NESTED)}
+    nested = catalog.nested_oids(connection)
     closed = registry.closed(connection)
     tables = [_with_unknown_policy(table, live, closed) for table in live.tables.values()]
     tables = chosen(tables, nested, names, schema)
     partitions = catalog.partitions(connection, tables, sizes=True)
     defaults = [item.name for found in partitions.values() for item in found if item.is_default]
-    counts = catalog.count_rows(connection, defaults, COUNTED)
+    counts = count_rows(connection, defaults, COUNTED)
     return Selection(
         live.now,
         tuple(status(table, partitions[table.name], live.now, counts) for table in tables),
@@ -67,10 +64,7 @@ def _with_unknown_policy(
     return replace(table, unusable=UNKNOWN.format(name))
 
 
-UNKNOWN = (
-    "unknown: no right to read {}: connect as the owner of the tables, or GRANT USAGE on its "
-    "schema and SELECT on it"
-)
+UNKNOWN = "unknown: no right to read {}: " + registry.OPEN_IT.format("the tables")
 """What is so with a policy in a registry that is closed, and the next step."""
 
 
@@ -83,16 +77,10 @@ def chosen(
     to be shards whose policy is not known.
     """
     inside = [table for table in tables if schema in (None, table.name.schema)]
-    known = {name for table in inside for name in table.called}
-    if unknown := [name for name in names if name not in known]:
-        there = ", ".join(str(table.name) for table in inside[:10]) or "none"
-        raise ConfigurationError(
-            f"no partitioned table is called {', '.join(unknown)}: there are {there}"
-        )
-    if not names:
-        return [
-            table
-            for table in inside
-            if table.policy or table.oid not in nested or (table.root and table.unusable)
-        ]
-    return [table for table in inside if table.called & set(names)]
+    if names:
+        return named(inside, names, "partitioned table", lambda table: table.called)
+    return [
+        table
+        for table in inside
+        if table.policy or table.oid not in nested or (table.root and table.unusable)
+    ]

@@ -18,13 +18,14 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import locks, registry, sql
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
-from alembic_enterprise.operation import sqlstate
-from alembic_enterprise.partitions import catalog, due, managed, status, steps
+from alembic_enterprise.partitions import catalog, counts, due, managed, status, steps
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.due import Due
 from alembic_enterprise.partitions.managed import look, look_again
+from alembic_enterprise.partitions.plainly import DISAGREE, create_plainly, takes_the_long_way
 from alembic_enterprise.partitions.report import Report, TableReport
-from alembic_enterprise.partitions.steps import Step, Ties
+from alembic_enterprise.partitions.retired import Ties, why_not_archived
+from alembic_enterprise.partitions.steps import Step
 from alembic_enterprise.partitions.worker import Job, Worker, configured
 from alembic_enterprise.sessions import close, connect, require_server, said
 from alembic_enterprise.sql import Name
@@ -33,9 +34,6 @@ __all__ = ["LOCK", "Job", "maintain"]
 
 LOCK = "alembic_enterprise.partitions.maintain"
 """Name of the advisory lock that two runs on one database compete for."""
-
-TAKEN = ("42P07", "42710", "42P17")
-"""SQLSTATEs where the name of a partition is taken, by a table or a type, or some of its range."""
 
 
 def maintain(bind: Engine | Connection, job: Job | None = None) -> Report:
@@ -75,8 +73,8 @@ class _Run:
         self.version = version
         self.now = now
         self.seen = look(worker.connection, job.only)
-        closed = [] if job.only else registry.unreadable(worker.connection)
-        self.notes = [f"{name}: {registry.UNREADABLE}" for name in closed]
+        closed = {} if job.only else registry.closed(worker.connection)
+        self.notes = [f"{name}: {registry.CLOSED}" for name in closed.values()]
         self.seen_at = 0
         self.wanted: dict[Name, Due] = {}
         self.out_of_time = {
@@ -120,6 +118,8 @@ class _Run:
                     with _isolated(report):
                         phase(report)
             self._look_again()
+            for report in fit:
+                self._take_back(report)
             self._count_default_rows()
         except (EnterpriseError, DBAPIError) as error:
             for report in fit:
@@ -132,33 +132,15 @@ class _Run:
     def _fit(self) -> list[TableReport]:
         """The tables that can be worked on. Raises `ConfigurationError` when none of them can."""
         refused = {
-            name: text for name, report in self.reports.items() if (text := self._refusal(report))
+            name: text
+            for name, report in self.reports.items()
+            if (text := self.seen.refusal(report.table))
         }
         if refused and len(refused) == len(self.reports):
             raise ConfigurationError(next(iter(refused.values())))
         for name, text in refused.items():
             self.reports[name].problems.append(text)
         return [report for name, report in self.reports.items() if name not in refused]
-
-    def _refusal(self, report: TableReport) -> str | None:
-        """Why a table cannot be worked on."""
-        table, seen = report.table, self.seen
-        if table.oid in seen.owners:
-            owner, role = seen.owners[table.oid]
-            return (
-                f"{table.name} belongs to {owner}, and {role} may not alter it: connect as {owner}"
-            )
-        if table.name.schema not in seen.schemas:
-            return (
-                f"{table.name}: no right to create in its schema: "
-                f"GRANT CREATE ON SCHEMA {table.name.schema}"
-            )
-        if not table.timed:
-            return (
-                f"{table.name} is partitioned by {table.key}, not by range of one date or "
-                "timestamp column: drop its policy (op.drop_partition_policy)"
-            )
-        return None
 
     def _look_again(self) -> None:
         """See what the steps since the last look have changed, if any were tried."""
@@ -224,8 +206,13 @@ class _Run:
     def _settling(self, report: TableReport) -> Iterator[Step]:
         """What is left to do with tables that are detached."""
         for found in self.seen.retired_of(report.table):
-            if found.name.schema == report.table.name.schema:
+            if not found.in_place(report.table):
+                continue
+            refusal = why_not_archived(self.worker.connection, report.policy, found.name)
+            if refusal is None:
                 yield from steps.settle(found.name, report.policy, found.ties)
+            elif refusal not in report.problems:
+                report.problems.append(refusal)
 
     def _create(self, report: TableReport) -> None:
         wanted = self._due(report)
@@ -270,19 +257,28 @@ class _Run:
         if report.table.oid not in self.seen.plain:
             return False
         try:
-            self.worker.run(steps.create_plainly(report.table, report.policy, start, stop), report)
+            self.worker.run(create_plainly(report.table, report.policy, start, stop), report)
         except StepError as error:
-            cause = error.__cause__
-            if isinstance(cause, DBAPIError) and sqlstate(cause) in TAKEN:
+            if takes_the_long_way(error.__cause__):
                 return False
             raise
         return True
+
+    def _take_back(self, report: TableReport) -> None:
+        """A period is not done that the server, by its own hours, created less of than is due."""
+        if report.table.naive or self.job.dry_run:
+            return
+        for start, stop in self._due(report).create:
+            step = ("create", steps.period(start, stop))
+            if step in report.done:
+                report.done.remove(step)
+                report.problems.append(DISAGREE.format(step[1], report.policy.timezone))
 
     def _in_the_way(
         self, report: TableReport, step: Step, default: Partition, held: tuple[datetime, datetime]
     ) -> bool:
         """Whether the default partition holds rows of a period; they are reported."""
-        count, first, last = managed.rows_between(
+        count, first, last = counts.rows_between(
             self.worker.connection, default.name, _key(report.table), held
         )
         if count:
@@ -318,7 +314,7 @@ class _Run:
         return reason is not None
 
     def _retire_one(self, report: TableReport, partition: Partition) -> None:
-        refusal = self._referred(report.table, partition)
+        refusal = self._why_it_stays(report, partition)
         if refusal is not None:
             report.problems.append(refusal)
             return
@@ -326,25 +322,24 @@ class _Run:
             self._keys_of(report.table, partition),
             self._inside(partition),
             report.table.oid in self.seen.with_triggers,
+            report.table.oid in self.seen.related,
         )
         for step in steps.retire(report.table, partition, report.policy, self.now, ties):
             self.worker.run(step, report)
+
+    def _why_it_stays(self, report: TableReport, partition: Partition) -> str | None:
+        policy, keys = report.policy, self.seen.foreign_keys[report.name]
+        if not keys and policy.archive is None:
+            return None  # nothing to ask the server for
+        connection = self.worker.connection
+        referred = managed.why_kept(connection, keys, partition.name)
+        return referred or why_not_archived(connection, policy, partition.name)
 
     def _inside(self, partition: Partition) -> tuple[Name, ...]:
         """The partitions of a partition that is partitioned itself."""
         if partition.kind != "partitioned table":
             return ()
         return managed.inside(self.worker.connection, partition.name)
-
-    def _referred(self, table: PartitionedTable, partition: Partition) -> str | None:
-        """Why a partition has to stay: rows of other tables refer to it."""
-        for key in self.seen.foreign_keys[table.name]:
-            if managed.is_referred(self.worker.connection, key, partition.name):
-                return (
-                    f"{partition.name} stays: rows of {key.source} refer to it. Delete them or "
-                    "retire their partitions first; the next run goes on"
-                )
-        return None
 
     def _keys_of(self, table: PartitionedTable, partition: Partition) -> tuple[str, ...]:
         """The foreign keys of a partition to tables that retire partitions, too."""
@@ -355,11 +350,15 @@ class _Run:
 
     def _drop(self, report: TableReport) -> None:
         for found in self.seen.retired_of(report.table):
-            if steps.droppable(found, report.policy, self.now, yes=self.job.yes):
-                if self._must_stay(report):
-                    return
-                with _isolated(report):  # the others may go
-                    self.worker.run(steps.drop(found), report)
+            if not found.droppable(report.policy, self.now, yes=self.job.yes):
+                continue
+            if found.put_away:
+                report.notes.append(found.why_it_stays)
+                continue
+            if self._must_stay(report):
+                return
+            with _isolated(report):  # the others may go
+                self.worker.run(steps.drop(found), report)
 
     def _analyze(self, report: TableReport) -> None:
         changed = {kind for kind, _ in report.done} & {"create", "detach", "finalize"}
@@ -373,11 +372,11 @@ class _Run:
             if (found := self.seen.default(report.table)) is not None
         }
         with suppress(DBAPIError):  # one that is locked stays unknown
-            counts = catalog.count_rows(
+            rows = counts.count_rows(
                 self.worker.connection, [item.name for item in defaults.values()], status.COUNTED
             )
             for name, default in defaults.items():
-                self.reports[name].default_rows, _ = status.default_rows(default, counts)
+                self.reports[name].default_rows, _ = status.default_rows(default, rows)
 
 
 def _key(table: PartitionedTable) -> str:

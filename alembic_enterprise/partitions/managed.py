@@ -12,12 +12,12 @@ from alembic_enterprise import registry, sql
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.catalog import Catalog, Partition, PartitionedTable
-from alembic_enterprise.partitions.declaration import NAME_BYTES
 from alembic_enterprise.partitions.due import covered
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations.triggers import ON_EACH_PARTITION
-from alembic_enterprise.partitions.periods import SUFFIX_BYTES
-from alembic_enterprise.partitions.steps import GUARD, Retired, Ties, retired
+from alembic_enterprise.partitions.plainly import plain_tables
+from alembic_enterprise.partitions.retired import Retired, Ties, called_as_today, retired
+from alembic_enterprise.partitions.steps import GUARD
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import Name
 
@@ -33,8 +33,10 @@ class ManagedTables:
         guards: the default partitions that still carry the guard of a run that was killed.
         schemas: those in which the role may create.
         owners: of the tables that the role does not own, by oid: the owner, and the role.
-        plain: the oids of tables of whose attributes LIKE leaves none behind.
+        plain: the oids of tables whose partitions `create_plainly` can make: LIKE copies all they
+            need.
         with_triggers: the oids of tables with triggers that stand on each partition.
+        related: the oids of tables that foreign keys lead from or to.
     """
 
     now: datetime
@@ -45,6 +47,7 @@ class ManagedTables:
     owners: Mapping[int, tuple[str, str]]
     plain: Collection[int]
     with_triggers: Collection[int]
+    related: Collection[int]
     partitions: Mapping[Name, Sequence[Partition]]
     foreign_keys: Mapping[Name, Sequence["ForeignKey"]]
     retired: Sequence[Retired]
@@ -83,6 +86,25 @@ class ManagedTables:
                 found.setdefault(source, []).append(table)
         return found
 
+    def refusal(self, table: PartitionedTable) -> str | None:
+        """Why a table cannot be worked on, with the next step."""
+        if table.oid in self.owners:
+            owner, role = self.owners[table.oid]
+            return (
+                f"{table.name} belongs to {owner}, and {role} may not alter it: connect as {owner}"
+            )
+        if table.name.schema not in self.schemas:
+            return (
+                f"{table.name}: no right to create in its schema: "
+                f"GRANT CREATE ON SCHEMA {table.name.schema}"
+            )
+        if not table.timed:
+            return (
+                f"{table.name} is partitioned by {table.key}, not by range of one date or "
+                "timestamp column: drop its policy (op.drop_partition_policy)"
+            )
+        return None
+
     def policies(self) -> list[tuple[PartitionedTable, Policy]]:
         """Each table with its policy."""
         return [(table, table.policy) for table in self.tables if table.policy is not None]
@@ -105,6 +127,7 @@ def look(connection: Connection, names: Collection[str] = ()) -> ManagedTables:
         owners=other_owners(connection, tables),
         plain=plain_tables(connection, tables),
         with_triggers=tables_with_triggers(connection, tables),
+        related=related_tables(connection, tables),
         partitions={},
         foreign_keys={},
         retired=(),
@@ -122,7 +145,9 @@ def look_again(connection: Connection, seen: ManagedTables) -> ManagedTables:
         tables=[_seen_with(table, partitions[table.name]) for table in seen.tables],
         partitions=partitions,
         foreign_keys=foreign_keys(connection, referred),
-        retired=retired_partitions(connection, seen.retaining),
+        retired=called_as_today(
+            connection, retired_partitions(connection, seen.retaining), referred
+        ),
         guards=guarded_partitions(connection),
     )
 
@@ -142,10 +167,10 @@ def read_policies(connection: Connection) -> Catalog:
     Raises `ConfigurationError` where no policy can be read, and there are some.
     """
     live = catalog.read(connection, bounds=False, strict=False)
-    if not with_policy(live) and (closed := registry.unreadable(connection)):
+    if not with_policy(live) and (closed := registry.closed(connection)):
         raise ConfigurationError(
-            f"no right to read the policies in {', '.join(closed)}: connect as the owner of the "
-            "tables, or GRANT USAGE on its schema and SELECT on it"
+            f"no right to read the policies in {', '.join(closed.values())}: "
+            f"{registry.OPEN_IT.format('the tables')}"
         )
     return live
 
@@ -234,6 +259,17 @@ def is_referred(connection: Connection, key: ForeignKey, partition: Name) -> boo
     return bool(found)
 
 
+def why_kept(connection: Connection, keys: Iterable[ForeignKey], partition: Name) -> str | None:
+    """Why a partition has to stay: rows of other tables refer to it, by one of some keys."""
+    for key in keys:
+        if is_referred(connection, key, partition):
+            return (
+                f"{partition} stays: rows of {key.source} refer to it. Delete them or "
+                "retire their partitions first; the next run goes on"
+            )
+    return None
+
+
 _KEYS = SQL("""
 SELECT k.conname::text FROM pg_catalog.pg_constraint AS k
 WHERE k.contype = 'f' AND k.conrelid = {relation} AND k.confrelid = ANY ({parents}::oid[])
@@ -247,6 +283,19 @@ def keys_of(
     relation = SQL("{}::regclass").format(partition.regclass)
     query = _KEYS.format(relation=relation, parents=_lineages(tables))
     return tuple(name for (name,) in sql.rows(connection, query))
+
+
+_RELATED = SQL("""
+SELECT conrelid FROM pg_catalog.pg_constraint WHERE contype = 'f' AND conrelid = ANY ({parents})
+UNION
+SELECT confrelid FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = ANY ({parents})
+""")
+
+
+def related_tables(connection: Connection, tables: Iterable[PartitionedTable]) -> set[int]:
+    """The oids of tables that foreign keys lead from or to."""
+    query = _RELATED.format(parents=SQL("{}::oid[]").format(oids(tables)))
+    return {oid for (oid,) in sql.rows(connection, query)}
 
 
 _INSIDE = SQL("""
@@ -336,37 +385,6 @@ def other_owners(
     return {oid: (owner, role) for oid, owner, ours, role in rows if not ours}
 
 
-_PLAIN = SQL("""
-SELECT c.oid FROM pg_catalog.pg_class AS c
-WHERE c.oid = ANY ({parents}::oid[])
-  AND c.relpersistence = 'p' AND c.relam = 0 AND c.reltablespace = 0 AND c.relreplident = 'd'
-  AND NOT c.relrowsecurity AND NOT c.relforcerowsecurity
-  AND c.relowner = current_user::regrole AND c.relacl IS NULL
-  AND octet_length(c.relname) <= {longest}
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute
-                  WHERE attrelid = c.oid AND attacl IS NOT NULL)
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger
-                  WHERE tgrelid = c.oid AND NOT tgisinternal AND tgtype & 1 = 0)
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_default_acl
-                  WHERE defaclrole = c.relowner AND defaclobjtype = 'r'
-                    AND defaclnamespace IN (0, c.relnamespace))
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i
-                  JOIN pg_catalog.pg_class AS p ON p.oid = i.inhrelid
-                  WHERE i.inhparent = c.oid AND p.reloptions IS NOT NULL)""")
-
-
-def plain_tables(connection: Connection, tables: Iterable[PartitionedTable]) -> set[int]:
-    """The oids of tables for whose partitions LIKE does all, and a name is not too long.
-
-    LIKE leaves behind owner, grants, row security, replica identity, persistence, access method,
-    tablespace, storage parameters (PostgreSQL docs, "CREATE TABLE") and statement triggers.
-    """
-    whole = [table for table in tables if table.policy and table.policy.partition_by is None]
-    longest = Literal(NAME_BYTES - max(SUFFIX_BYTES.values()))
-    query = _PLAIN.format(parents=oids(whole), longest=longest)
-    return {oid for (oid,) in sql.rows(connection, query)}
-
-
 _GUARDED = SQL("""
 SELECT n.nspname, c.relname FROM pg_catalog.pg_constraint AS k
 JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
@@ -378,20 +396,3 @@ def guarded_partitions(connection: Connection) -> set[Name]:
     """The default partitions that still carry the guard of a run that was killed."""
     query = _GUARDED.format(guard=Literal(GUARD))
     return {Name(schema, name) for schema, name in sql.rows(connection, query)}
-
-
-def rows_between(
-    connection: Connection, partition: Name, key: str, held: tuple[datetime, datetime]
-) -> tuple[int, str | None, str | None]:
-    """Number, first and last key of the rows of a default partition in a range."""
-    query = SQL(
-        "SELECT count(*), min({key})::text, max({key})::text FROM {partition}"
-        " WHERE {key} >= {lower} AND {key} < {upper}"
-    ).format(
-        key=Identifier(key),
-        partition=partition.sql,
-        lower=Literal(held[0].isoformat(" ")),
-        upper=Literal(held[1].isoformat(" ")),
-    )
-    [(count, first, last)] = sql.rows(connection, query)
-    return count, first, last

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy import Column, Date, DateTime, Table, TypeDecorator
 
-from alembic_enterprise.errors import DeclarationError
+from alembic_enterprise.errors import DeclarationError, OperationError
 from alembic_enterprise.partitions.declaration import (
     Declaration,
     called,
@@ -18,7 +18,7 @@ from alembic_enterprise.partitions.declaration import (
     declaration_on,
     words,
 )
-from alembic_enterprise.partitions.periods import SUFFIX_BYTES, Every, floor
+from alembic_enterprise.partitions.periods import SUFFIX_BYTES, Every, floor, shift
 
 OnExpire = Literal["detach", "drop", "archive"]
 """What becomes of a partition that is no longer retained."""
@@ -72,6 +72,7 @@ class Policy:
             value = getattr(self, name)
             if not (name == "retain" and value is None) and not _whole(value, least):
                 raise DeclarationError(f"{name}={value!r}: write a whole number from {least} up")
+        self._check_years()
         self._check_shards()
         zone(self.timezone)
         if self.start is not None and floor(day(self.start), self.every) != day(self.start):
@@ -79,6 +80,23 @@ class Policy:
             raise DeclarationError(
                 f'start="{self.start}" is not the first day of a {self.every}: '
                 f'write start="{first}"'
+            )
+
+    def _check_years(self) -> None:
+        """Dates in Python have the years 1 to 9999, and time zones less: keep well inside."""
+        steps: dict[str, Every] = {"ahead": self.every, "retain": self.every, "hold": "day"}
+        for name, every in steps.items():
+            value = getattr(self, name) or 0
+            try:
+                shift(date(1001, 1, 1), every, -value)
+            except OperationError as error:
+                raise DeclarationError(
+                    f"{name}={value} is more than a thousand years: write less"
+                ) from error
+        if self.start is not None and not 2 <= day(self.start).year <= 8000:  # noqa: PLR2004  # as told
+            raise DeclarationError(
+                f'start="{self.start}" is outside the years 2 to 8000: write the year the '
+                "table begins in"
             )
 
     def _check_shards(self) -> None:
@@ -101,8 +119,26 @@ class Policy:
         return cls(**known)
 
 
+PLACES = {
+    "CET": "Europe/Brussels",
+    "EET": "Europe/Athens",
+    "MET": "Europe/Brussels",
+    "WET": "Europe/Lisbon",
+}
+"""Zones with summer time whose names PostgreSQL takes for abbreviations, without (PostgreSQL docs,
+"Time Zones"); and where they are meant."""
+
+
 def zone(name: str) -> ZoneInfo:
-    """The IANA time zone of that name. Raises `DeclarationError` when there is none."""
+    """The IANA time zone of that name.
+
+    Raises `DeclarationError` when there is none, or PostgreSQL knows the name as something else.
+    """
+    if name in PLACES:
+        raise DeclarationError(
+            f"timezone={name!r} has no summer time in PostgreSQL, where it is an abbreviation: "
+            f'write a place, such as "{PLACES[name]}"'
+        )
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError) as error:

@@ -99,8 +99,14 @@ def moment(day: date, zone: ZoneInfo | None) -> datetime:
 
 
 def today(now: datetime, zone: ZoneInfo) -> date:
-    """The day that the aware moment `now` falls on in `zone`."""
-    return now.astimezone(zone).date()
+    """The day that the aware moment `now` falls on in `zone`: from its `moment` to the next one's.
+
+    So an hour after midnight that a clock change repeats is of the day before, at first.
+    """
+    day = now.astimezone(zone).date()
+    if day > date.min and now < moment(day, zone):
+        return day - timedelta(days=1)
+    return day
 
 
 def periods(first: date, last: date, every: Every, zone: ZoneInfo | None) -> Iterator[Range]:

@@ -12,11 +12,10 @@ from alembic_enterprise.partitions.model import Policy
 
 def policies_kept(connection: Connection) -> dict[int, Policy | str]:
     """The policies of tables by oid; in the place of one that cannot be used, why."""
-    return {
-        oid: policy
-        for oid, found in registry.read(connection).items()
-        if (policy := _policy(found)) is not None
-    }
+    counting, disowned = registry.read_with_disowned(connection)
+    told = {oid: why for oid, (found, why) in disowned.items() if _policy(found) is not None}
+    kept = {oid: _policy(found) for oid, found in counting.items()}
+    return told | {oid: policy for oid, policy in kept.items() if policy is not None}
 
 
 def policy_now(connection: Connection, oids: Iterable[int]) -> Policy | None:

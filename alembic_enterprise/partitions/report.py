@@ -47,11 +47,11 @@ class TableReport:
     @property
     def headroom(self) -> timedelta | None:
         """Time from `now` to the end of the partitions; None when they have no end."""
-        return headroom(self.table, self.now, self.policy)
+        return headroom(self.table, self.policy, self.now)
 
     def shortage(self, periods: int | None) -> str | None:
         """What `status.shortage` says of its headroom."""
-        return shortage(self.table, self.now, self.policy, periods)
+        return shortage(self.table, self.policy, self.now, periods)
 
 
 @dataclass

@@ -101,7 +101,7 @@ def status(
         now: the server's clock.
         counts: rows of default partitions, up to `COUNTED`.
     """
-    known = Status(table, tuple(partitions), clock(table, now))
+    known = Status(table, tuple(partitions), now_as_bounds(table, now))
     rows, exact = default_rows(known.default, counts)
     known = replace(known, default_rows=rows, default_exact=exact)
     if not table.timed:
@@ -111,12 +111,12 @@ def status(
         known,
         table=table,
         gaps=gaps(table.covered),
-        missing=missing(table, now),
-        headroom=headroom(table.covered, known.now),
+        missing=missing_by_policy(table, now),
+        headroom=coverage_from(table.covered, known.now),
     )
 
 
-def clock(table: PartitionedTable, now: datetime) -> datetime:
+def now_as_bounds(table: PartitionedTable, now: datetime) -> datetime:
     """The aware moment `now` as the table's bounds are written: naive for naive keys."""
     if not (table.timed and table.naive):
         return now.astimezone(UTC)
@@ -128,7 +128,7 @@ def zone_of(table: PartitionedTable) -> ZoneInfo:
     return ZoneInfo(table.policy.timezone if table.policy else "UTC")
 
 
-def headroom(covered: Sequence[Range], now: datetime) -> Headroom:
+def coverage_from(covered: Sequence[Range], now: datetime) -> Headroom:
     """How long coverage without a hole lasts from `now` on."""
     holding = due.held(covered, now)
     if holding is None:
@@ -140,20 +140,20 @@ def headroom(covered: Sequence[Range], now: datetime) -> Headroom:
 
 
 def shortage(
-    table: PartitionedTable, now: datetime, policy: Policy, periods: int | None
+    table: PartitionedTable, policy: Policy, now: datetime, periods: int | None
 ) -> str | None:
     """What is so with headroom that does not suffice, and the next step; None where it does.
 
     Args:
         table: with what its partitions cover.
-        now: an aware moment.
         policy: that of the table.
+        now: an aware moment.
         periods: as `due.least_headroom` takes them.
     """
-    if not due.is_short(table, now, policy, periods):
+    if not due.is_short(table, policy, now, periods):
         return None
-    here = due.clock(table, now, policy)
-    left = due.headroom(table, now, policy)
+    here = due.clock(table, policy, now)
+    left = due.headroom(table, policy, now)
     if not left:
         return f"{_uncovered(table, here)}. Run {MAINTAIN}"
     ending = f"partitions end in {in_days(left)}"
@@ -183,9 +183,9 @@ def gaps(covered: Sequence[Range]) -> tuple[Range, ...]:
     return tuple(Range(before.upper, after.lower) for before, after in pairwise(covered))
 
 
-def missing(table: PartitionedTable, now: datetime) -> tuple[Range, ...]:
+def missing_by_policy(table: PartitionedTable, now: datetime) -> tuple[Range, ...]:
     """What the table's policy asks for at the aware moment `now` and no partition holds."""
-    return () if table.policy is None else tuple(due.missing(table.policy, table, now))
+    return () if table.policy is None else tuple(due.missing(table, table.policy, now))
 
 
 def default_rows(default: Partition | None, counts: Mapping[Name, int]) -> tuple[int | None, bool]:

@@ -3,26 +3,24 @@
 Pure: the statements follow from the catalog, the policy and the clock.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import Literal as Word
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from alembic_enterprise.operation import REFUSED
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
-from alembic_enterprise.partitions.due import bounds
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import (
     CreateRangePartitions,
     DetachPartition,
     triggers,
 )
-from alembic_enterprise.partitions.periods import suffix
+from alembic_enterprise.partitions.retired import Retired, Ties, retirement
 from alembic_enterprise.registry import OWNERSHIP
-from alembic_enterprise.sql import Name, do_block
+from alembic_enterprise.sql import Name, Remaining, do_block
 
 Kind = Word[
     "finalize",
@@ -54,68 +52,17 @@ class Step:
     Attributes:
         subject: the partition or period concerned, as a person reads it.
         concurrently: whether the statement waits inside for other transactions: cut short, it
-            leaves half done work behind. Also one that waits for nothing more than the next does.
+            leaves half done work behind. Set for `mark` as well: it waits for no more than the
+            DETACH CONCURRENTLY after it.
+        remaining: what asks the server for the statement to run in its place, where an attempt that
+            is cut leaves another one to be run.
     """
 
     kind: Kind
     subject: str
     statement: Composable
     concurrently: bool = False
-
-
-@dataclass(frozen=True)
-class Ties:
-    """What ties a partition to other relations.
-
-    Attributes:
-        keys: its foreign keys to tables with a policy.
-        inside: its own partitions, when it is partitioned itself.
-        triggers: whether it has triggers that stand on each partition of its table.
-    """
-
-    keys: tuple[str, ...] = ()
-    inside: tuple[Name, ...] = ()
-    triggers: bool = False
-
-
-@dataclass(frozen=True)
-class Retired:
-    """A partition that a run detached, found by its comment.
-
-    Attributes:
-        table: the table it belonged to, as the comment names it.
-        oid: the oid of that table: another one may have taken the name since.
-        since: when it was retired, aware.
-        to_drop: whether the policy said so at that time.
-        comment: the one it was found by.
-    """
-
-    name: Name
-    table: str
-    oid: int
-    since: datetime
-    to_drop: bool
-    ties: Ties
-    comment: str
-
-    def belonged_to(self, table: PartitionedTable) -> bool:
-        """Whether it was a partition of the table."""
-        return (self.table, self.oid) == (table.name.text, table.oid)
-
-
-_RETIRED = re.compile(
-    rf"{re.escape(OWNERSHIP)}partition of (.+); retired (\S+) from (\d+) to (keep|drop)", re.DOTALL
-)
-
-
-def retired(name: Name, comment: str, ties: Ties) -> Retired | None:
-    """Read the comment of a table that is no partition any more."""
-    match = _RETIRED.fullmatch(comment)
-    if match is None:
-        return None
-    table, since, oid, purpose = match.groups()
-    moment = datetime.fromisoformat(since)
-    return Retired(name, table, int(oid), moment, purpose == "drop", ties, comment)
+    remaining: Remaining | None = None
 
 
 def finalize(table: PartitionedTable, partition: Partition) -> Step:
@@ -130,10 +77,11 @@ def unmark(table: PartitionedTable, partition: Partition, *, tell: bool) -> Iter
     """Let a partition be like any other again: it was to be detached, and is to stay."""
     if tell:
         yield Step("tell", str(partition.name), triggers.telling(partition.name, "attach"))
-    yield Step("unmark", str(partition.name), _comment(partition.name, _made_for(table)))
+    yield Step("unmark", str(partition.name), _comment(partition.name, made_for(table)))
 
 
-def _made_for(table: PartitionedTable) -> str:
+def made_for(table: PartitionedTable) -> str:
+    """The comment of a partition that we made."""
     return f"{OWNERSHIP}partition of {table.name}"
 
 
@@ -144,36 +92,6 @@ def _comment(name: Name, text: str) -> Composable:
 def period(start: date, stop: date) -> str:
     """The subject of the step that creates the partition of a period."""
     return f"{start} to {stop}"
-
-
-_PLAINLY = """BEGIN
-    LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE;
-    CREATE TABLE {partition} (LIKE {table} INCLUDING DEFAULTS INCLUDING GENERATED
-        INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING COMMENTS
-        INCLUDING STATISTICS);
-    COMMENT ON TABLE {partition} IS {comment};
-    ALTER TABLE {table} ATTACH PARTITION {partition} FOR VALUES FROM ({lower}) TO ({upper});
-END"""
-
-
-def create_plainly(table: PartitionedTable, policy: Policy, start: date, stop: date) -> Step:
-    """Create the partition of one whole period, of a table of which LIKE copies all there is.
-
-    What `create` does then, without finding it out on the server, in a third of the time. It
-    fails where `create` would do less, because a part of the period has a partition, or where the
-    name is taken.
-    """
-    partition = Name(table.name.schema, table.name.name + suffix(start, policy.every))
-    lower, upper = bounds(table, policy, start, stop)
-    statement = do_block(
-        _PLAINLY,
-        table=table.name.sql,
-        partition=partition.sql,
-        comment=Literal(_made_for(table)),
-        lower=Literal(lower.isoformat(" ")),
-        upper=Literal(upper.isoformat(" ")),
-    )
-    return Step("create", period(start, stop), statement)
 
 
 def create(table: PartitionedTable, policy: Policy, start: date, stop: date) -> Step:
@@ -233,7 +151,7 @@ def retire(
 
     It is marked first: killed in between, the next run still knows what it was about to do.
     """
-    mark = _comment(partition.name, retirement(table, policy, now))
+    mark = _comment(partition.name, retirement(table, partition, policy, now))
     detach = DetachPartition(
         table.name.name,
         partition.name.name,
@@ -245,17 +163,19 @@ def retire(
     yield Step("mark", str(partition.name), mark, detach.concurrently)
     if ties.triggers:
         yield Step("tell", str(partition.name), triggers.telling(partition.name, "detach"))
-    yield Step("detach", str(partition.name), detach.alteration(), detach.concurrently)
+    yield _detaching(detach, str(partition.name), related=ties.related)
     yield from settle(partition.name, policy, ties)
 
 
-def retirement(table: PartitionedTable, policy: Policy, now: datetime) -> str:
-    """The comment of a partition that is retired, which `retired` reads."""
-    purpose = "drop" if policy.on_expire == "drop" else "keep"
-    return (
-        f"{OWNERSHIP}partition of {table.name.text}; "
-        f"retired {now.astimezone(UTC).isoformat()} from {table.oid} to {purpose}"
-    )
+def _detaching(detach: DetachPartition, subject: str, *, related: bool) -> Step:
+    """The step of the detach itself.
+
+    At its end it locks the table at the other end of a foreign key (DetachPartitionFinalize in
+    src/backend/commands/tablecmds.c), where others would queue behind it: rather cut it.
+    """
+    if detach.concurrently and related:
+        return Step("detach", subject, detach.alteration(), remaining=detach.remaining())
+    return Step("detach", subject, detach.alteration(), detach.concurrently)
 
 
 def settle(name: Name, policy: Policy, ties: Ties) -> Iterator[Step]:
@@ -327,21 +247,12 @@ def drop(found: Retired) -> Step:
     return Step("drop", str(found.name), statement)
 
 
-def droppable(found: Retired, policy: Policy, now: datetime, *, yes: bool) -> bool:
-    """Whether a retired partition may be dropped: held long enough, and with consent.
-
-    The policy has to say so now, and had to when it was detached: changing it afterwards does not
-    doom what was meant to stay. `yes` is consent to drop what stayed.
-    """
-    dooms = found.to_drop and policy.on_expire == "drop"
-    consent = dooms or (yes and policy.on_expire != "archive")
-    return consent and found.since + timedelta(days=policy.hold) <= now
-
-
 def analyze(table: PartitionedTable, server_version: int) -> Step:
     """Refresh the statistics of the parent, which autovacuum never does.
 
-    From 18 on only the parent is sampled (PostgreSQL docs, "ANALYZE").
+    From 18 on only the parent is sampled; before, partitions that somebody has locked are left out
+    (PostgreSQL docs, "ANALYZE").
     """
-    words = SQL("ANALYZE ONLY {}" if server_version >= ANALYZE_ONLY else "ANALYZE {}")
+    alone = server_version >= ANALYZE_ONLY
+    words = SQL("ANALYZE ONLY {}" if alone else "ANALYZE (SKIP_LOCKED) {}")
     return Step("analyze", str(table.name), words.format(table.name.sql))

@@ -79,7 +79,7 @@ class Worker:
         self.expected = 0
         self._engine = engine
         self._job = job
-        self._watcher = locks.Watcher(control, job.patience.lock_timeout / 4000)
+        self._watcher = locks.Watcher(control, job.patience.look_every)
         self._connection: Connection | None = None
         self._pid = 0
         self._timeouts: tuple[float, ...] = ()
@@ -144,7 +144,10 @@ class Worker:
         def attempt() -> None:
             if step.kind == "drop":  # nobody can undo it, and it may have waited long for its lock
                 _require_same_policy(connection, words, report)
-            sql.execute(connection, step.statement)
+            if step.remaining is not None:
+                sql.run_remaining(connection, step.remaining)
+            else:
+                sql.execute(connection, step.statement)
 
         with sessions.watched(words, self._watcher, self._pid, report.blockers):
             run(connection, attempt, report)

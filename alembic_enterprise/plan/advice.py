@@ -43,7 +43,7 @@ def advised(
 def _partitions(live: Connection, _models: Sequence[MetaData]) -> Iterator[Finding]:
     for inspected in partition_inspection.inspect(live):
         yield from partitions.advise(inspected)
-    yield from partitions.registries_closed(registry.unreadable(live))
+    yield from partitions.registries_closed(registry.closed(live).values())
 
 
 def _shards(live: Connection, _models: Sequence[MetaData]) -> Iterator[Finding]:
@@ -53,7 +53,8 @@ def _shards(live: Connection, _models: Sequence[MetaData]) -> Iterator[Finding]:
 
 
 def _audit(live: Connection, models: Sequence[MetaData]) -> Iterable[Finding]:
-    return audit.inspect(live, [table for part in models for table in part.tables.values()])
+    tables = [table for part in models for table in part.tables.values()]
+    return audit.findings(live, audit.read(live), tables)
 
 
 def _indexes(live: Connection, models: Sequence[MetaData]) -> Iterable[Finding]:
@@ -76,33 +77,6 @@ _CALLED: Mapping[Callable[..., object], str] = {
 }
 """The ids of findings that are not called as the functions that give them."""
 
-_OF_AUDIT: Mapping[str, str] = {
-    "trail-missing": "A model declares AuditTrail(), and changes of its table are not captured.",
-    "trail-drifted": """An audit trail is not what its model, or its own options, ask for.
-
-Compares triggers, functions and their settings, owners, rights, columns, the
-partitions and the policy of the history, and the view of all trails. One that
-is off, or another one, lets changes go by untold, or lets somebody read or
-change what is kept.
-
-Asks for a revision by `alembic revision --autogenerate`, which puts all of it
-right with one op.alter_audit_trail; and where partitions of the history ran
-out and nothing else is wrong, for `partitions maintain`.
-
-Costs a lock on the table that stops its writers for a moment. Where changes
-may have gone by, the rows that are there are copied into the history.
-
-Leave it while somebody has switched a trigger off on purpose, such as for a
-restore.""",
-    "trail-torn": "Only a part of the trail that wrote a history is left: nothing is captured.",
-    "trail-subscribed": """A subscription applies changes to an audited table that are not kept.
-
-Logical replication applies rows and no statements, so it fires triggers of rows
-only. An audit trail has triggers of statements.""",
-    "trail-undeclared": "The changes of a table are captured, and its model has no AuditTrail().",
-    "audit-columns-drifted": "The audit columns of a table, or their trigger, are not as declared.",
-}
-
 
 def _docstrings(*functions: Callable[..., object]) -> dict[str, str]:
     """What functions say of themselves, by the ids of their findings; some have the same."""
@@ -118,12 +92,12 @@ BY_COMMAND: Mapping[str, Mapping[str, str]] = {
         partitions.headroom_short, *partitions.RULES, partitions.registries_closed
     ),
     "shards check": _docstrings(*shards.RULES, shards.stray),
-    "audit check": _OF_AUDIT,
+    "audit check": audit.EXPLANATIONS,
     "indexes advise": _docstrings(*INDEX_RULES.values()),
 }
 """What the findings are about, by the command that has them and by their ids."""
 
-RULES: Mapping[str, str] = {
+EXPLANATIONS: Mapping[str, str] = {
     rule: "\n\n".join(texts[rule] for texts in BY_COMMAND.values() if rule in texts)
     for rule in chain(*BY_COMMAND.values())
 }

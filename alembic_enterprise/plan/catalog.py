@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from alembic_enterprise import sql
 from alembic_enterprise.partitions import catalog as partitions_catalog
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
+from alembic_enterprise.partitions.counts import count_rows
 from alembic_enterprise.partitions.inspection import LOCK_SLOTS
 from alembic_enterprise.partitions.status import COUNTED
 from alembic_enterprise.shards import catalog as shards_catalog
@@ -68,7 +69,7 @@ def read(connection: Connection) -> Catalog:
         tables=known.tables,
         partitions=partitions,
         sharded=shards_catalog.read(connection),
-        default_rows=partitions_catalog.count_rows(connection, defaults, COUNTED),
+        default_rows=count_rows(connection, defaults, COUNTED),
         invalid_indexes={
             Name(*row[:2]): Name(*row[2:]) for row in sql.rows(connection, _INVALID_INDEXES)
         },

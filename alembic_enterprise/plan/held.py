@@ -23,7 +23,7 @@ class Held:
         effects: by relation, each with the step that took its locks.
         modes: by table, how many of its relations are locked in which modes.
         groups: the same relations, those together of which the same is told.
-        changed: groups that have become others; who tells of them takes them out.
+        changed: groups whose relations are others now; it grows until who tells of them sets it.
     """
 
     def __init__(self) -> None:

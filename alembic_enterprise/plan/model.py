@@ -254,7 +254,7 @@ def is_called(table: str, name: str) -> bool:
 
 @dataclass(frozen=True)
 class PlanFinding:
-    """A finding of the plan, and what the policy says of it.
+    """A finding of the plan, and what the project says of it.
 
     Attributes:
         step: the number of the step it is about.
@@ -297,7 +297,7 @@ class Plan:
         model_changes: what autogenerate finds, as lines of a script.
         enterprise_changes: what capabilities find; the steps mend it, so it blocks nothing.
         pending: in the order in which they are applied.
-        findings: as the policy left them.
+        findings: as the project accepts them.
         coverage: what was not analysed, a sentence each.
         partitioned: how partitioned tables stand, for their timelines.
     """

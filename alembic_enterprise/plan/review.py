@@ -1,6 +1,6 @@
 """A release review: the live database, the models and the migrations, gathered into a plan.
 
-    found = review(config, Request(datetime.now(UTC), policy), print)
+    found = review(config, Request(datetime.now(UTC), settings.read(config)), print)
     found.plan
 
 The live database is read while env.py has a connection to it, and then by pg_dump. All else happens
@@ -21,7 +21,8 @@ from alembic_enterprise import environment
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.indexes.rules import RULES as INDEX_RULES
-from alembic_enterprise.plan import policy, rules, settings, trial
+from alembic_enterprise.plan import rules, settings, trial
+from alembic_enterprise.plan.accepted import applied, protected
 from alembic_enterprise.plan.model import Plan, PlanFinding, Revision, ShadowServer, Step
 from alembic_enterprise.plan.proposal import autogenerate
 from alembic_enterprise.plan.rehearsal.steps import steps
@@ -94,12 +95,12 @@ def review(config: Config, request: Request, progress: Progress) -> Review:
     with ExitStack() as stack:
         progress("reads the live database")
         seen = environment.visit(config, lambda visit: look(visit, config, request), reads=True)
+        copied = None
         if seen.source is not None:
             progress("copies the schema of the live database")
             copied = stack.enter_context(shadow(seen.source, request.shadow_url))
-            seen = replace(seen, shadow=copied)
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="alembic-enterprise-")))
-        tried = trial.run(config, request, seen, folder, progress)
+        tried = trial.run(config, request, seen, copied, folder, progress)
     return Review(_plan(request, seen, tried), config, request, seen, tried)
 
 
@@ -115,7 +116,7 @@ def _plan(request: Request, seen: Seen, tried: Tried, written: Sequence[Path] = 
         paths={item.revision: item.path for item in pending},
         plugins=seen.plugins,
     )
-    copied = seen.shadow
+    copied = tried.shadow
     return Plan(
         database=seen.live.database,
         circumstances=seen.live.circumstances,
@@ -139,7 +140,7 @@ def _steps(seen: Seen, tried: Tried, written: Sequence[Path]) -> tuple[Step, ...
         tried.performed,
         seen.live.tables,
         tried.proof.reversible,
-        "" if seen.shadow is None else seen.shadow.host.version,
+        "" if tried.shadow is None else tried.shadow.host.version,
         {script.revision for script in proposed},
     )
 
@@ -158,14 +159,14 @@ def _pending(seen: Seen, tried: Tried, written: Sequence[Path]) -> tuple[Revisio
 def _findings(
     request: Request, seen: Seen, known: rules.Facts, advised: Sequence[Finding]
 ) -> tuple[PlanFinding, ...]:
-    """What the rules and the capabilities remark on, as the policy and its waivers leave it."""
-    accepted = settings.with_waivers(request.policy, seen.pending, Path.cwd())
+    """What the rules and the capabilities remark on, as the project accepts it."""
+    accepted = settings.with_waivers(request.accepted, seen.pending, Path.cwd())
     found = [
         *rules.found(known),
-        *policy.protected(known.steps, accepted),
+        *protected(known.steps, accepted),
         *(PlanFinding(finding) for finding in advised),
     ]
-    return tuple(policy.applied(found, accepted, request.now.date()))
+    return tuple(applied(found, accepted, request.now.date()))
 
 
 _CHECKS = re.compile(

@@ -14,16 +14,15 @@ from alembic_enterprise.environment import Visit, guarded
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.plan import advice, catalog, live
+from alembic_enterprise.plan.accepted import Accepted
 from alembic_enterprise.plan.catalog import Catalog
 from alembic_enterprise.plan.live import Live
-from alembic_enterprise.plan.policy import ReviewPolicy
 from alembic_enterprise.plan.proposal import autogenerate
 from alembic_enterprise.plan.proposal.autogenerate import Changes
 from alembic_enterprise.plan.saved.place import Place
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.schema.objects import Objects
 from alembic_enterprise.plan.shadow import replay
-from alembic_enterprise.plan.shadow.database import Shadow
 from alembic_enterprise.plan.shadow.original import stamped
 from alembic_enterprise.plan.shadow.source import Source
 from alembic_enterprise.sql import Name
@@ -40,7 +39,7 @@ class Request:
 
     Attributes:
         now: the moment of the review (aware).
-        policy: what the project accepts.
+        accepted: by the project.
         message: what the proposed revision is called.
         shadow_url: a server for the shadow; None for a private one.
         has_shadow: whether anything is measured.
@@ -50,7 +49,7 @@ class Request:
     """
 
     now: datetime
-    policy: ReviewPolicy
+    accepted: Accepted
     message: str = "proposed"
     shadow_url: URL | None = None
     has_shadow: bool = True
@@ -77,7 +76,6 @@ class Seen:
         place: what database it is; None unless the plan is to be saved.
         objects: all that is there; empty unless it is.
         source: what a shadow is made of; None when there is to be none.
-        shadow: made of it, once nothing is read of the live database any more.
     """
 
     live: Live
@@ -94,7 +92,6 @@ class Seen:
     place: Place | None
     objects: Objects
     source: Source | None
-    shadow: Shadow | None = None
 
 
 def look(visit: Visit, config: Config, request: Request) -> Seen:

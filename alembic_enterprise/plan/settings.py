@@ -10,14 +10,14 @@ from alembic.config import Config
 from alembic.script import Script
 
 from alembic_enterprise.errors import ConfigurationError
-from alembic_enterprise.plan import advice, policy, rules
-from alembic_enterprise.plan.policy import ReviewPolicy
+from alembic_enterprise.plan import accepted, advice, rules
+from alembic_enterprise.plan.accepted import Accepted
 
-RULES = frozenset([*rules.RULES, *advice.RULES])
-"""The ids of all rules but those of the policy itself."""
+RULE_IDS = frozenset([*rules.RULES, *advice.EXPLANATIONS])
+"""Those of all rules but the ones of `accepted` itself."""
 
 
-def read(config: Config) -> ReviewPolicy:
+def read(config: Config) -> Accepted:
     """What the project accepts: by the pyproject.toml nearest to Alembic's configuration file.
 
     Raises:
@@ -26,7 +26,7 @@ def read(config: Config) -> ReviewPolicy:
     here = Path(config.config_file_name or "alembic.ini").resolve().parent
     files = [folder / "pyproject.toml" for folder in (here, *here.parents)]
     file = next((file for file in files if file.is_file()), None)
-    return policy.declared({} if file is None else _section(file), RULES)
+    return accepted.declared({} if file is None else _section(file), RULE_IDS)
 
 
 def _section(file: Path) -> Mapping[str, Any]:
@@ -38,8 +38,8 @@ def _section(file: Path) -> Mapping[str, Any]:
     return section
 
 
-def with_waivers(known: ReviewPolicy, scripts: Iterable[Script], home: Path) -> ReviewPolicy:
-    """The policy with the waivers that migrations have of findings about themselves.
+def with_waivers(known: Accepted, scripts: Iterable[Script], home: Path) -> Accepted:
+    """The same with the waivers that migrations have of findings about themselves.
 
     Args:
         known: what the project accepts.
@@ -49,8 +49,8 @@ def with_waivers(known: ReviewPolicy, scripts: Iterable[Script], home: Path) -> 
     more = [
         waiver
         for script in scripts
-        for waiver in policy.waivers(
-            getattr(script.module, policy.WAIVERS, []), RULES, path(Path(script.path), home)
+        for waiver in accepted.waivers(
+            getattr(script.module, accepted.WAIVERS, []), RULE_IDS, path(Path(script.path), home)
         )
     ]
     return replace(known, waivers=(*known.waivers, *more))

@@ -1,8 +1,8 @@
 """What comes of a release: its scripts, pending and proposed, run on the shadow."""
 
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from alembic.config import Config
@@ -30,8 +30,7 @@ from alembic_enterprise.plan.schema.objects import Difference, Key, Objects
 from alembic_enterprise.plan.seen import Progress, Request, Seen
 from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.plan.shadow.database import Shadow
-from alembic_enterprise.plan.shadow.schema_copy import named
-from alembic_enterprise.wording import counted
+from alembic_enterprise.wording import counted, first_few
 
 Identity = tuple[str, str, tuple[str, ...]]
 """What a finding is about, whatever its figures are: rule, table and calls."""
@@ -57,6 +56,7 @@ class Tried:
         mended: remarks that nobody makes any more once they have run, by their identity.
         proof: what was tried besides, and which revisions a downgrade takes back.
         coverage: what was not analysed, a sentence each.
+        shadow: on which they ran; None when they did not.
     """
 
     changes: Changes | None
@@ -68,6 +68,7 @@ class Tried:
     mended: Collection[Identity] = ()
     proof: Proven = field(default_factory=Proven)
     coverage: Sequence[str] = ()
+    shadow: Shadow | None = None
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,21 @@ class _State:
     catalog: Catalog
 
 
-def run(config: Config, request: Request, seen: Seen, folder: Path, progress: Progress) -> Tried:
+def run(
+    config: Config,
+    request: Request,
+    seen: Seen,
+    copied: Shadow | None,
+    folder: Path,
+    progress: Progress,
+) -> Tried:
     """Run the scripts on the shadow.
 
     Args:
         config: Alembic's configuration of the project.
         request: what is asked.
         seen: the live database.
+        copied: its shadow; None to tell what is known without one.
         folder: an empty one, for the scripts to come.
         progress: is told what comes next.
 
@@ -95,29 +104,26 @@ def run(config: Config, request: Request, seen: Seen, folder: Path, progress: Pr
         StepError: a migration cannot be run.
         ServerError: no further database can be had.
     """
-    copied = seen.shadow
     if copied is None:
         return _unmeasured(config, seen, folder)
     progress("runs all revisions, to see what was changed outside of them")
     differences, coverage = _drift(config, copied, seen)
     before = _state(copied, seen)
+    rehearsed = partial(
+        _rehearsed, seen=seen, live=before.relations, differences=differences, progress=progress
+    )
     with copied.clone() as start:
-        performed = _rehearsed(config, copied, seen, seen.pending, before, differences, progress)
-        changes = seen.changes
-        if changes is None:
-            changes = replay.visit(config, copied.url, lambda here: _compared(here, request, seen))
+        pending = rehearsed(config, copied, seen.pending)
+        changes = _changes(config, copied, request, seen)
         extended, proposed = _proposed(config, changes, folder)
-        more = _rehearsed(extended, copied, seen, proposed, before, differences, progress)
+        more = rehearsed(extended, copied, proposed)
         scripts = [*seen.pending, *proposed]
-        if performed and more and seen.is_one_transaction:
+        if pending and more and seen.is_one_transaction:
             # env.py runs them in one: what the pending ones lock is held while the others run.
             with copied.clone(start) as url:
-                again = replace(copied, url=url)
-                performed = _rehearsed(
-                    extended, again, seen, scripts, before, differences, progress
-                )
+                performed = rehearsed(extended, replace(copied, url=url), scripts)
         else:
-            performed += _afterwards(performed, more)
+            performed = [*pending, *_afterwards(pending, more)]
         proven = Proven()
         if request.proves and performed:
             progress("tries the downgrade, the upgrade once more, and the SQL")
@@ -133,6 +139,7 @@ def run(config: Config, request: Request, seen: Seen, folder: Path, progress: Pr
         mended=set(map(identity, before.remarks)) - set(map(identity, after.remarks)),
         proof=proven,
         coverage=coverage,
+        shadow=copied,
     )
 
 
@@ -143,15 +150,23 @@ def _drift(
     try:
         return drift.drift(config, copied, seen.version_table), ()
     except (StepError, DBAPIError) as error:
-        refusal = refused(error)
-        reason = str(error) if isinstance(error, StepError) else replay.said(error)
-        with connected(copied.url) as connection:
-            schemas = drift.schemas(connection)
-        if schemas and refusal is not None and sqlstate(refusal) == INVALID_SCHEMA_NAME:
-            with suppress(StepError, DBAPIError):
-                found = drift.drift(config, copied, seen.version_table, schemas)
-                return found, (BEFOREHAND.format(named(schemas)),)
-        return (), (f"drift is not known, since the revisions do not run from nothing: {reason}",)
+        refusal, reason = refused(error), _reason(error)
+    with connected(copied.url) as connection:
+        schemas = drift.schemas(connection)
+    if schemas and refusal is not None and sqlstate(refusal) == INVALID_SCHEMA_NAME:
+        named = first_few(schemas)
+        try:
+            found = drift.drift(config, copied, seen.version_table, schemas)
+            return found, (BEFOREHAND.format(named),)
+        except (StepError, DBAPIError) as error:
+            reason += f"; nor do they where these schemas are there, {named}: {_reason(error)}"
+    if hint := refusal and copied.explained(refusal):
+        reason = f"{reason.rstrip('.')}. {hint}"
+    return (), (f"drift is not known, since the revisions do not run from nothing: {reason}",)
+
+
+def _reason(error: StepError | DBAPIError) -> str:
+    return str(error) if isinstance(error, StepError) else replay.said(error)
 
 
 INVALID_SCHEMA_NAME = "3F000"
@@ -174,7 +189,7 @@ def _state(copied: Shadow, seen: Seen) -> _State:
 
 
 def _afterwards(done: Sequence[Performed], more: Sequence[Performed]) -> list[Performed]:
-    """Statements of another rehearsal, with the numbers that their transactions have after it."""
+    """Number the transactions of a second rehearsal after those of the first."""
     last = done[-1].transaction if done else 0
     return [replace(one, transaction=last + one.transaction) for one in more]
 
@@ -182,9 +197,10 @@ def _afterwards(done: Sequence[Performed], more: Sequence[Performed]) -> list[Pe
 def _rehearsed(
     config: Config,
     copied: Shadow,
-    seen: Seen,
     scripts: Sequence[Script],
-    before: _State,
+    *,
+    seen: Seen,
+    live: Relations,
     differences: Sequence[Difference],
     progress: Progress,
 ) -> list[Performed]:
@@ -196,7 +212,7 @@ def _rehearsed(
             copied.url,
             scripts,
             progress,
-            live=before.relations,
+            live=live,
             major=copied.original.major,
             version_table=seen.version_table,
         )
@@ -231,13 +247,20 @@ def _proposed(
     config: Config, changes: Changes | None, folder: Path
 ) -> tuple[Config, Sequence[Script]]:
     """The scripts that bring changes about, in a folder, and a configuration that knows them."""
-    return autogenerate.trial(config, changes, folder) if changes else (config, [])
+    return autogenerate.write_apart(config, changes, folder) if changes else (config, [])
 
 
-def _compared(context: MigrationContext, request: Request, seen: Seen) -> Changes:
-    """What the shadow lacks of the models, by the sizes of the live tables."""
-    unknown = () if seen.shadow is None else seen.shadow.unknown
-    return autogenerate.compared(context, request.message, unknown=unknown, large=seen.large)
+def _changes(config: Config, copied: Shadow, request: Request, seen: Seen) -> Changes:
+    """What the database lacks of the models, once it has the pending scripts."""
+    if seen.changes is not None:
+        return seen.changes
+
+    def compared(context: MigrationContext) -> Changes:
+        return autogenerate.compared(
+            context, request.message, unknown=copied.unknown, large=seen.large
+        )
+
+    return replay.visit(config, copied.url, compared)
 
 
 def _unmeasured(config: Config, seen: Seen, folder: Path) -> Tried:

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from shlex import quote
-from typing import Any
 
-from alembic_enterprise.finding import Finding
+from alembic_enterprise.finding import AUTOGENERATE, Finding
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.shards.inspection import LOOKED_AT, Inspection, Orphan, number
 from alembic_enterprise.shards.leftovers import Copy
@@ -13,11 +12,10 @@ from alembic_enterprise.shards.moduli import ALL
 from alembic_enterprise.shards.operations import CreateHashShards, GrowHashShards
 from alembic_enterprise.shards.status import SKEW, Standing
 from alembic_enterprise.sql import Name
+from alembic_enterprise.wording import first_few
 
 ENOUGH = 1000
 """Rows a shard must have on average before its skew is remarked on: fewer differ by chance."""
-
-_AUTOGENERATE = "write a revision with `alembic revision --autogenerate`"
 
 
 def advise(inspection: Inspection) -> list[Finding]:
@@ -33,7 +31,7 @@ def shards_missing(inspection: Inspection) -> Iterator[Finding]:
     remainders = [held.remainder for held in known.holes]
     holes = f"it has {len(known.shards)} shards"
     if remainders:
-        holes = f"no shard holds remainder {_listed(remainders)} of {table.count}"
+        holes = f"no shard holds remainder {first_few(remainders, most=5)} of {table.count}"
     step, operations = _filling(inspection)
     yield Finding(
         "shards-missing",
@@ -55,7 +53,7 @@ def _filling(inspection: Inspection) -> tuple[str, tuple[Operation, ...]]:
     fitting = [item for item in inspection.orphans if not item.misplaced]
     apart = [item for item in fitting if item.may_fill(holes or [ALL])]
     held = {item.claimed for item in apart}
-    steps = [f"attach {_listed([item.name for item in apart])} again"] if apart else []
+    steps = [f"attach {first_few([item.name for item in apart], most=5)} again"] if apart else []
     operations: tuple[Operation, ...] = ()
     remainders = [hole.remainder for hole in holes if not held & {hole, None}]
     if remainders:
@@ -63,15 +61,10 @@ def _filling(inspection: Inspection) -> tuple[str, tuple[Operation, ...]]:
             table.name.name, table.count, remainders, table.name.schema, table.partition_by
         )
         operations = (create,)
-        steps.append(f"{_AUTOGENERATE}, or by hand with op.{create}")
+        steps.append(f"{AUTOGENERATE}, or by hand with op.{create}")
     if not steps:
-        steps = [f"run `alembic upgrade head`; if that creates none, {_AUTOGENERATE}"]
+        steps = [f"run `alembic upgrade head`; if that creates none, {AUTOGENERATE}"]
     return ", and ".join(steps), operations
-
-
-def _listed(items: Sequence[object], most: int = 5) -> str:
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(map(str, items[:most])) + more
 
 
 def detach_pending(inspection: Inspection) -> Iterator[Finding]:
@@ -243,24 +236,3 @@ RULES: Sequence[Callable[[Inspection], Iterator[Finding]]] = (
     orphan,
     rows_misplaced,
 )
-
-FORMAT_VERSION = 1
-"""Of `document`; it changes when a reader of the old shape would go wrong."""
-
-
-def exit_code(findings: Sequence[Finding]) -> int:
-    """What `shards check` ends with; notes do not count."""
-    return 2 if any(found.severity != "note" for found in findings) else 0
-
-
-def document(tables: int, findings: Sequence[Finding]) -> dict[str, Any]:
-    """What `shards check --format json` prints, as schemas/shards-check... says.
-
-    `tables` is how many were looked at.
-    """
-    return {
-        "format_version": FORMAT_VERSION,
-        "exit_code": exit_code(findings),
-        "tables": tables,
-        "findings": [found.plain() for found in findings],
-    }

@@ -224,6 +224,13 @@ def _operations(declared: ShardedTable, live: ShardedTable | None) -> Iterator[O
         )
         return
     if missing := _missing(live, count):
-        yield CreateHashShards(name.name, live.count, missing, name.schema, declared.partition_by)
+        yield CreateHashShards(
+            name.name,
+            live.count,
+            missing,
+            schema=name.schema,
+            partition_by=declared.partition_by,
+            repair=True,
+        )
     if len(live.moduli) == 1 and live.count < count:
         yield GrowHashShards(name.name, count, name.schema, previous=live.count)

@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from alembic_enterprise import sql
 from alembic_enterprise.errors import ConfigurationError
-from alembic_enterprise.partitions.catalog import PartitionedTable, partitions
+from alembic_enterprise.naming import named
+from alembic_enterprise.partitions.catalog import PartitionedTable, nested_oids, partitions
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.shards import catalog, leftovers
 from alembic_enterprise.shards.catalog import ShardedTable
@@ -20,6 +21,9 @@ from alembic_enterprise.sql import Name
 
 LOOKED_AT = 1000
 """Rows of a table that is not attached are looked at up to this number."""
+
+SHARDED = "sharded table"
+"""What `naming.named` calls the tables."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,8 @@ def inspect(connection: Connection, names: Collection[str] = ()) -> list[Inspect
 
     Raises `ConfigurationError` for a name that no sharded table has.
     """
-    read_only(connection)
-    tables = chosen(catalog.read(connection).values(), names)
+    sql.read_only(connection)
+    tables = named(catalog.read(connection).values(), names, SHARDED)
     apart = orphans(connection, tables)
     copies, keys = leftovers.copies(connection), leftovers.pending(connection)
     return [
@@ -94,7 +98,7 @@ def inspect(connection: Connection, names: Collection[str] = ()) -> list[Inspect
 
 def strays(connection: Connection) -> list[Copy]:
     """The copies of shards whose table is gone; the transaction as for `inspect`."""
-    read_only(connection)
+    sql.read_only(connection)
     return [copy for copy in leftovers.copies(connection) if copy.table is None]
 
 
@@ -103,39 +107,10 @@ def look(connection: Connection, names: Collection[str] = ()) -> list[Status]:
 
     Without names, shards and partitions that are sharded themselves are left out.
     """
-    read_only(connection)
-    tables = chosen(catalog.read(connection).values(), names)
-    nested = {oid for (oid,) in sql.rows(connection, _NESTED)} if not names else set[int]()
+    sql.read_only(connection)
+    tables = named(catalog.read(connection).values(), names, SHARDED)
+    nested = nested_oids(connection) if not names else set[int]()
     return _statuses(connection, [table for table in tables if table.oid not in nested])
-
-
-_NESTED = SQL("SELECT oid FROM pg_catalog.pg_class WHERE relkind = 'p' AND relispartition")
-
-
-def read_only(connection: Connection) -> None:
-    """Let the transaction refuse to write, wait 5 seconds for a lock at most, and print plainly."""
-    guard = SQL(
-        "SELECT set_config('transaction_read_only', 'on', true),"
-        " set_config('lock_timeout', '5s', true), set_config('bytea_output', 'hex', true)"
-    )
-    sql.rows(connection, guard)
-
-
-def chosen(tables: Collection[ShardedTable], names: Collection[str]) -> list[ShardedTable]:
-    """The tables with one of these names, with or without their schema; none means all.
-
-    Raises `ConfigurationError` for a name that none has.
-    """
-    known = {name for table in tables for name in (table.name.name, str(table.name))}
-    if unknown := [name for name in names if name not in known]:
-        there = ", ".join([str(table.name) for table in tables][:10]) or "none"
-        verb = "is" if len(tables) == 1 else "are"
-        raise ConfigurationError(
-            f"no sharded table is called {', '.join(unknown)}: there {verb} {there}"
-        )
-    return [
-        table for table in tables if not names or {table.name.name, str(table.name)} & set(names)
-    ]
 
 
 def only(tables: Collection[ShardedTable], name: str) -> ShardedTable:
@@ -143,7 +118,7 @@ def only(tables: Collection[ShardedTable], name: str) -> ShardedTable:
 
     Raises `ConfigurationError` when none has it, or several have.
     """
-    found = chosen(tables, [name])
+    found = named(tables, [name], SHARDED)
     if len(found) > 1:
         there = ", ".join(str(table.name) for table in found)
         raise ConfigurationError(f"several sharded tables are called {name}: write one of {there}")

@@ -14,7 +14,7 @@ from alembic_enterprise.errors import ConfigurationError, PlacementError
 from alembic_enterprise.operation import message, sqlstate
 from alembic_enterprise.shards import catalog
 from alembic_enterprise.shards.catalog import Shard, ShardedTable
-from alembic_enterprise.shards.inspection import only, read_only
+from alembic_enterprise.shards.inspection import only
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.shards.placement import ShardMap
 from alembic_enterprise.shards.values import loaded, value_of
@@ -50,7 +50,7 @@ def locate(connection: Connection, name: str, values: Mapping[str, str | None]) 
             missing or not of its key; a value that its column does not take.
         PlacementError: no shard takes the key, or the shard that was computed is another one.
     """
-    read_only(connection)
+    sql.read_only(connection)
     table = only(catalog.read(connection).values(), name)
     _check_columns(table, values)
     kept, asked = _ask(connection, table, values)

@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 from alembic_enterprise import sql
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.shards.hashing.key_types import KEY_TYPES
-from alembic_enterprise.shards.inspection import read_only
 from alembic_enterprise.shards.placement import TEXTS
 from alembic_enterprise.shards.prediction import Column, Sample, UniqueKey
 from alembic_enterprise.shards.values import loaded, value_of
@@ -42,7 +41,7 @@ def read(connection: Connection, name: str, rows: int = ROWS) -> Sample:
         ConfigurationError: no table is called so, or more than one.
         PlacementError: for a day that Python's calendar has not.
     """
-    read_only(connection)
+    sql.read_only(connection)
     oid, table = _table(connection, name)
     estimate = _estimate(connection, table)
     source = _source(table, rows, estimate)

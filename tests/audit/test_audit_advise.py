@@ -9,7 +9,7 @@ from autogenerate import generate, pretend, run, run_sql, upgrade
 from sqlalchemy import Column, Connection, MetaData, Table, Text, Uuid
 
 from alembic_enterprise import AuditColumns, HashShards
-from alembic_enterprise.audit.advise import inspect
+from alembic_enterprise.audit.advise import findings, read
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.partitions.maintain import Job, maintain
 
@@ -17,7 +17,7 @@ from alembic_enterprise.partitions.maintain import Job, maintain
 def inspected(connection: Connection, metadata: MetaData | None = None) -> list[Finding]:
     """The findings, by the models or without them."""
     tables: list[Table] | None = None if metadata is None else metadata.sorted_tables
-    found = inspect(connection, tables)
+    found = findings(connection, read(connection), tables)
     connection.rollback()
     return found
 
@@ -145,6 +145,16 @@ def test_audit_columns_that_are_not_there(connection: Connection) -> None:
     assert found.message.startswith("it has no created_at, created_by, updated_at, updated_by: wri")
     mended(connection, found)
     assert inspected(connection, orders(AuditColumns())) == []
+
+
+def test_audit_columns_that_nothing_fills(connection: Connection) -> None:
+    metadata = orders(AuditColumns())
+    upgrade(connection, metadata)
+    run_sql(connection, "ALTER TABLE orders ALTER created_at DROP DEFAULT")
+    [found] = inspected(connection, metadata)
+    assert found.message.startswith("created_at has no default, so new rows have no value for it:")
+    mended(connection, found)
+    assert inspected(connection, metadata) == []
 
 
 def test_audit_columns_that_the_model_has_not(connection: Connection) -> None:

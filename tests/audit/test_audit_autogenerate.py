@@ -104,6 +104,20 @@ def test_a_trail_that_is_no_longer_declared_leaves_its_history(connection: Conne
     assert generate(connection, audited()).calls == []
 
 
+def test_a_trail_that_is_declared_again_leaves_its_history(connection: Connection) -> None:
+    """The downgrade, too: what the history holds is older than the script."""
+    upgrade(connection, audited())
+    run_sql(connection, "INSERT INTO orders VALUES (1)")
+    upgrade(connection, orders())
+    script = upgrade(connection, audited())
+    assert script.calls == ["create_audit_trail"]
+    run(connection, script.downgrade)
+    assert generate(connection, orders()).calls == []
+    run(connection, script.upgrade)
+    assert generate(connection, audited()).calls == []
+    assert history(connection, "audit_action") == ["insert", *["detach", "baseline"] * 2]
+
+
 def test_a_table_that_goes_leaves_its_history(connection: Connection) -> None:
     upgrade(connection, audited())
     run_sql(connection, ROW)

@@ -76,12 +76,17 @@ def examples(schema: str, name: str, kind: str = "plain") -> list[Example]:
         name, lineage=True, soft_delete=True, schema=schema, keep=kept, keep_trigger=True
     )
     adopted = f"ALTER TABLE {Name(schema, name).text} ADD created_at timestamptz DEFAULT now()"
+    bare = "ALTER created_at SET NOT NULL, ALTER created_at DROP DEFAULT"
+    lacking = (adopted, f"ALTER TABLE {Name(schema, name).text} {bare}")
+    own = ["created_at"]
+    given = AddAuditColumns(name, schema=schema, keep=own, without_default=own)
     return [
         Example(add, setup),
         Example(whole, setup),
         Example(referring, setup),
         Example(more, (*setup, *map(text_of, add.statements()))),
         Example(AddAuditColumns(name, schema=schema, keep=["created_at"]), (*setup, adopted)),
+        Example(given, (*setup, *lacking)),
         Example(add.reverse(), (*setup, *map(text_of, add.statements()))),
         Example(whole.reverse(), (*setup, *map(text_of, whole.statements()))),
         Example(more.reverse(), (*setup, *map(text_of, more.statements()))),
@@ -184,6 +189,26 @@ def test_rows_that_are_there_may_stay_without_moments(connection: Connection) ->
     execute(connection, "INSERT INTO orders VALUES (21)")
     query = "SELECT id FROM orders WHERE created_at IS NOT NULL AND updated_at IS NOT NULL"
     assert execute(connection, query) == [(21,)]
+
+
+def test_a_column_that_is_there_gets_the_default_that_it_lacks(connection: Connection) -> None:
+    """The ORM leaves it to the database to fill the column."""
+    laws.prepare(connection, Example(AddAuditColumns("orders"), made("by range", rows=1)))
+    execute(connection, "ALTER TABLE orders ADD created_at timestamptz, ADD created_by varchar(9)")
+    execute(connection, "UPDATE orders SET created_at = 'epoch'")
+    execute(connection, "ALTER TABLE orders ALTER created_at SET NOT NULL")
+    run(connection, AddAuditColumns("orders"))
+    execute(connection, "INSERT INTO orders VALUES (2)", actor="user:42")
+    query = "SELECT created_at = 'epoch', created_by FROM orders ORDER BY id"
+    assert execute(connection, query) == [(True, None), (False, "user:42")]
+
+
+def test_a_default_of_the_column_s_own_stays(connection: Connection) -> None:
+    laws.prepare(connection, Example(AddAuditColumns("orders"), made("plain")))
+    execute(connection, "ALTER TABLE orders ADD created_by text DEFAULT 'somebody'")
+    run(connection, AddAuditColumns("orders"))
+    execute(connection, "INSERT INTO orders VALUES (1)", actor="user:42")
+    assert execute(connection, "SELECT created_by FROM orders") == [("somebody",)]
 
 
 ACTORS = {

@@ -1,16 +1,20 @@
 """What autogenerate writes for audit columns: one operation, in the place of Alembic's own."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import laws
 import pytest
+from alembic.util import CommandError
 from autogenerate import Script, generate, run, run_sql, upgrade
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    DateTime,
     Index,
+    Integer,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -93,6 +97,14 @@ def test_it_stands_where_the_columns_would(connection: Connection) -> None:
     assert script.calls == ["add_audit_columns", "add_column", "create_index"]
 
 
+@pytest.mark.parametrize("choice", CHOICES)
+def test_in_batches(connection: Connection, choice: str) -> None:
+    """An operation of ours inside of a batch would run before those that this collects."""
+    upgrade(connection, models(Column("old", Text)))
+    items = [Column("more", Text), CHOICES[choice], Index("ix_created", "created_at")]
+    assert migrate(connection, models(*items), render_as_batch=True).calls == ["add_audit_columns"]
+
+
 def test_the_text_is_one_call(connection: Connection) -> None:
     upgrade(connection, models())
     script = generate(connection, models(CHOICES["referring"]))
@@ -113,6 +125,62 @@ def test_columns_that_are_there_are_taken_over_and_stay(connection: Connection) 
     script = migrate(connection, models(AuditColumns()))
     assert script.calls == ["add_audit_columns"]
     assert "keep=['created_at']" in script.downgrade
+
+
+@pytest.mark.parametrize("compared", [True, False])
+def test_columns_that_are_there_get_the_default_that_they_lack(
+    connection: Connection, compared: bool
+) -> None:
+    """As where the application had filled `created_at` itself; a downgrade takes it away again."""
+    own = Column("created_at", DateTime(timezone=True), nullable=False)
+    upgrade(connection, models(own))
+    before = laws.snapshot(connection)
+    options = {"compare_server_default": compared}
+    script = upgrade(connection, models(AuditColumns()), **options)
+    assert "add_audit_columns" in script.calls
+    assert "without_default=['created_at']" in script.downgrade
+    run_sql(connection, "INSERT INTO orders VALUES (1)")
+    assert generate(connection, models(AuditColumns()), **OPTIONS).calls == []
+    run(connection, script.downgrade)
+    assert laws.snapshot(connection) == before
+
+
+@pytest.mark.parametrize("options", [{}, OPTIONS], ids=["plain", "compared"])
+@pytest.mark.parametrize("schema", [None, 'Mixed "Schema'])
+def test_actors_of_another_type_are_changed_by_hand(
+    connection: Connection, schema: str | None, options: dict[str, Any]
+) -> None:
+    """Alembic would fail when it compares defaults, and its script when it is run."""
+    run_sql(connection, 'CREATE SCHEMA IF NOT EXISTS "Mixed ""Schema"')
+    options = {"include_schemas": True, **options}
+    upgrade(connection, models(AuditColumns(soft_delete=True), schema=schema), **options)
+    changed = models(AuditColumns(actor=BigInteger, soft_delete=True), schema=schema)
+    told = (
+        r"orders: the model has AuditColumns with actors of type bigint, the database has text: "
+        r".* of created_by, updated_by, deleted_by: .*; SET DEFAULT (\(.*\)::bigint) \(not of "
+    )
+    with pytest.raises(CommandError, match=told) as error:
+        generate(connection, changed, **options)
+    connection.rollback()
+    left_out = {"include_object": without_object("orders"), **options}
+    assert generate(connection, changed, **left_out).calls == []
+    [default] = re.findall(told, str(error.value))
+    names = ("created_by", "updated_by", "deleted_by")
+    steps = [f"ALTER {x} DROP DEFAULT, ALTER {x} TYPE bigint USING NULL" for x in names]
+    steps += [f"ALTER {name} SET DEFAULT {default}" for name in ("created_by", "updated_by")]
+    table = changed.tables["orders" if schema is None else f"{schema}.orders"]
+    quoted = connection.dialect.identifier_preparer.format_table(table)
+    run_sql(connection, f"ALTER TABLE {quoted} {', '.join(steps)}")
+    assert generate(connection, changed, **options).calls == []
+    run_sql(connection, "SET alembic_enterprise.actor = '7'", f"INSERT INTO {quoted} VALUES (1)")
+    assert connection.exec_driver_sql(f"SELECT created_by FROM {quoted}").scalar_one() == 7
+
+
+def test_columns_of_other_types_become_actors(connection: Connection) -> None:
+    """As far as PostgreSQL casts them by itself."""
+    upgrade(connection, models(Column("created_by", Integer)))
+    script = migrate(connection, models(AuditColumns(actor=BigInteger)))
+    assert sorted(script.calls) == ["add_audit_columns", "alter_column"]
 
 
 @pytest.mark.parametrize("schema", ["sales", 'Mixed "Schema'])
@@ -154,6 +222,7 @@ DRIFT = {
         " SET search_path = '' AS 'BEGIN RETURN NEW; END'"
     ),
     "search path": "ALTER FUNCTION alembic_enterprise_touch() RESET search_path",
+    "default": "ALTER TABLE orders ALTER created_by DROP DEFAULT",
     "arguments": (
         "CREATE OR REPLACE TRIGGER alembic_enterprise_touch BEFORE UPDATE ON orders"
         " FOR EACH ROW EXECUTE FUNCTION alembic_enterprise_touch()"

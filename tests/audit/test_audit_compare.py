@@ -1,5 +1,6 @@
 """The comparison of trails as a pure function: which operation, and where it goes in the script."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,6 +78,15 @@ def test_what_is_not_there_is_created() -> None:
     assert operation == CreateAuditTrail.of(ORDERS, HISTORY, MASKED)
     [operation] = found(declared(), Trails(), CREATE_TABLE)
     assert operation == CreateAuditTrail.of(ORDERS, HISTORY, MASKED, baseline=False)
+
+
+def test_a_history_that_was_there_before_stays_in_the_downgrade() -> None:
+    drop = DropAuditTrail.of(ORDERS, HISTORY, MASKED)
+    [operation] = found(declared(), Trails())
+    assert operation.reverse() == replace(drop, drop_history=True)
+    [operation] = found(declared(), Trails(kept=frozenset({HISTORY})))
+    assert operation.reverse() == drop
+    assert operation.reverse().reverse().reverse() == drop
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def kept(connection: Connection, since: int = 0) -> list[tuple[Any, ...]]:
     return rows[since:]
 
 
-def true(connection: Connection) -> bool:
+def history_matches_rows(connection: Connection) -> bool:
     """Whether the history knows the rows that are there, and no others."""
     known = connection.execute(as_of(EVENTS, func.clock_timestamp())).all()
     rows = connection.exec_driver_sql("SELECT id, at, note FROM events").all()
@@ -100,14 +100,14 @@ def test_a_gap_of_the_table_ends_its_history_and_begins_it_anew(
 ) -> None:
     run_sql(events, *(GAPS[gap].format(name) for name in ("events", "january", "february")))
     run_sql(events, *CHANGES)
-    assert not true(events)
+    assert not history_matches_rows(events)
     laws.apply(events, [AlterAuditTrail("events", "events_history", concurrently=concurrently)])
     assert kept(events, 2) == [
         ("detach", "public.events"),
         ("baseline", "2 c"),
         ("baseline", "3 d"),
     ]
-    assert true(events)
+    assert history_matches_rows(events)
     assert drift(events) == []
 
 
@@ -115,7 +115,7 @@ def test_a_gap_of_a_partition_is_one_of_its_rows(events: Connection) -> None:
     run_sql(events, GAPS["disabled"].format("ONLY january"), "UPDATE january SET note = 'c'")
     laws.apply(events, [ALTER])
     assert kept(events, 2) == [("detach", "public.january"), ("baseline", "1 c")]
-    assert true(events)
+    assert history_matches_rows(events)
 
 
 def test_what_captured_all_the_time_has_no_gap(events: Connection) -> None:
@@ -152,7 +152,7 @@ def test_a_repair_that_was_cut_short_is_finished_by_the_next(events: Connection)
     assert drift(events) == ["january has rows that its history was not told of"]
     laws.apply(events, [ALTER])
     assert kept(events)[-1] == ("baseline", "1 c")
-    assert true(events)
+    assert history_matches_rows(events)
     assert drift(events) == []
 
 
@@ -218,7 +218,7 @@ def test_the_rows_of_a_table_that_is_attached_are_found_and_told(
     assert drift(events)
     laws.apply(events, [ALTER])
     assert kept(events)[-2:] == [("detach", "public.march"), ("baseline", "4 m")]
-    assert true(events)
+    assert history_matches_rows(events)
     assert drift(events) == []
 
 
@@ -235,11 +235,11 @@ def test_what_changed_while_it_was_detached_is_told(events: Connection) -> None:
     laws.apply(events, [AttachPartition(*names)])
     assert drift(events) == ["january has rows that its history was not told of"]
     laws.apply(events, [ALTER])
-    assert true(events)
+    assert history_matches_rows(events)
     laws.apply(events, [DetachPartition(*names)])
-    assert true(events)
+    assert history_matches_rows(events)
     laws.apply(events, [AttachPartition(*names), ALTER])
-    assert true(events)
+    assert history_matches_rows(events)
 
 
 def test_a_partition_that_was_detached_by_hand_writes_no_more(events: Connection) -> None:
@@ -254,7 +254,7 @@ def test_a_partition_that_was_detached_by_hand_writes_no_more(events: Connection
     assert drift(events) == []
     run_sql(events, "UPDATE january SET note = 'y'")
     assert kept(events)[-2:] == [("detach", "public.events"), ("baseline", "2 b")]
-    assert true(events)
+    assert history_matches_rows(events)
 
 
 # --- Roles

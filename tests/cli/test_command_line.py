@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
@@ -134,7 +135,18 @@ def test_no_project_here_says_what_to_do(run: Callable[..., Outcome]) -> None:
     assert outcome.code == 1
     assert outcome.error == (
         "Error: there is no alembic.ini here: run this in the project's folder, "
-        "or give -c FILE or --url URL\n"
+        "or give -c FILE, or --url URL where the command takes it\n"
+    )
+
+
+def test_a_section_that_is_not_there_is_told(run: Callable[..., Outcome], here: Path) -> None:
+    sections = "[alembic]\nscript_location = migrations\n[loggers]\nkeys = root\n"
+    (here / "alembic.ini").write_text(sections)
+    outcome = run("plan", "-n", "prod")
+    assert outcome.code == 1
+    assert outcome.error == (
+        "Error: alembic.ini has no section [prod]: give -n the name of one with a script_location, "
+        "of which it has alembic\n"
     )
 
 

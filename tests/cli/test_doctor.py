@@ -430,7 +430,7 @@ def test_a_section_of_the_ini_can_be_named(
     assert doctor("-n", "production").code == 0
     outcome = doctor()
     assert outcome.code == 1
-    assert "No 'script_location' key found" in outcome.error
+    assert "has no section [alembic]: give -n" in outcome.error
 
 
 def test_a_password_in_the_ini_is_never_shown(

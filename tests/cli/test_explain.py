@@ -11,13 +11,13 @@ from scheduled import insert, table
 from sqlalchemy import Connection
 
 from alembic_enterprise.indexes.rules import RULES as OF_INDEXES
-from alembic_enterprise.plan import advice, policy
+from alembic_enterprise.plan import accepted, advice
 from alembic_enterprise.plan.proposal import reasons
 from alembic_enterprise.plan.rules import RULES as OF_PLANS
-from alembic_enterprise.plan.settings import RULES as OF_SETTINGS
+from alembic_enterprise.plan.settings import RULE_IDS
 
-RULES = [*OF_INDEXES, *OF_PLANS, *policy.RULES]
-SHORT = [rule for rule in advice.RULES if rule not in RULES]
+RULES = [*OF_INDEXES, *OF_PLANS, *accepted.EXPLANATIONS]
+SHORT = [rule for rule in advice.EXPLANATIONS if rule not in RULES]
 
 
 def test_the_rules_are_listed_by_command(run: Callable[..., Outcome]) -> None:
@@ -35,7 +35,7 @@ def test_the_rules_are_listed_by_command(run: Callable[..., Outcome]) -> None:
         "audit check",
         "indexes advise",
     ]
-    assert groups["plan"] == [*OF_PLANS, *policy.RULES]
+    assert groups["plan"] == [*OF_PLANS, *accepted.EXPLANATIONS]
     assert groups["indexes advise"] == [*OF_INDEXES]
     assert "orphan" in groups["partitions check"]
     assert "orphan" in groups["shards check"]
@@ -57,7 +57,7 @@ def test_rows_leave_the_default_partition_as_it_is_explained(
 
 
 def test_what_pyproject_accepts_is_explained() -> None:
-    assert {*RULES, *SHORT} >= OF_SETTINGS
+    assert {*RULES, *SHORT} >= RULE_IDS
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -72,7 +72,7 @@ def test_each_rule_is_explained(run: Callable[..., Outcome], rule: str) -> None:
     assert "\nLeave it " in outcome.output
 
 
-@pytest.mark.parametrize("rule", [*SHORT, *reasons.RULES])
+@pytest.mark.parametrize("rule", [*SHORT, *reasons.EXPLANATIONS])
 def test_what_the_capabilities_remark_is_explained(run: Callable[..., Outcome], rule: str) -> None:
     outcome = run("explain", rule)
     name, empty, first, *_ = outcome.output.splitlines()

@@ -111,7 +111,7 @@ def test_a_table_that_is_not_there_is_an_error(
     outcome = run("partitions", "list", "orders", "--url", database_url)
     assert outcome.code == 1
     assert outcome.error == (
-        "Error: no partitioned table is called orders: there are public.events\n"
+        "Error: no partitioned table is called orders: there is public.events\n"
     )
 
 

@@ -188,7 +188,9 @@ MADE = (
 )
 UNKNOWN = (
     "drift is not known, since the revisions do not run from nothing: no schema has been selected "
-    "to create in"
+    "to create in; nor do they where these schemas are there, app, more: revision a1 cannot be run "
+    'on the shadow: schema "more" already exists. Run `alembic upgrade a1` on an empty database to '
+    "see more"
 )
 
 
@@ -226,6 +228,31 @@ def test_a_schema_that_no_revision_makes(
     assert (plan["drift"], plan["model_changes"], len(plan["pending"])) == ([], [], 1)
     [index] = plan["steps"]
     assert index["statement"] == "CREATE INDEX i ON customers (email)"
+    assert [item["outcome"] for item in plan["proof"]] == ["passed"] * 4
+
+
+SHARDED = """
+from alembic_enterprise import HashShards
+Table("keys", target_metadata, Column("id", BigInteger, primary_key=True),
+      HashShards("id", count=4))
+"""
+IN_SHARDS = """op.create_table("keys", sa.Column("id", sa.BigInteger(), primary_key=True),
+                postgresql_partition_by="HASH (id)")
+op.create_hash_shards("keys", count=4)"""
+
+
+def test_a_shard_that_is_made_again_stays_in_a_downgrade(
+    run: Callable[..., Outcome], here: Path, database_url: str, connection: Connection
+) -> None:
+    """Another database may have had it all along, with rows; that is no downgrade that fails."""
+    project = Project(here, database_url)
+    project.models(SHARDED)
+    project.revision("a1", None, IN_SHARDS, "op.drop_table('keys')")
+    project.upgrade()
+    sql.execute(connection, SQL("DROP TABLE keys_shard_1"))
+    connection.commit()
+    plan = planned(run)
+    assert [item["rule"] for item in plan["enterprise_changes"]] == ["shards-missing"]
     assert [item["outcome"] for item in plan["proof"]] == ["passed"] * 4
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import laws
 import pytest
+import sqlalchemy
 from alembic import command
 from alembic.util import CommandError
 from autogenerate import Script, events, generate, project, run, run_sql, upgrade
@@ -89,10 +90,27 @@ def test_all_of_an_index_is_kept(orders: Connection) -> None:
     assert migrate(orders, metadata).calls == ["create_index_online"] * 3
 
 
+def test_scripts_know_sqlalchemy_by_another_name(orders: Connection) -> None:
+    metadata = models(Index("ix_orders_email", func.lower(text("email")), "number"))
+    options = {"sqlalchemy_module_prefix": "sqlalchemy.", **ONLINE}
+    script = generate(orders, metadata, **options)
+    assert "columns=[sqlalchemy.text('lower(email)'), 'number']" in script.upgrade
+    assert "columns=[sqlalchemy.text('lower(email)'), 'number']" in script.downgrade
+    run(orders, script.upgrade, sqlalchemy=sqlalchemy)
+    assert generate(orders, metadata, **options).calls == []
+
+
 def test_an_index_that_goes_and_one_that_changes(orders: Connection) -> None:
     upgrade(orders, models(Index("ix_a", "number"), Index("ix_b", "email")))
     script = migrate(orders, models(Index("ix_b", "number", unique=True)))
     assert sorted(script.calls) == ["create_index_online", *["drop_index_online"] * 2]
+
+
+def test_in_batches(orders: Connection) -> None:
+    """An operation of ours inside of a batch would run before those that this collects."""
+    metadata = models(Column("more", Text, index=True), Index("ix_orders_number", "number"))
+    script = migrate(orders, metadata, render_as_batch=True)
+    assert script.calls == ["create_index_online"] * 2
 
 
 def test_through_alembics_own_commands(tmp_path: Path, engine: Engine) -> None:

@@ -1,5 +1,7 @@
 """Indexes of models as operations, and operations as lines of models."""
 
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Index, MetaData, Table
@@ -50,6 +52,37 @@ def test_an_index_of_a_model_gives_the_operation_and_the_line() -> None:
     )
 
 
+ELEMENTS: list[tuple[Any, str]] = [
+    (sa.func.lower(sa.column("note")), Expression("lower(note)")),
+    (sa.literal_column("lower(note)"), Expression("lower(note)")),
+    (sa.column("Note"), "Note"),
+    (sa.desc("note"), Expression("note DESC")),
+    (sa.column("Note").desc().nulls_last(), Expression('"Note" DESC NULLS LAST')),
+    (sa.column("note", sa.Text) + ":x %", Expression("(note || ':x %')")),
+]
+
+
+@pytest.mark.parametrize(("element", "written"), ELEMENTS, ids=str)
+def test_what_alembic_takes_as_an_element(element: Any, written: str) -> None:
+    operation = CreateIndexOnline("ix", "t", [element])
+    assert operation == CreateIndexOnline("ix", "t", [written])
+    index = Index("ix", element)
+    Table("t", MetaData(), sa.Column("Note", sa.Text), index)
+    assert CreateIndexOnline.of(index).columns == operation.columns
+
+
+CONDITIONS: list[tuple[Any, str]] = [
+    (sa.column("Note") != "x", "\"Note\" != 'x'"),
+    (sa.literal_column("note != 'x'"), "note != 'x'"),
+    (sa.column("Note"), '"Note"'),
+]
+
+
+@pytest.mark.parametrize(("where", "written"), CONDITIONS, ids=str)
+def test_a_condition_of_sqlalchemy(where: Any, written: str) -> None:
+    assert CreateIndexOnline("ix", "t", ["a"], where=where).where == written
+
+
 def test_a_column_is_no_expression() -> None:
     assert Expression("a") != "a"
     assert CreateIndexOnline("ix", "t", ["a"]) != CreateIndexOnline("ix", "t", [sa.text("a")])  # type: ignore[list-item]  # taken as a script gives it
@@ -83,6 +116,11 @@ def test_what_looks_like_a_parameter_is_none() -> None:
 def test_arguments_that_cannot_be_used() -> None:
     with pytest.raises(OperationError, match=r"^create_index_online\('ix'\): give the columns"):
         CreateIndexOnline("ix", "orders")
+    told = r"^create_index_online\('ix'\): 3 is neither a column nor SQL: .* sa.text\("
+    with pytest.raises(OperationError, match=told):
+        CreateIndexOnline("ix", "orders", ["id", 3])  # type: ignore[list-item]  # what is refused
+    with pytest.raises(OperationError, match=r"^create_index_online\('ix'\): None is neither a"):
+        CreateIndexOnline("ix", "orders", [None])  # type: ignore[list-item]  # as above
     with pytest.raises(OperationError, match=r"has 64 bytes: choose one of at most 63$"):
         DropIndexOnline("ö" * 32, "orders")
     with pytest.raises(OperationError, match="give the columns"):

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from alembic_enterprise import HashShards, RangePartitions, RecommendedIndexes
 from alembic_enterprise.errors import DeclarationError
 from alembic_enterprise.indexes import recommend
-from alembic_enterprise.indexes.model import RULES, declared_on
+from alembic_enterprise.indexes.model import RULE_IDS, declared_on
 
 LONG = "a" * 40
 
@@ -180,7 +180,7 @@ def test_a_skipped_column_that_is_not_there_is_named(name: str, told: str) -> No
 
 
 def test_the_time_key_gets_a_brin_index_when_asked() -> None:
-    found = metadata(rules=RULES, skip={"orders.customer_id": "is never deleted"})
+    found = metadata(rules=RULE_IDS, skip={"orders.customer_id": "is never deleted"})
     orders(found, HashShards("id", count=2), RangePartitions("at", every="month"))
     [index] = recommend.add(found)
     assert (index.name, index.kwargs["postgresql_using"]) == ("ix_orders_at", "brin")

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from alembic_enterprise import AuditColumns, HashShards, RangePartitions, RecommendedIndexes
 from alembic_enterprise.indexes import catalog
-from alembic_enterprise.indexes.model import FOREIGN_KEYS, RULES
+from alembic_enterprise.indexes.model import FOREIGN_KEYS, RULE_IDS
 from alembic_enterprise.indexes.report import waived
 from alembic_enterprise.indexes.rules.foreign_key_without_index import foreign_key_without_index
 
@@ -55,7 +55,7 @@ def november(connection: Connection) -> None:
 
 
 def test_a_partitioned_table_gets_its_indexes_with_its_partitions(connection: Connection) -> None:
-    script = upgrade(connection, shop(rules=RULES))
+    script = upgrade(connection, shop(rules=RULE_IDS))
     assert script.calls == [
         "create_table",
         "create_table",
@@ -68,7 +68,7 @@ def test_a_partitioned_table_gets_its_indexes_with_its_partitions(connection: Co
     assert "postgresql_using='brin', postgresql_with={'autosummarize': 'on'}" in script.upgrade
     indexes = {item["name"] for item in inspect(connection).get_indexes("orders_y2026_m11")}
     assert len(indexes) == 2
-    assert generate(connection, shop(rules=RULES)).calls == []
+    assert generate(connection, shop(rules=RULE_IDS)).calls == []
 
 
 def test_a_declaration_that_is_taken_away_takes_its_indexes_along(connection: Connection) -> None:
@@ -201,7 +201,7 @@ def _build(metadata: MetaData, model: Model) -> None:
 @given(
     some_models(),
     st.sampled_from(CONVENTIONS),
-    st.sets(st.sampled_from(RULES)),
+    st.sets(st.sampled_from(RULE_IDS)),
     st.booleans(),
     st.booleans(),
 )

@@ -12,6 +12,7 @@ import alembic_postgresql_enum  # noqa: F401  # importing it registers its compa
 from alembic import command
 from alembic.autogenerate.rewriter import Rewriter
 from alembic.operations.ops import AddColumnOp
+from alembic.script import Script
 from alembic_utils.pg_function import PGFunction
 from alembic_utils.pg_grant_table import PGGrantTable, PGGrantTableChoice
 from alembic_utils.pg_trigger import PGTrigger
@@ -19,7 +20,17 @@ from alembic_utils.pg_view import PGView
 from alembic_utils.replaceable_entity import register_entities
 from audited import audited
 from autogenerate import events, generate, partitions, project, run_sql, upgrade
-from sqlalchemy import Column, Connection, Engine, Enum, Integer, MetaData, NullPool, create_engine
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    Connection,
+    Engine,
+    Enum,
+    Integer,
+    MetaData,
+    NullPool,
+    create_engine,
+)
 
 from alembic_enterprise import AuditColumns
 from alembic_enterprise.partitions.operations import CreateRangePartitions
@@ -138,9 +149,43 @@ def trails(_engine: Engine, connection: Connection, _folder: Path) -> None:
         assert name in script.upgrade
 
 
+def enums(engine: Engine, connection: Connection, folder: Path) -> None:
+    """A history has the types of its table: they change for both, and stay while one has them."""
+
+    def models(*values: str) -> MetaData:
+        status = Enum(*values, name="Status")
+        columns: Any = (
+            Column("status", status),
+            Column("each", ARRAY(status)),
+            Column("n", Integer),
+        )
+        return audited(*columns)
+
+    def migrate(metadata: MetaData) -> str:
+        config.attributes["metadata"] = metadata
+        script = command.revision(config, autogenerate=True)
+        command.upgrade(config, "head")
+        command.downgrade(config, "-1")
+        command.upgrade(config, "head")
+        command.check(config)
+        assert isinstance(script, Script)
+        return Path(script.path).read_text()
+
+    config = project(folder, engine, models("a", "b", "c"), **OPTIONS)
+    command.revision(config, autogenerate=True)
+    command.upgrade(config, "head")
+    run_sql(connection, "INSERT INTO orders (id, status, each) VALUES (1, 'a', '{b}')")
+    for text in (migrate(models("a", "b")), migrate(models("a", "b", "d"))):
+        assert "table_schema='audit', table_name='orders_history', column_name='status'" in text
+    text = migrate(audited(Column("n", Integer)))
+    assert "drop_column" in text
+    assert "get_bind" not in text
+    run_sql(connection, "UPDATE orders SET n = 1")
+
+
 if __name__ == "__main__":
     engine = create_engine(sys.argv[2], poolclass=NullPool)
     with engine.connect() as connection:
-        stories = (one_script, triggers_and_grants, trails)
+        stories = (one_script, triggers_and_grants, trails, enums)
         story = {story.__name__: story for story in stories}[sys.argv[1]]
         story(engine, connection, Path(sys.argv[3]))

@@ -283,6 +283,23 @@ def test_storage_parameters_are_those_of_the_newest_partition(connection: Connec
         ]
 
 
+def test_storage_parameters_are_not_those_of_a_table_that_was_attached(
+    connection: Connection,
+) -> None:
+    """Such as an archive that autovacuum is kept away from; of a table without ours they are."""
+    attached = (
+        "CREATE TABLE old PARTITION OF events FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')"
+        " WITH (autovacuum_enabled = off)"
+    )
+    run_sql(connection, PLAIN, attached)
+    create(connection)
+    assert of_class(connection, "reloptions") == ["autovacuum_enabled=off"]
+    reset = f"ALTER TABLE {CHILD} RESET (autovacuum_enabled)"
+    run_sql(connection, reset, "DROP TABLE old", attached)
+    create(connection, stop="2026-03-01")
+    assert of_class(connection, "reloptions", "events_y2026_m02") is None
+
+
 def test_an_unlogged_table_has_unlogged_partitions(connection: Connection) -> None:
     """From 18 on there are no unlogged partitioned tables."""
     if version(connection) >= 18:

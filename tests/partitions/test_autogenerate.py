@@ -26,7 +26,7 @@ from sqlalchemy import (
     inspect,
 )
 
-from alembic_enterprise import RangePartitions, registry
+from alembic_enterprise import HashShards, RangePartitions, registry
 
 STOCK = {"autogenerate_plugins": ["alembic.autogenerate.*"]}
 """Alembic without us."""
@@ -400,6 +400,69 @@ def test_impossible_changes_are_all_named_at_once(connection: Connection) -> Non
     assert all(len(line) > 100 for line in lines), "each says what to do"
 
 
+@pytest.mark.parametrize("clause", ["RANGE (at)", "LIST (kind)", "HASH (id, kind)"])
+def test_another_type_of_a_partition_column_is_told(connection: Connection, clause: str) -> None:
+    """PostgreSQL refuses it: cannot alter column because it is part of the partition key."""
+    run_sql(connection, hand_made("events", clause), hand_made("others", "RANGE (at)"))
+    metadata = MetaData()
+    for name in ("events", "others"):
+        by_hand(metadata, name, clause if name == "events" else "RANGE (at)")
+    assert generate(connection, metadata).calls == []
+    columns = metadata.tables["events"].columns
+    columns.at.type, columns.kind.type = DateTime(), Integer()
+    with pytest.raises(CommandError) as raised:
+        generate(connection, metadata)
+    column, declared_type, live_type = (
+        ("at", "DateTime()", "TIMESTAMP(timezone=True)")
+        if clause == "RANGE (at)"
+        else ("kind", "Integer()", "VARCHAR()")
+    )
+    assert str(raised.value) == (
+        f"events: the model declares {column} as {declared_type}, but the database has it as "
+        f"{live_type} and is partitioned by it, so that ALTER TABLE cannot change it. Correct the "
+        "type, or build a new table and move the rows"
+    )
+
+
+def test_another_type_of_the_key_of_shards_is_told(connection: Connection) -> None:
+    upgrade(connection, sharded_and_timed(DateTime(timezone=True)))
+    with pytest.raises(CommandError, match=r"events: the model declares at as DateTime\(\)"):
+        generate(connection, sharded_and_timed(DateTime()))
+
+
+def sharded_and_timed(key: DateTime) -> MetaData:
+    metadata = MetaData()
+    Table(
+        "events",
+        metadata,
+        Column("id", BigInteger, primary_key=True),
+        Column("at", key, primary_key=True),
+        HashShards("id", count=2),
+        RangePartitions("at", every="month"),
+    )
+    return metadata
+
+
+def test_a_foreign_key_that_leaves_out_the_partition_column_is_told(connection: Connection) -> None:
+    metadata = declared()
+    for name, columns in (("lines", ["event_id"]), ("notes", ["event_id", "event_at"])):
+        Table(
+            name,
+            metadata,
+            Column("id", BigInteger, primary_key=True),
+            Column("event_id", BigInteger),
+            Column("event_at", DateTime(timezone=True)),
+            ForeignKeyConstraint(columns, ["events.id", "events.at"][: len(columns)]),
+        )
+    with pytest.raises(CommandError) as raised:
+        generate(connection, metadata)
+    assert str(raised.value) == (
+        "lines: a foreign key refers to events (id), which PostgreSQL can only keep unique "
+        "together with at: add a column for it, and write "
+        'ForeignKeyConstraint(["event_id", "events_at"], ["events.id", "events.at"])'
+    )
+
+
 # --- Adoption
 
 
@@ -489,9 +552,25 @@ def test_a_partition_dropped_by_hand_is_one_operation(connection: Connection, mo
     script = upgrade(connection, metadata)
     assert script.calls == ["create_range_partitions"]
     assert partitions(connection, "events") == before
+    run_sql(connection, "INSERT INTO events VALUES (1, '2026-11-15')")
     run(connection, script.downgrade)
-    left = set(before) - set(partitions(connection, "events"))
-    assert left == (set() if month == "2027_m02" else {f"events_y{month}"})
+    assert partitions(connection, "events") == before, "another database had it all the time"
+
+
+@pytest.mark.parametrize(
+    ("every", "longer"), [("day", "week"), ("week", "month"), ("month", "quarter")]
+)
+def test_the_downgrade_of_a_longer_period_leaves_what_was_there(
+    connection: Connection, every: str, longer: str
+) -> None:
+    """The upgrade makes the rest of a period; the range in the script is the whole of it."""
+    upgrade(connection, declared(every=every))
+    run_sql(connection, "INSERT INTO events VALUES (1, '2026-11-15')")
+    before = partitions(connection, "events")
+    script = upgrade(connection, declared(every=longer))
+    assert script.calls == ["create_range_partitions"] * 2 + ["set_partition_policy"]
+    run(connection, script.downgrade)
+    assert before.items() <= partitions(connection, "events").items()
 
 
 def test_a_gap_is_found_even_when_the_number_of_partitions_is_right(connection: Connection) -> None:
@@ -572,7 +651,8 @@ def test_an_earlier_start_adds_the_periods_before(connection: Connection) -> Non
     assert next(iter(partitions(connection, "events"))) == "events_y2026_m06"
     assert generate(connection, metadata).calls == []
     run(connection, script.downgrade)
-    assert next(iter(partitions(connection, "events"))) == "events_y2026_m11"
+    assert next(iter(partitions(connection, "events"))) == "events_y2026_m06", "as a later start"
+    assert generate(connection, declared()).calls == []
 
 
 def test_a_later_start_leaves_what_exists(connection: Connection) -> None:
@@ -609,6 +689,21 @@ def test_a_default_partition_is_made_once_and_on_request(connection: Connection)
     assert generate(connection, declared(default=True)).calls == []
     run(connection, script.downgrade)
     assert "events_default" not in partitions(connection, "events")
+
+
+@pytest.mark.parametrize("more", ["", ", events_y2027_m02"])
+def test_a_default_partition_dropped_by_hand_stays_once_it_is_back(
+    connection: Connection, more: str
+) -> None:
+    metadata = declared(default=True)
+    upgrade(connection, metadata)
+    before = partitions(connection, "events")
+    run_sql(connection, f"DROP TABLE events_default{more}")
+    script = upgrade(connection, metadata)
+    assert script.calls == ["create_range_partitions"]
+    run_sql(connection, "INSERT INTO events VALUES (1, '2020-01-01')")
+    run(connection, script.downgrade)
+    assert partitions(connection, "events") == before, "another database had it all the time"
 
 
 def test_a_declaration_that_gives_up_the_default_partition_leaves_it(

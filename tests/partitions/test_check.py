@@ -99,6 +99,45 @@ def test_bounds_inside_a_period_are_a_note(connection: Connection) -> None:
     assert exit_code([found]) == 0
 
 
+@pytest.mark.parametrize("end", ["MAXVALUE", "'infinity'"])
+def test_a_partition_without_an_end_is_a_note(connection: Connection, end: str) -> None:
+    table(connection, start="2026-10-01", stop="2026-11-01", ahead=3)
+    endless = "CREATE TABLE endless PARTITION OF events FOR VALUES FROM ('{}Z') TO ({})"
+    run_sql(connection, endless.format("2026-11-01", end))
+    (found,) = findings(connection)
+    assert (found.rule, found.severity) == ("range-endless", "note")
+    assert found.message == (
+        "public.endless takes all rows from 2026-11-01 00:00:00+00:00 on, so no period there gets "
+        "a partition, and its rows never expire: detach it (op.detach_partition) and attach it "
+        "with an end (op.attach_partition, stop=)"
+    )
+    assert found.evidence == {"partition": "public.endless"}
+    assert exit_code([found]) == 0
+    run_sql(connection, "DROP TABLE endless", endless.format("2027-03-01", end))
+    run(connection.engine)
+    assert findings(connection) == []
+
+
+def test_partitions_of_others_that_retain_would_take_are_a_note(
+    connection: Connection, engine: Engine
+) -> None:
+    table(connection, start=SPAN[0], stop=SPAN[1], retain=1)
+    run_sql(
+        connection,
+        'CREATE TABLE "of Ada" PARTITION OF events'
+        " FOR VALUES FROM ('2026-09-01Z') TO ('2026-10-01Z')",
+    )
+    (found,) = findings(connection)
+    assert (found.rule, found.severity) == ("ended-not-ours", "note")
+    told, _, comment = found.message.partition(" job: ")
+    assert told.startswith("1 partition, public.of Ada first, ended before what the policy retains")
+    assert run(engine).exit_code(None) == 0
+    assert "ended-not-ours" in rules(connection)
+    run_sql(connection, comment)
+    run(engine)
+    assert rules(connection) == []
+
+
 def test_rows_in_the_default_partition(connection: Connection) -> None:
     table(connection, start=SPAN[0], stop=SPAN[1], default=True)
     insert(connection, "2020-01-01Z", "2020-01-02Z")

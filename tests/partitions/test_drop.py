@@ -31,9 +31,8 @@ def events(connection: Connection) -> Connection:
 
 def drop(connection: Connection, *arguments: Any, **more: Any) -> None:
     """Drop what the arguments say, the year without any."""
-    given = (
-        DropRangePartitions(*arguments, **more) if arguments else replace(YEAR.reverse(), **more)
-    )
+    year = YEAR.turned_into(DropRangePartitions)
+    given = DropRangePartitions(*arguments, **more) if arguments else replace(year, **more)
     laws.apply(connection, [given])
 
 

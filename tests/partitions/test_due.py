@@ -251,7 +251,7 @@ def test_after_applying_nothing_is_due(situation: Any) -> None:
 def test_retired_is_only_ours_and_past_and_never_all(situation: Any) -> None:
     partitions, live, policy, now = situation
     found = due(live, partitions, policy, now)
-    here = clock(live, now, policy)
+    here = clock(live, policy, now)
     for item in found.retire:
         assert item.owned
         assert not item.pending
@@ -268,62 +268,62 @@ def test_afterwards_the_present_is_covered_as_far_ahead_as_declared(situation: A
     _, after = applied(partitions, live, policy, due(live, partitions, policy, now))
     current = floor(today(now, ZoneInfo(policy.timezone)), policy.every)
     if policy.start is None or date.fromisoformat(policy.start) <= current:
-        assert not is_short(after, now, policy, policy.ahead)
-        left = headroom(after, now, policy)
+        assert not is_short(after, policy, now, policy.ahead)
+        left = headroom(after, policy, now)
         assert left is None or left > timedelta(0)
 
 
 @given(situations())
 def test_created_periods_are_whole_in_order_and_inside_the_window(situation: Any) -> None:
     partitions, live, policy, now = situation
-    first, last = window(policy, live, now)
+    first, last = window(live, policy, now)
     found = due(live, partitions, policy, now).create
     assert list(found) == sorted(set(found))
     for start, stop in found:
         assert (floor(start, policy.every), shift(start, policy.every, 1)) == (start, stop)
         assert first <= start <= last
-    assert bool(found) == bool(missing_days(policy, live, now))
+    assert bool(found) == bool(missing_days(live, policy, now))
 
 
 # --- Headroom
 
 
 def test_headroom_is_the_time_until_the_first_hole() -> None:
-    assert headroom(table(*months(11, 13)), NOW, Policy("month")) == timedelta(days=9, hours=12)
+    assert headroom(table(*months(11, 13)), Policy("month"), NOW) == timedelta(days=9, hours=12)
 
 
 def test_a_moment_that_is_not_covered_has_no_headroom() -> None:
-    assert headroom(table(*months(12)), NOW, Policy("month")) == timedelta(0)
+    assert headroom(table(*months(12)), Policy("month"), NOW) == timedelta(0)
 
 
 def test_headroom_without_an_end_is_none() -> None:
     endless = table(partition(None, None))
-    assert headroom(endless, NOW, Policy("month")) is None
-    assert not is_short(endless, NOW, Policy("month"), 99)
+    assert headroom(endless, Policy("month"), NOW) is None
+    assert not is_short(endless, Policy("month"), NOW, 99)
 
 
 def test_headroom_of_a_naive_key_is_counted_in_the_zone_of_the_policy() -> None:
     parts = [partition(datetime(2026, 11, 21), datetime(2026, 11, 22))]  # noqa: DTZ001  # naive key
     policy = Policy("day", timezone="Asia/Kolkata")
-    assert headroom(table(*parts, naive=True), NOW, policy) == timedelta(hours=6, minutes=30)
+    assert headroom(table(*parts, naive=True), policy, NOW) == timedelta(hours=6, minutes=30)
 
 
 @pytest.mark.parametrize(("periods", "short"), [(0, False), (1, False), (2, True)])
 def test_headroom_is_short_when_periods_after_the_current_one_are_missing(
     periods: int, short: bool
 ) -> None:
-    assert is_short(table(*months(11, 12)), NOW, Policy("month"), periods) is short
+    assert is_short(table(*months(11, 12)), Policy("month"), NOW, periods) is short
 
 
 def test_a_short_month_after_a_long_one_is_no_short_headroom() -> None:
     evening = datetime(2026, 1, 31, 23, 59, tzinfo=UTC)
-    assert not is_short(table(*months(1, 2)), evening, Policy("month", ahead=1), 1)
+    assert not is_short(table(*months(1, 2)), Policy("month", ahead=1), evening, 1)
 
 
 @pytest.mark.parametrize(("ahead", "short"), [(0, False), (1, True)])
 def test_a_policy_that_asks_for_nothing_ahead_is_not_short(ahead: int, short: bool) -> None:
-    assert is_short(table(*months(11, 11)), NOW, Policy("month", ahead=ahead)) is short
+    assert is_short(table(*months(11, 11)), Policy("month", ahead=ahead), NOW) is short
 
 
 def test_a_hole_in_the_present_is_short_whatever_comes() -> None:
-    assert is_short(table(*months(12, 13)), NOW, Policy("month"), 0)
+    assert is_short(table(*months(12, 13)), Policy("month"), NOW, 0)

@@ -9,6 +9,7 @@ from autogenerate import run_sql
 from scheduled import NOW, count, done, insert, names, only, relations, run, table
 from sqlalchemy import Connection, Engine
 
+from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.advise import advise
 from alembic_enterprise.partitions.due import MOST
 from alembic_enterprise.partitions.inspection import inspect
@@ -104,6 +105,34 @@ def test_nor_does_one_of_the_year_1(connection: Connection, engine: Engine, zone
     (problem,) = only(run(engine)).problems
     assert "are missing, and so many are not created" in problem
     assert names(connection) == ["least", "y2026_m11_d21"]
+
+
+@pytest.mark.parametrize("key", ["timestamptz", "timestamp", "date"])
+@pytest.mark.parametrize(
+    ("lower", "upper"),
+    [
+        ("'infinity'", "MAXVALUE"),
+        ("'12026-01-01'", "MAXVALUE"),
+        ("'12026-01-01'", "'12027-01-01'"),
+        ("MINVALUE", "'-infinity'"),
+        ("MINVALUE", "'0044-03-15 BC'"),
+        ("MINVALUE", "'0001-01-01'"),
+        ("'-infinity'", "'0001-07-01'"),
+    ],
+)
+def test_one_that_holds_no_moment_of_the_calendar_covers_none(
+    connection: Connection, engine: Engine, key: str, lower: str, upper: str
+) -> None:
+    """Rows such as those of prices that are valid for ever."""
+    table(connection, start="2026-09-01", stop="2026-12-01", key=key, retain=1)
+    bounds = f"FROM ({lower}) TO ({upper})"
+    run_sql(connection, f"CREATE TABLE endless PARTITION OF events FOR VALUES {bounds}")
+    [live] = catalog.read(connection).tables.values()
+    assert [(item.lower, item.upper) for item in live.covered] == [
+        tuple(datetime(2026, month, 1, tzinfo=None if live.naive else UTC) for month in (9, 12))
+    ]
+    assert run(engine).exit_code(1) == 0
+    assert set(names(connection)) == {"y2026_m10", "y2026_m11", "y2026_m12", "endless"}
 
 
 def test_a_declared_beginning_is_meant(connection: Connection, engine: Engine) -> None:

@@ -126,3 +126,62 @@ def test_ctrl_c_leaves_no_guard(connection: Connection, engine: Engine, steps: i
         run(engine, progress=interrupt)
     insert(connection, "2026-12-12Z", "2030-01-01Z")
     assert count(connection) == 2
+
+
+# --- A partition that is at work
+
+
+def test_statistics_wait_for_no_partition(
+    connection: Connection, engine: Engine, database_url: str
+) -> None:
+    """VACUUM and CREATE INDEX CONCURRENTLY hold that lock for long; autovacuum sees to those."""
+    table(connection, start="2026-11-01", stop="2026-12-01")
+    insert(connection, "2026-11-11Z")
+    with session(database_url) as other:
+        other.execute("BEGIN")
+        other.execute("LOCK TABLE events_y2026_m11 IN SHARE UPDATE EXCLUSIVE MODE")
+        report = run(engine, patience=Patience(lock_timeout=50))
+    assert report.exit_code(1) == 0
+    rows = "SELECT reltuples::int FROM pg_class WHERE oid = 'events'::regclass"
+    assert connection.exec_driver_sql(rows).scalar_one() == 1
+
+
+# --- The table at the other end of a foreign key
+
+
+@pytest.mark.parametrize(
+    ("reference", "work"),
+    [
+        ("ALTER TABLE events ADD FOREIGN KEY (id) REFERENCES others", "UPDATE others SET id = id"),
+        (
+            "ALTER TABLE others ADD FOREIGN KEY (id, at) REFERENCES events",
+            "SELECT count(*) FROM others",
+        ),
+    ],
+    ids=["from", "to"],
+)
+def test_a_detach_has_those_at_the_other_end_of_a_foreign_key_wait_only_briefly(
+    connection: Connection, engine: Engine, database_url: str, reference: str, work: str
+) -> None:
+    """It locks their table at its end; cut there, it is finalized."""
+    columns = "id bigint NOT NULL, at {} NOT NULL, PRIMARY KEY (id, at)"
+    table(connection, start="2026-09-01", stop="2027-01-01", retain=1, columns=columns)
+    run_sql(connection, "CREATE TABLE others (id bigint PRIMARY KEY, at timestamptz)", reference)
+    patience = Patience(lock_timeout=100, attempts=4, concurrently=3)
+    with session(database_url) as one, session(database_url) as other:
+        one.execute("BEGIN")
+        one.execute(work.encode())
+        other.execute("SET lock_timeout = '2s'")
+        pauses: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            other.execute(work.encode())
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                one.execute("COMMIT")
+
+        report = run(engine, patience=patience, sleep=sleep)
+    assert report.exit_code(1) == 0
+    assert done(report)[:2] == ["mark public.events_y2026_m09", "detach public.events_y2026_m09"]
+    assert (len(pauses), only(report).retries) == (3, 3)
+    assert names(connection)[0] == "y2026_m10"

@@ -1,19 +1,24 @@
 """Partitions of a plain table are made the short way, and are what the long way makes."""
 
-from collections.abc import Callable, Sequence
+import struct
+import zoneinfo
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
+from pathlib import Path
 from typing import get_args
+from zoneinfo import ZoneInfo
 
 import laws
 import pytest
 from autogenerate import run_sql
 from psycopg.sql import SQL, Literal
-from scheduled import NOW, done, names, recorded, run, table
+from scheduled import NOW, done, insert, names, only, recorded, run, table
 from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url
 
 from alembic_enterprise import sql
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.partitions.periods import SUFFIX, Every, floor, shift, suffix
+from alembic_enterprise.sql import Name
 
 EVERY: Sequence[Every] = get_args(Every)
 
@@ -131,6 +136,22 @@ def test_a_table_of_a_role_that_this_one_belongs_to_takes_the_long_way(
     assert connection.exec_driver_sql(query).scalar_one() == role
 
 
+def test_a_role_whose_name_has_to_be_quoted_takes_the_short_way(
+    connection: Connection, database_url: str, new_role: Callable[..., str]
+) -> None:
+    role = new_role('Svc@"proj".')
+    table(connection, start="2026-11-01", stop="2026-12-01")
+    quoted = Name(None, role).text
+    run_sql(
+        connection,
+        f"GRANT ALL ON SCHEMA public TO {quoted}",
+        f"GRANT SELECT ON alembic_enterprise_policy TO {quoted}",
+        f"ALTER TABLE events OWNER TO {quoted}",
+    )
+    options = {"options": f"-c role={role}"}
+    assert ways(create_engine(database_url, poolclass=NullPool, connect_args=options)) == [SHORT]
+
+
 @pytest.mark.parametrize(
     "taken",
     ["CREATE VIEW events_y2026_m12 AS SELECT 1", "CREATE TYPE events_y2026_m12 AS ENUM ()"],
@@ -160,6 +181,69 @@ def test_a_name_of_which_the_server_would_cut_the_end_takes_the_long_way(
 ) -> None:
     table(connection, "é" * (length // 2) + "e" * (length % 2), "2026-11-01", "2026-12-01")
     assert ways(engine) == [way]
+
+
+@pytest.mark.parametrize(
+    ("change", "attribute"),
+    [
+        ("GRANT SELECT ON later TO PUBLIC", "relacl IS NOT NULL"),
+        ("ALTER TABLE later ENABLE ROW LEVEL SECURITY", "relrowsecurity"),
+        ("ALTER TABLE later REPLICA IDENTITY FULL", "relreplident = 'f'"),
+    ],
+)
+def test_what_changes_during_the_run_takes_the_long_way(
+    connection: Connection, engine: Engine, change: str, attribute: str
+) -> None:
+    for name in ("former", "later"):
+        table(connection, name, "2026-11-01", "2026-12-01")
+
+    def progress(done: int, _expected: int) -> None:
+        if done == 1:
+            run_sql(connection, change)
+
+    report = run(engine, progress=progress)
+    assert [kind for item in report.tables for kind, _ in item.done] == ["create", "analyze"] * 2
+    query = f"SELECT {attribute} FROM pg_class WHERE oid = 'later_y2026_m12'::regclass"
+    assert connection.exec_driver_sql(query).scalar_one() is True
+
+
+# --- Time zone data of another release
+
+
+@pytest.fixture
+def other_hours(tmp_path: Path) -> Iterator[str]:
+    """A zone in which Python takes each midnight for an hour later than the server."""
+    name = "Asia/Tokyo"
+    (tmp_path / "Asia").mkdir()
+    # A file of RFC 8536: no transitions, and one type of local time, eight hours ahead.
+    eight = struct.pack(">4s16x6llBB4s", b"TZif", 0, 0, 0, 0, 1, 4, 8 * 3600, 0, 0, b"+08")
+    (tmp_path / name).write_bytes(eight)
+    before = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath([tmp_path, *before])
+    ZoneInfo.clear_cache()
+    yield name
+    zoneinfo.reset_tzpath(before)
+    ZoneInfo.clear_cache()
+
+
+def test_the_hours_of_the_server_count(
+    connection: Connection, engine: Engine, other_hours: str
+) -> None:
+    table(connection, start="2026-11-01", stop="2026-12-01", timezone=other_hours)
+    begun = 'UPDATE alembic_enterprise_policy SET policy = policy || \'{"start": "2026-11-01"}\''
+    run_sql(connection, begun)
+    for _ in range(2):
+        report = run(engine)
+        assert "create 2026-12-01 to 2027-01-01" not in done(report)
+        (problem,) = only(report).problems
+        assert problem == (
+            "2026-12-01 to 2027-01-01: the server and this machine disagree on its hours in "
+            f"{other_hours}, and so part of it has no partition here. Update the time zone "
+            "data of the older one: the server's, or tzdata here"
+        )
+        assert report.exit_code(0) == 2
+    assert names(connection) == ["y2026_m11", "y2026_m12"]
+    insert(connection, "2026-11-30 15:00Z", "2026-12-31 14:59Z")
 
 
 # --- What a table costs

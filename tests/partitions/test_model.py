@@ -114,7 +114,8 @@ BAD = [
         lambda: table(MONTHLY, key=Column("at", DateTime, nullable=False)),
         (
             "events: the primary key (id) lacks the partition column at, and PostgreSQL can only "
-            'keep it unique inside one partition: write PrimaryKeyConstraint("id", "at")'
+            'keep it unique inside one partition: write PrimaryKeyConstraint("id", "at"), '
+            "or primary_key=True for each of these columns"
         ),
     ),
     (
@@ -187,6 +188,13 @@ BAD = [
         ),
     ),
     (
+        lambda: RangePartitions("at", every="day", timezone="CET"),
+        (
+            "RangePartitions(\"at\"): timezone='CET' has no summer time in PostgreSQL, where it is "
+            'an abbreviation: write a place, such as "Europe/Brussels"'
+        ),
+    ),
+    (
         lambda: RangePartitions("at", every="month", start="2026-11-15"),
         (
             'RangePartitions("at"): start="2026-11-15" is not the first day of a month: write '
@@ -204,6 +212,26 @@ BAD = [
     (
         lambda: RangePartitions("at", every="month", retain=0),
         "retain=0: write a whole number from 1 up",
+    ),
+    (
+        lambda: RangePartitions("at", every="year", retain=1001),
+        "retain=1001 is more than a thousand years: write less",
+    ),
+    (
+        lambda: RangePartitions("at", every="month", ahead=12001),
+        "ahead=12001 is more than a thousand years: write less",
+    ),
+    (
+        lambda: RangePartitions("at", every="day", hold=10**12),
+        "hold=1000000000000 is more than a thousand years: write less",
+    ),
+    (
+        lambda: RangePartitions("at", every="year", start="0001-01-01"),
+        'start="0001-01-01" is outside the years 2 to 8000: write the year the table begins in',
+    ),
+    (
+        lambda: RangePartitions("at", every="month", start=date(9999, 12, 1)),
+        'start="9999-12-01" is outside the years 2 to 8000: write the year the table begins in',
     ),
     (
         lambda: RangePartitions("at", every="month", ahead=1.5),  # type: ignore[arg-type]  # the point

@@ -110,6 +110,15 @@ def test_today_depends_on_the_zone() -> None:
     assert today(now, ZoneInfo("America/New_York")) == date(2026, 10, 31)
 
 
+@pytest.mark.parametrize("zone", ["America/Havana", "Atlantic/Azores", "Europe/Berlin", "Etc/UTC"])
+def test_a_day_lasts_from_its_moment_to_that_of_the_next(zone: str) -> None:
+    """Also where a clock change skips or repeats midnight."""
+    for day in (date(2028, 1, 1) + timedelta(days=n) for n in range(366)):
+        begin, end = (moment(one, ZoneInfo(zone)) for one in (day, day + timedelta(days=1)))
+        assert today(begin, ZoneInfo(zone)) == day
+        assert today(end - timedelta(microseconds=1), ZoneInfo(zone)) == day
+
+
 def hours(ranges: list[Range]) -> set[int]:
     """The hours that some ranges hold, from a day before to a day after all of them."""
     return {

@@ -14,8 +14,8 @@ from alembic_enterprise.partitions.status import (
     Cell,
     Headroom,
     Status,
+    coverage_from,
     default_rows,
-    headroom,
     status,
     step,
     timeline,
@@ -64,8 +64,9 @@ def test_there_is_no_headroom_when_now_is_not_covered() -> None:
 
 def test_an_upper_bound_is_outside() -> None:
     ranges = [Range(None, NOW)]
-    assert headroom(ranges, NOW).covers_now is False
-    assert headroom([Range(NOW, None)], NOW) == Headroom(covers_now=True, until=None, days=None)
+    assert coverage_from(ranges, NOW).covers_now is False
+    endless = Headroom(covers_now=True, until=None, days=None)
+    assert coverage_from([Range(NOW, None)], NOW) == endless
 
 
 def test_a_naive_key_is_measured_by_the_clock_of_its_zone() -> None:

@@ -1,5 +1,6 @@
 """A policy that this release cannot use, or that is broken by hand, stops its own table only."""
 
+from collections.abc import Callable
 from importlib.resources import files
 from json import loads
 from typing import Any
@@ -11,13 +12,14 @@ from autogenerate import generate, run_sql
 from scheduled import NOW, names, of, only, run, table
 from sqlalchemy import Connection, Engine, MetaData
 
-from alembic_enterprise.cli import listing
+from alembic_enterprise.cli import partitions_list_text
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.partitions import report as reports
 from alembic_enterprise.partitions import status
 from alembic_enterprise.partitions.advise import advise, exit_code
 from alembic_enterprise.partitions.inspection import inspect
 from alembic_enterprise.partitions.live import select
+from alembic_enterprise.registry import TABLE
 
 BROKEN = {
     "[]": "is not a JSON object: set it again with op.set_partition_policy",
@@ -25,6 +27,7 @@ BROKEN = {
     '{"kind": "range", "every": "hour"}': "cannot be used: ",
     '{"kind": "range", "every": "day", "timezone": "Nowhere/Land"}': "cannot be used: timezone=",
     '{"kind": "range", "every": "day", "ahead": "many"}': "cannot be used: ",
+    '{"kind": "range", "every": "year", "retain": 3000}': "cannot be used: retain=3000 is more",
 }
 """What stands in the registry -> how it is told."""
 
@@ -84,7 +87,7 @@ def test_a_list_tells_it(connection: Connection) -> None:
     broken(connection)
     selection = select(connection)
     assert "policy      its policy in alembic_enterprise_policy is not a JSON object" in (
-        listing.text(selection, each=False)
+        partitions_list_text.text(selection, each=False)
     )
     document = status.document(selection.statuses, selection.now)
     valid(document, "partitions-list")
@@ -99,3 +102,65 @@ def test_autogenerate_refuses_to_compare_it(connection: Connection) -> None:
     broken(connection)
     with pytest.raises(CommandError, match=r"^public\.broken: its policy in"):
         generate(connection, MetaData())
+
+
+# --- A table that was given to somebody else
+
+
+@pytest.fixture
+def disowned(connection: Connection, new_role: Callable[..., str]) -> str:
+    """Tables whose registry belongs to a role, one of which now belongs to another; what is so."""
+    app, billing = new_role(), new_role()
+    for name in ("whole", "given"):
+        table(connection, name, "2026-11-01", "2026-12-01")
+    run_sql(
+        connection,
+        f"ALTER TABLE whole OWNER TO {app}",
+        f"ALTER TABLE {TABLE} OWNER TO {app}",
+        f"ALTER TABLE given OWNER TO {billing}",
+    )
+    return (
+        f"its policy does not count: {TABLE} belongs to {app}, who lacks the rights of {billing}, "
+        "the owner of the table. Give it to a role with the rights of its tables' owners; if it "
+        "is a stranger's, drop it"
+    )
+
+
+def test_a_policy_that_stopped_to_count_is_told(
+    connection: Connection, engine: Engine, disowned: str
+) -> None:
+    report = run(engine)
+    assert (report.problems, report.exit_code(0)) == ([f"public.given: {disowned}"], 2)
+    assert only(report).name.name == "whole"
+    assert names(connection, "given") == ["y2026_m11"]
+    found = [item for one in inspect(connection, now=NOW) for item in advise(one)]
+    assert ("policy-unusable", "public.given", disowned) in [
+        (item.rule, item.table, item.message) for item in found
+    ]
+    told = {known.table.name.name: known.table.unusable for known in select(connection).statuses}
+    assert told == {"whole": None, "given": disowned}
+
+
+def test_a_policy_counts_again(connection: Connection, engine: Engine, disowned: str) -> None:
+    assert disowned
+    run_sql(connection, f"ALTER TABLE {TABLE} OWNER TO CURRENT_USER")
+    assert (run(engine).problems, names(connection, "given")) == ([], ["y2026_m11", "y2026_m12"])
+
+
+def test_what_never_was_a_policy_for_time_is_not_told(
+    connection: Connection, engine: Engine, disowned: str
+) -> None:
+    run_sql(
+        connection,
+        f"""UPDATE {TABLE} SET policy = '{{"kind": "audit"}}' WHERE relation = 'given'::regclass""",
+    )
+    assert disowned not in " ".join(run(engine).problems)
+
+
+def test_nor_is_a_row_in_the_schema_of_somebody_else(
+    connection: Connection, engine: Engine, disowned: str
+) -> None:
+    """Anybody may write down a policy for the table of another."""
+    run_sql(connection, "CREATE SCHEMA theirs", f"ALTER TABLE {TABLE} SET SCHEMA theirs")
+    assert disowned
+    assert run(engine).problems == []

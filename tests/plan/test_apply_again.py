@@ -1,5 +1,6 @@
 """No statement is run a second time, and none on a schema that nobody has reviewed."""
 
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from saving import in_autocommit, in_one_transaction, job, stamped
 from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
 
-from alembic_enterprise.errors import ConfigurationError
+from alembic_enterprise.errors import ConfigurationError, LockedError
 from alembic_enterprise.operation import RUNNING
 from alembic_enterprise.plan.saved import migrating
 from alembic_enterprise.plan.saved.apply import Job, Report, apply, verify
@@ -282,12 +283,36 @@ BUILDING = (
 )
 
 
-def test_the_catalog_is_not_waited_for_without_end(plan: Plan, engine: Engine) -> None:
+@pytest.mark.parametrize("function", [verify, apply])
+def test_the_catalog_is_not_waited_for_without_end(
+    plan: Plan, engine: Engine, function: Callable[[Config, Saved], Report]
+) -> None:
     config, saved = plan(SECOND)
     with engine.connect() as blocker:
         blocker.exec_driver_sql("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(DBAPIError, match="canceling statement due to lock timeout"):
-            verify(config, saved)
+        pid = blocker.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        told = f"canceling statement due to lock timeout. Locked are orders by pid {pid}, "
+        with pytest.raises(LockedError, match=re.escape(told)):
+            function(config, saved)
+
+
+def test_between_two_tries_the_catalog_is_waited_for_as_well(
+    plan: Plan, engine: Engine, observer: Connection
+) -> None:
+    config, saved = plan(SECOND)
+    modes = iter(["ACCESS EXCLUSIVE", None])
+    with engine.connect() as blocker:
+        blocker.exec_driver_sql("LOCK TABLE orders IN ACCESS SHARE MODE")
+
+        def waited(_seconds: float) -> None:
+            mode = next(modes)
+            blocker.rollback()
+            if mode is not None:
+                blocker.exec_driver_sql(f"LOCK TABLE orders IN {mode} MODE")
+
+        report = apply(config, saved, job(sleep=waited))
+    assert (report.retries, report.applied) == (2, ["0002"])
+    assert stamped(observer) == ["0002"]
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])

@@ -55,7 +55,7 @@ def compared(config: Config, **options: Any) -> Changes:
 def migrate(config: Config, changes: Changes, engine: Engine, folder: Path) -> Config:
     """Try a proposal on the database."""
     folder.mkdir()
-    extra, scripts = autogenerate.trial(config, changes, folder)
+    extra, scripts = autogenerate.write_apart(config, changes, folder)
     replay.upgrade(extra, engine.url, scripts)
     return extra
 
@@ -114,7 +114,7 @@ def test_a_written_script_is_the_tried_one_with_the_summary(make: Make, tmp_path
     config = make()
     changes = compared(config)
     (tmp_path / "proposed").mkdir()
-    _, [tried] = autogenerate.trial(config, changes, tmp_path / "proposed")
+    _, [tried] = autogenerate.write_apart(config, changes, tmp_path / "proposed")
     [path] = autogenerate.write(config, changes, SUMMARY)
     assert path.parent == tmp_path / "migrations" / "versions"
     assert path.name == Path(tried.path).name
@@ -165,7 +165,7 @@ def test_formatters_see_the_summary_and_run_on_written_scripts_only(
         config.set_section_option("post_write_hooks", name, value)
     changes = compared(config)
     (tmp_path / "proposed").mkdir()
-    autogenerate.trial(config, changes, tmp_path / "proposed")
+    autogenerate.write_apart(config, changes, tmp_path / "proposed")
     assert not seen.exists()
     [path] = autogenerate.write(config, changes, "summary")
     assert seen.read_text() == path.read_text()
@@ -207,7 +207,7 @@ def test_what_a_hook_adds_or_splits_is_proposed(make: Make, engine: Engine, tmp_
     assert "op.execute('SELECT 1')" in changes.model_changes
     assert ("analyze-table", "note") in [(item.rule, item.severity) for item in changes.enterprise]
     (tmp_path / "proposed").mkdir()
-    extra, scripts = autogenerate.trial(config, changes, tmp_path / "proposed")
+    extra, scripts = autogenerate.write_apart(config, changes, tmp_path / "proposed")
     assert [script.doc for script in scripts] == ["first", "empty message"]
     replay.upgrade(extra, engine.url, scripts)
     with engine.connect() as connection:

@@ -9,7 +9,7 @@ from alembic_enterprise.audit.operations import AlterAuditTrail, CreateAuditTrai
 from alembic_enterprise.indexes.operations import AnalyzeTable
 from alembic_enterprise.partitions.operations import CreateRangePartitions, SetPartitionPolicy
 from alembic_enterprise.plan import advice
-from alembic_enterprise.plan.proposal.reasons import REASONS, RULES, findings, table_of
+from alembic_enterprise.plan.proposal.reasons import EXPLANATIONS, REASONS, findings, table_of
 from alembic_enterprise.shards.operations import CreateHashShards
 from alembic_enterprise.sql import Name
 
@@ -70,7 +70,7 @@ def test_what_the_plan_mends_itself_is_no_error() -> None:
 
 
 def test_each_reason_is_explained() -> None:
-    assert {item.rule for item in REASONS.values()} <= {*RULES, *advice.RULES}
+    assert {item.rule for item in REASONS.values()} <= {*EXPLANATIONS, *advice.EXPLANATIONS}
 
 
 def test_an_operation_is_about_a_table_or_about_none() -> None:

@@ -13,7 +13,7 @@ from psycopg.sql import SQL
 from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, Text
 
 from alembic_enterprise import sql
-from alembic_enterprise.plan.policy import ReviewPolicy
+from alembic_enterprise.plan.accepted import Accepted
 from alembic_enterprise.plan.review import review
 from alembic_enterprise.plan.seen import Request
 from alembic_enterprise.plan.shadow import dump, schema_copy
@@ -76,7 +76,7 @@ def test_no_transaction_on_the_live_database_is_kept(
 
     monkeypatch.setattr(dump, "dump", noted(dump.dump))
     monkeypatch.setattr(schema_copy, "copy", noted(schema_copy.copy))
-    request = Request(datetime.now(UTC), ReviewPolicy(), saves=saves, proves=False)
+    request = Request(datetime.now(UTC), Accepted(), saves=saves, proves=False)
     found = review(config, request, noted(quiet))
     assert found.plan.steps[0].statement == ADDED
     if way == "open":

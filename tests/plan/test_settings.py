@@ -14,8 +14,8 @@ from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.indexes.rules import RULES as INDEX_RULES
 from alembic_enterprise.partitions import advise as partitions
 from alembic_enterprise.plan import settings
-from alembic_enterprise.plan.advice import RULES
-from alembic_enterprise.plan.policy import ReviewPolicy
+from alembic_enterprise.plan.accepted import Accepted
+from alembic_enterprise.plan.advice import EXPLANATIONS
 from alembic_enterprise.shards import advise as shards
 
 WAIVED = """
@@ -45,7 +45,7 @@ def test_the_nearest_file_counts(tmp_path: Path) -> None:
     config = project(tmp_path, '[tool.alembic-enterprise]\nprotected-tables = ["public.orders"]')
     assert settings.read(config).protected == ("public.orders",)
     (tmp_path / "db" / "pyproject.toml").write_text("[tool.other]\nx = 1", encoding="utf-8")
-    assert settings.read(config) == ReviewPolicy()
+    assert settings.read(config) == Accepted()
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_migration_waives_findings_about_itself(tmp_path: Path) -> None:
     config = project(tmp_path, None)
     (tmp_path / "db" / "versions" / "a1.py").write_text(WAIVED, encoding="utf-8")
     scripts = list(ScriptDirectory.from_config(config).walk_revisions())
-    [waiver] = settings.with_waivers(ReviewPolicy(), scripts, tmp_path).waivers
+    [waiver] = settings.with_waivers(Accepted(), scripts, tmp_path).waivers
     assert (waiver.rule, waiver.table) == ("missing-primary-key", "events")
     assert (waiver.path, waiver.expires) == ("db/versions/a1.py", date(2027, 1, 31))
 
@@ -78,4 +78,4 @@ def test_every_rule_of_the_capabilities_can_be_named() -> None:
     sources = "".join(map(getsource, (partitions, shards, audit)))
     given = set(re.findall(r'(?:Finding\(\s*|rule, told = )"([a-z-]+)"', sources))
     assert len(given) > 20
-    assert given == RULES.keys() - INDEX_RULES.keys()
+    assert given == EXPLANATIONS.keys() - INDEX_RULES.keys()

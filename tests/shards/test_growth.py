@@ -2,23 +2,10 @@
 
 from collections.abc import Callable
 
+import growing
 import laws
 import psycopg
 from autogenerate import generate, run_sql
-from growing import (
-    COLUMNS,
-    before,
-    contents,
-    held,
-    leftovers,
-    months,
-    one,
-    orders,
-    run,
-    session,
-    stopped,
-    writing,
-)
 from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, event, make_url
 
 from alembic_enterprise.shards.operations import GrowHashShards
@@ -30,27 +17,27 @@ FOUR = {f"orders_shard_{n}": f"{n} of 4" for n in range(4)}
 
 
 def test_every_row_arrives_in_the_shard_of_its_hash(connection: Connection, engine: Engine) -> None:
-    orders(connection)
-    rows = contents(connection)
-    report = run(engine)
+    growing.orders(connection)
+    rows = growing.contents(connection)
+    report = growing.run(engine)
     assert report.problems == []
     assert [(done.shard.name, done.rows) for done in report.done] == [
         (split.shard.name, split.rows) for split in report.splits
     ]
     assert sum(done.rows for done in report.done) == len(rows)
-    assert contents(connection) == rows
-    assert held(connection) == FOUR
-    assert leftovers(connection) == []
+    assert growing.contents(connection) == rows
+    assert growing.held(connection) == FOUR
+    assert growing.leftovers(connection) == []
 
 
 def test_it_ends_as_the_operation_that_locks(
     connection: Connection, engine: Engine, other_database: Callable[..., str], database_url: str
 ) -> None:
-    orders(connection)
+    growing.orders(connection)
     run_sql(connection, "CREATE INDEX ON orders (amount)")
     connection.close()
     url = other_database(make_url(database_url).database)
-    run(engine)
+    growing.run(engine)
     with create_engine(url, poolclass=NullPool).connect() as other, engine.connect() as grown:
         laws.apply(other, [GrowHashShards("orders", count=4)])
         found = laws.snapshot(grown)
@@ -62,28 +49,28 @@ def test_it_ends_as_the_operation_that_locks(
 def test_a_shard_is_split_into_all_its_parts_at_once(
     connection: Connection, engine: Engine
 ) -> None:
-    orders(connection)
-    rows = contents(connection)
-    report = run(engine, 16)
+    growing.orders(connection)
+    rows = growing.contents(connection)
+    report = growing.run(engine, 16)
     assert [len(split.parts) for split in report.splits] == [8, 8]
-    assert held(connection) == {f"orders_shard_{n}": f"{n} of 16" for n in range(16)}
-    assert contents(connection) == rows
+    assert growing.held(connection) == {f"orders_shard_{n}": f"{n} of 16" for n in range(16)}
+    assert growing.contents(connection) == rows
 
 
 def test_a_table_of_several_moduli_grows_evenly(connection: Connection, engine: Engine) -> None:
-    orders(connection)
-    rows = contents(connection)
-    stopped(engine, "orders_shard_1")
-    assert sorted(held(connection).values()) == ["0 of 4", "1 of 2", "2 of 4"]
-    report = run(engine, 8)
+    growing.orders(connection)
+    rows = growing.contents(connection)
+    growing.stopped(engine, "orders_shard_1")
+    assert sorted(growing.held(connection).values()) == ["0 of 4", "1 of 2", "2 of 4"]
+    report = growing.run(engine, 8)
     assert [len(split.parts) for split in report.splits] == [4, 2, 2]
-    assert held(connection) == {f"orders_shard_{n}": f"{n} of 8" for n in range(8)}
-    assert contents(connection) == rows
+    assert growing.held(connection) == {f"orders_shard_{n}": f"{n} of 8" for n in range(8)}
+    assert growing.contents(connection) == rows
 
 
 def test_nothing_to_do_is_done(connection: Connection, engine: Engine) -> None:
-    orders(connection, 4)
-    report = run(engine, 4)
+    growing.orders(connection, 4)
+    report = growing.run(engine, 4)
     assert (report.exit_code, report.splits, report.done) == (0, [], [])
 
 
@@ -107,20 +94,20 @@ def test_names_and_types_that_hurt(connection: Connection, engine: Engine) -> No
     )
 
     def write() -> None:
-        with session(engine) as other:
+        with growing.session(engine) as other:
             other.execute(f'UPDATE {table} SET "made" = \'changed\' WHERE "old" = 7')
             other.execute(f'DELETE FROM {table} WHERE "old" = 8')
             other.execute(f"INSERT INTO {table} VALUES ('x', 9)")
 
-    before(engine, "hash_record_extended", write)
-    report = run(engine, 2, 'Mixed 100% Case.we"ird $mirror$ заказ')
+    growing.before(engine, growing.COMPARING, write)
+    report = growing.run(engine, 2, 'Mixed 100% Case.we"ird $mirror$ заказ')
     assert report.problems == []
-    assert list(held(connection, 'we"ird $mirror$ заказ')) == [
+    assert list(growing.held(connection, 'we"ird $mirror$ заказ')) == [
         "sh$block$ard",
         'we"ird $mirror$ заказ_shard_1',
     ]
-    assert one(connection, f"SELECT count(*) FROM {table}") == 300
-    assert one(connection, f'SELECT size FROM {table} WHERE "old" = 7') == len("changed")
+    assert growing.one(connection, f"SELECT count(*) FROM {table}") == 300
+    assert growing.one(connection, f'SELECT size FROM {table} WHERE "old" = 7') == len("changed")
 
 
 # --- What a shard has besides rows
@@ -178,7 +165,7 @@ FROM pg_index WHERE indrelid = 'orders_shard_0'::regclass"""
 def test_each_part_has_all_that_the_shard_had(
     connection: Connection, engine: Engine, role: str
 ) -> None:
-    orders(connection, columns=RICH)
+    growing.orders(connection, columns=RICH)
     run_sql(
         connection,
         "UPDATE orders SET code = id",
@@ -186,18 +173,18 @@ def test_each_part_has_all_that_the_shard_had(
         *(statement.replace("{role}", role) for statement in ATTRIBUTES),
     )
     wanted = connection.exec_driver_sql(LIKENESS.format("orders_shard_0")).one()
-    names = one(connection, INDEX_NAMES)
+    names = growing.one(connection, INDEX_NAMES)
     connection.commit()
-    assert run(engine).problems == []
+    assert growing.run(engine).problems == []
     assert connection.exec_driver_sql(LIKENESS.format("orders_shard_0")).one() == wanted
     assert connection.exec_driver_sql(LIKENESS.format("orders_shard_2")).one() == wanted
-    assert names == one(connection, INDEX_NAMES)
+    assert names == growing.one(connection, INDEX_NAMES)
 
 
 def test_a_statement_trigger_of_each_partition_is_on_each_part_and_sees_no_copying(
     connection: Connection, engine: Engine
 ) -> None:
-    orders(connection)
+    growing.orders(connection)
     marked = "COMMENT ON TRIGGER t ON orders_shard_{} IS 'alembic-enterprise: on each partition'"
     run_sql(
         connection,
@@ -210,24 +197,27 @@ def test_a_statement_trigger_of_each_partition_is_on_each_part_and_sees_no_copyi
         ),
         *(marked.format(n) for n in (0, 1)),
     )
-    assert run(engine).problems == []
-    assert one(connection, "SELECT count(*) FROM seen") == 0
+    assert growing.run(engine).problems == []
+    assert growing.one(connection, "SELECT count(*) FROM seen") == 0
     described = "obj_description(oid, 'pg_trigger') = 'alembic-enterprise: on each partition'"
-    assert one(connection, f"SELECT count(*) FROM pg_trigger WHERE {described}") == 4
+    assert growing.one(connection, f"SELECT count(*) FROM pg_trigger WHERE {described}") == 4
 
 
 def test_a_shard_that_somebody_made_by_hand_stays_his_own(
     connection: Connection, engine: Engine
 ) -> None:
-    orders(connection)
+    growing.orders(connection)
     run_sql(
         connection,
         "COMMENT ON TABLE orders_shard_0 IS 'of the north'",
         "COMMENT ON TABLE orders_shard_1 IS NULL",
     )
-    assert run(engine).problems == []
+    assert growing.run(engine).problems == []
     comment = "SELECT obj_description('orders_shard_{}'::regclass, 'pg_class')"
-    assert [one(connection, comment.format(n)) for n in range(4)] == ["of the north", None] * 2
+    assert [growing.one(connection, comment.format(n)) for n in range(4)] == [
+        "of the north",
+        None,
+    ] * 2
 
 
 def test_a_copy_is_attached_without_a_look_at_its_rows(
@@ -238,7 +228,9 @@ def test_a_copy_is_attached_without_a_look_at_its_rows(
         "CREATE TABLE tenants (tenant bigint PRIMARY KEY)",
         "INSERT INTO tenants SELECT generate_series(0, 39)",
     )
-    orders(connection, 1, columns=COLUMNS + ", FOREIGN KEY (tenant) REFERENCES tenants")
+    growing.orders(
+        connection, 1, columns=growing.COLUMNS + ", FOREIGN KEY (tenant) REFERENCES tenants"
+    )
     told = told_by_the_swap(engine, 2)
     assert len([text for text in told if "is implied by existing constraints" in text]) >= 2
     assert [text for text in told if text.startswith(LOOKING)] == []
@@ -247,14 +239,14 @@ def test_a_copy_is_attached_without_a_look_at_its_rows(
 def test_a_copy_of_a_nested_shard_is_attached_without_a_look_at_its_rows(
     connection: Connection, engine: Engine
 ) -> None:
-    months(connection)
-    rows = contents(connection, "years")
+    growing.months(connection)
+    rows = growing.contents(connection, "years")
     told = told_by_the_swap(engine, 4)
     assert len([text for text in told if "is implied by existing constraints" in text]) >= 2
     assert [text for text in told if text.startswith(LOOKING)] == []
-    assert contents(connection, "years") == rows
-    assert held(connection) == FOUR
-    assert leftovers(connection) == []
+    assert growing.contents(connection, "years") == rows
+    assert growing.held(connection) == FOUR
+    assert growing.leftovers(connection) == []
 
 
 LOOKING = ("verifying table", "validating foreign")
@@ -273,22 +265,22 @@ def told_by_the_swap(engine: Engine, count: int) -> list[str]:
     def listen(connection: psycopg.Connection, _record: object) -> None:
         connection.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
 
-    before(talking, "locked_since', clock", told.clear)
-    assert run(talking, count, attempts=1).problems == []
+    growing.before(talking, "locked_since', clock", told.clear)
+    assert growing.run(talking, count, attempts=1).problems == []
     return told
 
 
 def test_row_security_is_no_obstacle(connection: Connection, engine: Engine) -> None:
-    orders(connection)
+    growing.orders(connection)
     run_sql(
         connection,
         *(f"ALTER TABLE orders_shard_{n} ENABLE ROW LEVEL SECURITY" for n in (0, 1)),
     )
-    with writing(engine) as writer:
-        report = run(engine)
+    with growing.writing(engine) as writer:
+        report = growing.run(engine)
     assert report.problems == []
-    assert contents(connection) == writer.rows
-    assert one(
+    assert growing.contents(connection) == writer.rows
+    assert growing.one(
         connection,
         "SELECT bool_and(relrowsecurity) FROM pg_class WHERE relispartition AND relkind = 'r'",
     )
@@ -300,50 +292,50 @@ def test_row_security_is_no_obstacle(connection: Connection, engine: Engine) -> 
 def test_autogenerate_does_not_see_what_a_run_has_left(
     connection: Connection, engine: Engine
 ) -> None:
-    orders(connection, 1)
-    stopped(engine, "hash_record_extended", count=2)
-    assert leftovers(connection) != []
+    growing.orders(connection, 1)
+    growing.stopped(engine, growing.COMPARING, count=2)
+    assert growing.leftovers(connection) != []
     script = generate(connection, MetaData())
     assert "copy" not in script.upgrade
     assert "orders_shard_1" not in script.upgrade
 
 
 def test_an_abort_leaves_what_is_split(connection: Connection, engine: Engine) -> None:
-    orders(connection)
-    rows = contents(connection)
-    stopped(engine, 'ON "public"."orders_shard_1"')
-    report = run(engine, None)
+    growing.orders(connection)
+    rows = growing.contents(connection)
+    growing.stopped(engine, 'ON "public"."orders_shard_1"')
+    report = growing.run(engine, None)
     assert (report.exit_code, report.removed) == (0, ["public.orders_shard_1"])
-    assert leftovers(connection) == []
-    assert sorted(held(connection).values()) == ["0 of 4", "1 of 2", "2 of 4"]
-    assert contents(connection) == rows
-    assert run(engine, None).removed == []
+    assert growing.leftovers(connection) == []
+    assert sorted(growing.held(connection).values()) == ["0 of 4", "1 of 2", "2 of 4"]
+    assert growing.contents(connection) == rows
+    assert growing.run(engine, None).removed == []
 
 
 def test_a_name_that_is_taken_is_followed_by_a_number(
     connection: Connection, engine: Engine
 ) -> None:
-    orders(connection, 1)
+    growing.orders(connection, 1)
     run_sql(connection, "CREATE TYPE orders_shard_1 AS ENUM ('taken')")
-    assert run(engine, 2).problems == []
-    assert list(held(connection)) == ["orders_shard_0", "orders_shard_1_2"]
+    assert growing.run(engine, 2).problems == []
+    assert list(growing.held(connection)) == ["orders_shard_0", "orders_shard_1_2"]
 
 
 def test_a_number_fits_behind_the_longest_name(connection: Connection, engine: Engine) -> None:
     table = "ö" * 27
-    orders(connection, 1)
+    growing.orders(connection, 1)
     run_sql(
         connection,
         f"ALTER TABLE orders RENAME TO {table}",
         f"CREATE TYPE {table}_shard_1 AS ENUM ('taken')",
     )
-    assert run(engine, 2, table).problems == []
-    assert list(held(connection, table)) == ["orders_shard_0", "ö" * 26 + "_shard_1_2"]
+    assert growing.run(engine, 2, table).problems == []
+    assert list(growing.held(connection, table)) == ["orders_shard_0", "ö" * 26 + "_shard_1_2"]
 
 
 def test_a_dry_run_changes_nothing(connection: Connection, engine: Engine) -> None:
-    orders(connection)
+    growing.orders(connection)
     before = laws.snapshot(connection)
-    report = run(engine, dry_run=True)
+    report = growing.run(engine, dry_run=True)
     assert [len(split.parts) for split in report.splits] == [2, 2]
     assert laws.snapshot(connection) == before

@@ -4,20 +4,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import growing
 import pytest
 from autogenerate import run_sql
-from growing import (
-    before,
-    contents,
-    copies,
-    held,
-    leftovers,
-    one,
-    orders,
-    run,
-    session,
-    stopped,
-)
 from psycopg import sql
 from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
@@ -41,18 +30,18 @@ WRITES = (
 
 
 @pytest.fixture
-def growing(connection: Connection, engine: Engine) -> Engine:
+def mirrored(connection: Connection, engine: Engine) -> Engine:
     """The engine, on a table whose only shard is copied and mirrored, but was not replaced yet."""
-    orders(connection, 1, columns=COLUMNS)
+    growing.orders(connection, 1, columns=COLUMNS)
     run_sql(connection, "ALTER TABLE orders DROP COLUMN gone")
-    stopped(engine, "hash_record_extended", count=2)
+    growing.stopped(engine, growing.COMPARING, count=2)
     return engine
 
 
 def write(engine: Engine, id: str = "id", amount: str = "amount") -> None:  # noqa: A002  # its name
     """Every kind of change, by the names that the columns have now."""
     names = {"id": sql.Identifier(id), "amount": sql.Identifier(amount)}
-    with session(engine) as writer:
+    with growing.session(engine) as writer:
         for statement in WRITES:
             writer.execute(sql.SQL(statement).format(**names))
 
@@ -60,7 +49,7 @@ def write(engine: Engine, id: str = "id", amount: str = "amount") -> None:  # no
 def rows_of_copies(connection: Connection) -> list[tuple[int, int, int]]:
     """The rows of the copies, under the names that the columns had when they were made."""
     union = " UNION ALL ".join(
-        f"SELECT tenant, id, amount FROM {name}" for name in copies(connection)
+        f"SELECT tenant, id, amount FROM {name}" for name in growing.copies(connection)
     )
     found = connection.exec_driver_sql(f"{union} ORDER BY 1, 2").all()
     connection.rollback()
@@ -68,23 +57,23 @@ def rows_of_copies(connection: Connection) -> list[tuple[int, int, int]]:
 
 
 def test_a_column_that_is_renamed_is_mirrored_still(
-    connection: Connection, growing: Engine
+    connection: Connection, mirrored: Engine
 ) -> None:
     run_sql(
         connection,
         'ALTER TABLE orders RENAME COLUMN id TO "the Id"',
         "ALTER TABLE orders RENAME amount TO old",
     )
-    write(growing, "the Id", "old")
+    write(mirrored, "the Id", "old")
     wanted = 'SELECT tenant, "the Id", old FROM orders ORDER BY 1, 2'
     rows = connection.exec_driver_sql(wanted).all()
     connection.rollback()
     assert rows_of_copies(connection) == rows
-    report = run(growing, 2)
+    report = growing.run(mirrored, 2)
     assert (report.problems, report.removed) == ([], ["public.orders_shard_0"])
     assert connection.exec_driver_sql(wanted).all() == rows
     connection.rollback()
-    assert leftovers(connection) == []
+    assert growing.leftovers(connection) == []
 
 
 @pytest.mark.parametrize(
@@ -96,38 +85,38 @@ def test_a_column_that_is_renamed_is_mirrored_still(
     ],
 )
 def test_a_column_can_go_when_the_copies_have(
-    connection: Connection, growing: Engine, change: str, told: str
+    connection: Connection, mirrored: Engine, change: str, told: str
 ) -> None:
     with pytest.raises(DBAPIError, match=rf"trigger !alembic_enterprise_mirror.* on {told}"):
         run_sql(connection, f"ALTER TABLE orders {change}")
     connection.rollback()
-    write(growing)
-    assert run(growing, None).problems == []
+    write(mirrored)
+    assert growing.run(mirrored, None).problems == []
     run_sql(connection, f"ALTER TABLE orders {change}")
-    assert run(growing, 2).problems == []
+    assert growing.run(mirrored, 2).problems == []
 
 
 def test_a_copy_cannot_be_dropped_as_long_as_changes_are_repeated_in_it(
-    connection: Connection, growing: Engine
+    connection: Connection, mirrored: Engine
 ) -> None:
-    for copy in copies(connection):
+    for copy in growing.copies(connection):
         with pytest.raises(DBAPIError, match=rf"trigger !alembic_enterprise_mirror.* table {copy}"):
             run_sql(connection, f"DROP TABLE {copy}")
         connection.rollback()
-    write(growing)
+    write(mirrored)
 
 
 @pytest.mark.parametrize("dropped", ["ALTER TABLE orders DROP COLUMN note", "DROP TABLE {}"])
 def test_what_goes_with_all_that_depends_on_it_begins_anew(
-    connection: Connection, growing: Engine, dropped: str
+    connection: Connection, mirrored: Engine, dropped: str
 ) -> None:
-    run_sql(connection, dropped.format(copies(connection)[1]) + " CASCADE")
-    write(growing)
-    rows = contents(connection)
-    report = run(growing, 2)
+    run_sql(connection, dropped.format(growing.copies(connection)[1]) + " CASCADE")
+    write(mirrored)
+    rows = growing.contents(connection)
+    report = growing.run(mirrored, 2)
     assert (report.problems, report.removed) == ([], ["public.orders_shard_0"])
-    assert contents(connection) == rows
-    assert leftovers(connection) == []
+    assert growing.contents(connection) == rows
+    assert growing.leftovers(connection) == []
 
 
 @pytest.mark.parametrize(
@@ -140,17 +129,17 @@ def test_what_goes_with_all_that_depends_on_it_begins_anew(
     ],
 )
 def test_writers_go_on_whatever_is_renamed(
-    connection: Connection, growing: Engine, change: str
+    connection: Connection, mirrored: Engine, change: str
 ) -> None:
     run_sql(connection, "CREATE SCHEMA aside", change)
-    write(growing)
-    rows = contents(connection)
-    while problems := run(growing, 2).problems:
+    write(mirrored)
+    rows = growing.contents(connection)
+    while problems := growing.run(mirrored, 2).problems:
         assert problems[0].endswith("Run again with --abort, then without")
-        assert run(growing, None).problems == []
-    assert contents(connection) == rows
-    assert sorted(held(connection).values()) == ["0 of 2", "1 of 2"]
-    assert leftovers(connection) == []
+        assert growing.run(mirrored, None).problems == []
+    assert growing.contents(connection) == rows
+    assert sorted(growing.held(connection).values()) == ["0 of 2", "1 of 2"]
+    assert growing.leftovers(connection) == []
 
 
 # --- What is done to a shard itself, until the lock on it
@@ -201,25 +190,27 @@ that returns."""
 def test_what_is_done_to_a_shard_that_is_copied_is_not_undone(
     connection: Connection, engine: Engine, role: str, done: str
 ) -> None:
-    orders(connection, 1, columns=COLUMNS)
+    growing.orders(connection, 1, columns=COLUMNS)
     run_sql(
         connection,
         "CREATE INDEX back ON orders (amount DESC)",
         "GRANT SELECT, UPDATE (amount) ON orders_shard_0 TO PUBLIC",
     )
-    before(engine, "locked_since', clock", lambda: other(engine, done.replace("{role}", role)))
-    [problem] = run(engine, 2).problems
+    growing.before(
+        engine, "locked_since', clock", lambda: other(engine, done.replace("{role}", role))
+    )
+    [problem] = growing.run(engine, 2).problems
     assert problem.endswith(
         "orders_shard_0: it was altered since its copies were made: run `alembic-enterprise shards"
         " grow` again"
     )
     write(engine)
-    rows = contents(connection)
-    report = run(engine, 2)
+    rows = growing.contents(connection)
+    report = growing.run(engine, 2)
     assert (report.problems, report.removed) == ([], ["public.orders_shard_0"])
     query, wanted = MEANWHILE[done]
-    assert str(one(connection, query.replace("{role}", role))) == wanted
-    assert contents(connection) == rows
+    assert str(growing.one(connection, query.replace("{role}", role))) == wanted
+    assert growing.contents(connection) == rows
 
 
 def other(engine: Engine, statement: str) -> None:
@@ -231,52 +222,52 @@ def other(engine: Engine, statement: str) -> None:
 def test_a_foreign_key_that_is_added_is_not_checked_under_the_lock(
     connection: Connection, engine: Engine
 ) -> None:
-    orders(connection, 1)
+    growing.orders(connection, 1)
     run_sql(
         connection,
         "CREATE TABLE tenants (id bigint PRIMARY KEY)",
         "INSERT INTO tenants SELECT generate_series(0, 39)",
     )
     add = "ALTER TABLE orders ADD FOREIGN KEY (tenant) REFERENCES tenants"
-    before(engine, "locked_since', clock", lambda: other(engine, add))
-    assert "it was altered since its copies were made" in run(engine, 2).problems[0]
-    report = run(engine, 2)
+    growing.before(engine, "locked_since', clock", lambda: other(engine, add))
+    assert "it was altered since its copies were made" in growing.run(engine, 2).problems[0]
+    report = growing.run(engine, 2)
     assert (report.problems, report.removed) == ([], []), "the copies get it, and stay"
     keys = "FROM pg_constraint WHERE contype = 'f' AND conrelid::regclass::text ~ '^orders_shard_'"
-    assert one(connection, f"SELECT count(*) FILTER (WHERE convalidated) {keys}") == 2
+    assert growing.one(connection, f"SELECT count(*) FILTER (WHERE convalidated) {keys}") == 2
     drop = "ALTER TABLE orders DROP CONSTRAINT orders_tenant_fkey"
-    before(engine, "locked_since', clock", lambda: other(engine, drop))
-    assert "it was altered since its copies were made" in run(engine, 4).problems[0]
-    assert run(engine, 4).problems == []
-    assert one(connection, f"SELECT count(*) {keys}") == 0
+    growing.before(engine, "locked_since', clock", lambda: other(engine, drop))
+    assert "it was altered since its copies were made" in growing.run(engine, 4).problems[0]
+    assert growing.run(engine, 4).problems == []
+    assert growing.one(connection, f"SELECT count(*) {keys}") == 0
 
 
 def test_a_rule_that_is_made_is_told_by_the_next_run(
     connection: Connection, engine: Engine
 ) -> None:
-    orders(connection, 1)
+    growing.orders(connection, 1)
     rule = "CREATE RULE r AS ON DELETE TO orders_shard_0 DO INSTEAD NOTHING"
-    before(engine, "locked_since', clock", lambda: other(engine, rule))
-    assert "something was made meanwhile that it cannot" in run(engine, 2).problems[0]
+    growing.before(engine, "locked_since', clock", lambda: other(engine, rule))
+    assert "something was made meanwhile that it cannot" in growing.run(engine, 2).problems[0]
     with pytest.raises(ConfigurationError, match="rule r on table orders_shard_0 depends on"):
-        run(engine, 2)
-    assert run(engine, None).removed == ["public.orders_shard_0"]
-    assert leftovers(connection) == []
+        growing.run(engine, 2)
+    assert growing.run(engine, None).removed == ["public.orders_shard_0"]
+    assert growing.leftovers(connection) == []
 
 
 def test_a_shard_that_is_detached_stays_so_with_its_rows(
     connection: Connection, engine: Engine
 ) -> None:
-    orders(connection)
-    rows = one(connection, "SELECT count(*) FROM orders_shard_0")
+    growing.orders(connection)
+    rows = growing.one(connection, "SELECT count(*) FROM orders_shard_0")
     detach = "ALTER TABLE orders DETACH PARTITION orders_shard_0"
-    before(engine, "locked_since', clock", lambda: other(engine, detach))
-    assert "it is no partition of orders any more" in run(engine, 4).problems[0]
-    report = run(engine, 4)
+    growing.before(engine, "locked_since', clock", lambda: other(engine, detach))
+    assert "it is no partition of orders any more" in growing.run(engine, 4).problems[0]
+    report = growing.run(engine, 4)
     assert (report.problems, report.removed) == ([], ["a shard that is gone"])
-    assert list(held(connection).values()) == ["1 of 4", "3 of 4"]
-    assert one(connection, "SELECT count(*) FROM orders_shard_0") == rows
-    assert leftovers(connection) == ["orders_shard_0"], "no more than that"
+    assert list(growing.held(connection).values()) == ["1 of 4", "3 of 4"]
+    assert growing.one(connection, "SELECT count(*) FROM orders_shard_0") == rows
+    assert growing.leftovers(connection) == ["orders_shard_0"], "no more than that"
 
 
 # --- Dumps
@@ -284,7 +275,7 @@ def test_a_shard_that_is_detached_stays_so_with_its_rows(
 
 @pytest.fixture
 def restored(
-    growing: Engine, other_database: Callable[..., str], request: pytest.FixtureRequest
+    mirrored: Engine, other_database: Callable[..., str], request: pytest.FixtureRequest
 ) -> Engine:
     """An engine on a database that was restored from a dump made while the table was growing."""
     server = str(request.config.getoption("--server"))
@@ -295,7 +286,7 @@ def restored(
     url = create_engine(other_database(), poolclass=NullPool).url
     texts = [
         item.set(drivername="postgresql").render_as_string(hide_password=False)
-        for item in (growing.url, url)
+        for item in (mirrored.url, url)
     ]
     script = subprocess.run([dump, texts[0]], check=True, capture_output=True).stdout
     subprocess.run(
@@ -312,29 +303,29 @@ def test_a_dump_of_a_growing_table_is_restored_and_works(
     restored: Engine, connection: Connection, aborted: bool
 ) -> None:
     with restored.connect() as there:
-        assert contents(there) == contents(connection)
-        assert len(copies(there)) == 2
+        assert growing.contents(there) == growing.contents(connection)
+        assert len(growing.copies(there)) == 2
         write(restored)
-        rows = contents(there)
+        rows = growing.contents(there)
         [inspection] = inspect(there)
         there.rollback()
         assert [found.rule for found in advise(inspection)] == ["growth-unfinished"]
         if aborted:
-            assert run(restored, None).problems == []
-            assert leftovers(there) == []
-        report = run(restored, 2)
-        assert (report.problems, leftovers(there)) == ([], [])
-        assert contents(there) == rows
-        assert len(held(there)) == 2
+            assert growing.run(restored, None).problems == []
+            assert growing.leftovers(there) == []
+        report = growing.run(restored, 2)
+        assert (report.problems, growing.leftovers(there)) == ([], [])
+        assert growing.contents(there) == rows
+        assert len(growing.held(there)) == 2
 
 
 def test_a_table_is_not_dropped_while_it_has_copies(
-    connection: Connection, growing: Engine
+    connection: Connection, mirrored: Engine
 ) -> None:
     with pytest.raises(
         DBAPIError, match=r"alembic_enterprise_guard on table .* depends on table o"
     ):
         run_sql(connection, "DROP TABLE orders")
     connection.rollback()
-    assert run(growing, None).problems == []
+    assert growing.run(mirrored, None).problems == []
     run_sql(connection, "DROP TABLE orders")

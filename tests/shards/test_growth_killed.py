@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
+import growing
 import killed
 import pytest
 from autogenerate import run_sql
-from growing import contents, held, leftovers, orders, run, writing
 from sqlalchemy import Engine, NullPool, create_engine, make_url
 
 from alembic_enterprise.shards.growth.report import Report
@@ -32,7 +32,7 @@ def killer() -> Iterator[Callable[[str, int], str]]:
 
 def alone(engine: Engine, count: int | None) -> Report:
     """A run that is not turned away by the killed one, whose end the server has yet to notice."""
-    while (report := run(engine, count)).other is not None:
+    while (report := growing.run(engine, count)).other is not None:
         pass
     return report
 
@@ -44,22 +44,22 @@ def test_growth_killed_before_any_statement_is_carried_on(
     killer: Callable[[str, int], str],
 ) -> None:
     with create_engine(database_url, poolclass=NullPool).connect() as connection:
-        orders(connection)
+        growing.orders(connection)
         run_sql(connection, *REFERRING)
     original = make_url(database_url).database
     for number in range(1, 100):
         url = other_database(original)
         engine = create_engine(url, poolclass=NullPool)
-        with writing(engine) as writer:
+        with growing.writing(engine) as writer:
             ended = killer(url, number)
             report = alone(engine, 4)
         told = f"killed before change {number}"
         assert report.exit_code == 0, (told, report)
         with engine.connect() as connection:
             assert writer.written > 0
-            assert contents(connection) == writer.rows, told
-            assert set(held(connection).values()) == {f"{n} of 4" for n in range(4)}, told
-            assert leftovers(connection) == [], told
+            assert growing.contents(connection) == writer.rows, told
+            assert set(growing.held(connection).values()) == {f"{n} of 4" for n in range(4)}, told
+            assert growing.leftovers(connection) == [], told
             assert connection.exec_driver_sql(REFERENCES).all() == [(True, None, 0)], told
         if ended != "killed":
             break
@@ -76,16 +76,16 @@ def test_growth_killed_before_any_statement_can_be_aborted(
     killer: Callable[[str, int], str],
 ) -> None:
     with create_engine(database_url, poolclass=NullPool).connect() as connection:
-        orders(connection)
+        growing.orders(connection)
     original = make_url(database_url).database
     for number in range(1, 12):  # the first shard; the second is like it
         url = other_database(original)
         engine = create_engine(url, poolclass=NullPool)
-        with writing(engine) as writer:
+        with growing.writing(engine) as writer:
             assert killer(url, number) == "killed"
             report = alone(engine, None)
         assert report.exit_code == 0, report
         with engine.connect() as connection:
-            assert contents(connection) == writer.rows
-            assert leftovers(connection) == []
-            assert set(held(connection)) >= {"orders_shard_0", "orders_shard_1"}
+            assert growing.contents(connection) == writer.rows
+            assert growing.leftovers(connection) == []
+            assert set(growing.held(connection)) >= {"orders_shard_0", "orders_shard_1"}

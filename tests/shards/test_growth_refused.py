@@ -2,24 +2,11 @@
 
 from collections.abc import Callable
 
+import growing
 import laws
 import psycopg
 import pytest
 from autogenerate import run_sql
-from growing import (
-    COLUMNS,
-    before,
-    contents,
-    held,
-    leftovers,
-    months,
-    of_another_database,
-    one,
-    orders,
-    run,
-    session,
-    subscribed,
-)
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, Engine, NullPool, create_engine
 
@@ -44,48 +31,52 @@ def refer(connection: Connection, partitioned: str = "") -> None:
 
 
 def version(connection: Connection) -> int:
-    return int(one(connection, "SHOW server_version_num"))
+    return int(growing.one(connection, "SHOW server_version_num"))
 
 
 def test_a_foreign_key_to_the_table_is_never_missing(
     connection: Connection, engine: Engine
 ) -> None:
-    orders(connection)
+    growing.orders(connection)
     refer(connection)
     refused: list[bool] = []
 
     def violate() -> None:
-        with session(engine) as other, pytest.raises(psycopg.errors.ForeignKeyViolation):
+        with growing.session(engine) as other, pytest.raises(psycopg.errors.ForeignKeyViolation):
             other.execute("INSERT INTO lines VALUES (0, 7)")
-        with session(engine) as other, pytest.raises(psycopg.errors.ForeignKeyViolation):
+        with growing.session(engine) as other, pytest.raises(psycopg.errors.ForeignKeyViolation):
             other.execute("DELETE FROM orders WHERE id = 7")
         refused.append(True)
 
     for text in ("alembic_enterprise_made", "current_setting('alembic_enterprise", "VALIDATE"):
-        before(engine, text, violate)
-    report = run(engine)
+        growing.before(engine, text, violate)
+    report = growing.run(engine)
     assert (report.problems, len(refused)) == ([], 3)
     assert [key for _, key in report.validated] == ["lines_tenant_id_fkey"]
     violate()
     key = "FROM pg_constraint WHERE conrelid = 'lines'::regclass AND conparentid = 0"
-    assert one(connection, f"SELECT convalidated {key} AND contype = 'f'")
+    assert growing.one(connection, f"SELECT convalidated {key} AND contype = 'f'")
     assert (
-        one(connection, f"SELECT obj_description(oid, 'pg_constraint') {key} AND contype = 'f'")
+        growing.one(
+            connection, f"SELECT obj_description(oid, 'pg_constraint') {key} AND contype = 'f'"
+        )
         == "why"
     )
 
 
 def test_a_foreign_key_of_a_partitioned_table(connection: Connection, engine: Engine) -> None:
-    orders(connection)
+    growing.orders(connection)
     refer(connection, "PARTITION BY LIST (tenant)")
     if version(connection) < 180000:
         with pytest.raises(ConfigurationError, match="lines_tenant_id_fkey of the partitioned"):
-            run(engine)
-        assert leftovers(connection) == []
+            growing.run(engine)
+        assert growing.leftovers(connection) == []
         return
-    assert run(engine).problems == []
-    assert held(connection) == FOUR
-    assert one(connection, "SELECT bool_and(convalidated) FROM pg_constraint WHERE contype = 'f'")
+    assert growing.run(engine).problems == []
+    assert growing.held(connection) == FOUR
+    assert growing.one(
+        connection, "SELECT bool_and(convalidated) FROM pg_constraint WHERE contype = 'f'"
+    )
 
 
 def test_a_foreign_key_of_the_table_is_kept_and_cascades(
@@ -96,25 +87,25 @@ def test_a_foreign_key_of_the_table_is_kept_and_cascades(
         "CREATE TABLE tenants (id bigint PRIMARY KEY)",
         "INSERT INTO tenants SELECT generate_series(0, 399)",
     )
-    orders(
+    growing.orders(
         connection,
-        columns=COLUMNS + ", FOREIGN KEY (amount) REFERENCES tenants"
+        columns=growing.COLUMNS + ", FOREIGN KEY (amount) REFERENCES tenants"
         " ON DELETE CASCADE ON UPDATE CASCADE",
     )
 
     def cascade() -> None:
-        with session(engine) as other:
+        with growing.session(engine) as other:
             other.execute("DELETE FROM tenants WHERE id IN (7, 8)")
             other.execute("UPDATE tenants SET id = 1009 WHERE id = 9")
 
-    before(engine, "VALIDATE", cascade)
-    report = run(engine)
+    growing.before(engine, "VALIDATE", cascade)
+    report = growing.run(engine)
     assert report.problems == []
-    rows = contents(connection)
+    rows = growing.contents(connection)
     assert {(7, 7), (8, 8)}.isdisjoint(rows)
     assert rows[9, 9] == 1009
     assert (
-        one(
+        growing.one(
             connection,
             "SELECT count(*) FROM pg_constraint WHERE contype = 'f'"
             " AND convalidated AND conrelid::regclass::text LIKE 'orders_shard_%'",
@@ -194,34 +185,34 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
 def test_what_cannot_be_done_online_is_told_first(
     connection: Connection, engine: Engine, case: str
 ) -> None:
-    orders(connection)
+    growing.orders(connection)
     statements, told = REFUSED[case]
     run_sql(connection, *statements)
     before = laws.snapshot(connection)
     with pytest.raises(ConfigurationError, match=told):
-        run(engine)
+        growing.run(engine)
     assert laws.snapshot(connection) == before
 
 
 def test_a_subscription_that_would_pass_over_all_later_changes_is_told_first(
     connection: Connection, engine: Engine, role: str
 ) -> None:
-    orders(connection)
+    growing.orders(connection)
     owned = ("orders", "orders_shard_0", "orders_shard_1")
     run_sql(connection, *(f"ALTER TABLE {name} OWNER TO {role}" for name in owned))
     plain = create_engine(
         engine.url, poolclass=NullPool, connect_args={"options": f"-c role={role}"}
     )
-    with subscribed(connection, "orders_shard_1"):
+    with growing.subscribed(connection, "orders_shard_1"):
         before = laws.snapshot(connection)
         for one_of_them in (engine, plain):
             with pytest.raises(ConfigurationError, match="ALTER SUBSCRIPTION sub REFRESH"):
-                run(one_of_them)
+                growing.run(one_of_them)
         assert laws.snapshot(connection) == before
-        with of_another_database(connection):
-            assert run(engine).problems == []
-    with subscribed(connection, "orders"):
-        assert run(engine, 8).problems == []
+        with growing.of_another_database(connection):
+            assert growing.run(engine).problems == []
+    with growing.subscribed(connection, "orders"):
+        assert growing.run(engine, 8).problems == []
 
 
 NORM = (
@@ -246,24 +237,24 @@ def test_an_expression_that_needs_the_search_path_is_told_before_a_writer_meets_
     connection: Connection, engine: Engine, expression: str
 ) -> None:
     """Copies are written with one that is pinned."""
-    orders(connection)
+    growing.orders(connection)
     run_sql(connection, *NORM, expression, "UPDATE orders SET note = 'x' WHERE amount % 9 = 0")
     before = laws.snapshot(connection)
-    report = run(engine)
+    report = growing.run(engine)
     assert report.exit_code == 2
     assert "norm(text) does not exist, where the search_path is" in report.problems[0]
     assert "ALTER FUNCTION ... SET search_path" in report.problems[0]
     assert laws.snapshot(connection) == before
     run_sql(connection, "ALTER FUNCTION fold SET search_path = public")
-    rows = contents(connection)
-    assert run(engine).problems == []
-    assert contents(connection) == rows
+    rows = growing.contents(connection)
+    assert growing.run(engine).problems == []
+    assert growing.contents(connection) == rows
 
 
 def test_a_publication_of_the_root_does_not_mind(connection: Connection, engine: Engine) -> None:
-    orders(connection)
+    growing.orders(connection)
     run_sql(connection, "CREATE PUBLICATION p FOR TABLE orders WITH (publish_via_partition_root)")
-    assert run(engine).problems == []
+    assert growing.run(engine).problems == []
 
 
 REFUSED_BY_YEARS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -289,12 +280,12 @@ REFUSED_BY_YEARS: dict[str, tuple[tuple[str, ...], str]] = {
 def test_what_the_table_it_is_a_partition_of_does_not_allow_is_told_first(
     connection: Connection, engine: Engine, case: str
 ) -> None:
-    months(connection)
+    growing.months(connection)
     statements, told = REFUSED_BY_YEARS[case]
     run_sql(connection, *statements)
     before = laws.snapshot(connection)
     with pytest.raises(ConfigurationError, match=told):
-        run(engine)
+        growing.run(engine)
     assert laws.snapshot(connection) == before
 
 
@@ -310,46 +301,48 @@ def test_what_the_table_it_is_a_partition_of_does_not_allow_is_told_first(
 def test_counts_that_cannot_be(
     connection: Connection, engine: Engine, count: int, table: str, told: str
 ) -> None:
-    orders(connection, 4)
+    growing.orders(connection, 4)
     with pytest.raises(ConfigurationError, match=told):
-        run(engine, count, table)
+        growing.run(engine, count, table)
 
 
 def test_patience_that_would_make_the_application_the_victim_of_deadlocks(
     connection: Connection, engine: Engine
 ) -> None:
-    orders(connection)
-    limit = int(one(connection, "SELECT setting FROM pg_settings WHERE name = 'deadlock_timeout'"))
+    growing.orders(connection)
+    limit = int(
+        growing.one(connection, "SELECT setting FROM pg_settings WHERE name = 'deadlock_timeout'")
+    )
     with pytest.raises(ConfigurationError, match=f"not below the server's .* of {limit} ms"):
-        run(engine, lock_timeout=limit)
-    assert run(engine, lock_timeout=limit - 1).problems == []
+        growing.run(engine, lock_timeout=limit)
+    assert growing.run(engine, lock_timeout=limit - 1).problems == []
 
 
 def test_a_role_that_does_not_own_the_table_is_told(
     connection: Connection, engine: Engine, role: str
 ) -> None:
-    orders(connection)
+    growing.orders(connection)
     other = create_engine(
         engine.url, poolclass=NullPool, connect_args={"options": f"-c role={role}"}
     )
     with pytest.raises(ConfigurationError, match=r"orders belongs to \w+: connect as"):
-        run(other)
+        growing.run(other)
 
 
 def test_a_role_that_may_not_make_temporary_objects_is_told(
     connection: Connection, engine: Engine, role: str
 ) -> None:
-    orders(connection)
+    growing.orders(connection)
     database = engine.url.database
     run_sql(connection, f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC")
     options = {"options": f"-c role={role}"}
     other = create_engine(engine.url, poolclass=NullPool, connect_args=options)
     with pytest.raises(ConfigurationError, match=f"GRANT TEMPORARY ON DATABASE {database}"):
-        run(other)
+        growing.run(other)
 
 
 def test_a_session_that_may_not_write_is_told_first(connection: Connection, engine: Engine) -> None:
-    orders(connection)
+    growing.orders(connection)
     reading = create_engine(
         engine.url,
         poolclass=NullPool,
@@ -357,14 +350,14 @@ def test_a_session_that_may_not_write_is_told_first(connection: Connection, engi
     )
     for count in (4, None):
         with pytest.raises(ConfigurationError, match="without default_transaction_read_only"):
-            run(reading, count)
-    assert len(run(reading, dry_run=True).splits) == 2
+            growing.run(reading, count)
+    assert len(growing.run(reading, dry_run=True).splits) == 2
 
 
 def test_forced_row_security_would_hide_rows_from_the_owner_who_mirrors(
     connection: Connection, engine: Engine, role: str
 ) -> None:
-    orders(connection)
+    growing.orders(connection)
     for shard in ("orders_shard_0", "orders_shard_1"):
         run_sql(
             connection,
@@ -372,14 +365,14 @@ def test_forced_row_security_would_hide_rows_from_the_owner_who_mirrors(
             f"ALTER TABLE {shard} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
         )
     with pytest.raises(ConfigurationError, match="row security is forced on orders_shard_0"):
-        run(engine)
+        growing.run(engine)
 
 
 def test_the_owner_needs_no_more_than_that(
     connection: Connection, engine: Engine, role: str, new_role: Callable[..., str]
 ) -> None:
     clerk = new_role()
-    orders(connection)
+    growing.orders(connection)
     owned = ("orders", "orders_shard_0", "orders_shard_1")
     run_sql(
         connection,
@@ -391,10 +384,10 @@ def test_the_owner_needs_no_more_than_that(
     )
 
     def write() -> None:
-        with session(engine) as session_of_clerk:
+        with growing.session(engine) as session_of_clerk:
             session_of_clerk.execute(SQL("SET ROLE {}").format(Identifier(clerk)))
             session_of_clerk.execute("DELETE FROM orders WHERE id = 7")
 
-    before(other, "hash_record_extended", write)
-    assert run(other).problems == []
-    assert (7, 7) not in contents(connection)
+    growing.before(other, growing.COMPARING, write)
+    assert growing.run(other).problems == []
+    assert (7, 7) not in growing.contents(connection)

@@ -8,10 +8,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import growing
 import psycopg
 import pytest
 from console import PROGRAM
-from growing import contents, orders, session
 from sqlalchemy import Engine, NullPool, create_engine
 
 from alembic_enterprise.binaries import find_binaries
@@ -82,12 +82,12 @@ def test_copying_waits_for_a_replica_that_is_behind(binaries: Path) -> None:
     with temporary_server(binaries) as primary, replica(primary, binaries) as standby:
         engine = to(primary)
         with engine.connect() as connection:
-            orders(connection)
+            growing.orders(connection)
             connection.exec_driver_sql("CREATE ROLE clerk")
             connection.exec_driver_sql("ALTER TABLE orders OWNER TO clerk")
             connection.exec_driver_sql("GRANT CREATE ON SCHEMA public TO clerk")
             connection.commit()
-        with session(engine) as here, session(to(standby)) as there:
+        with growing.session(engine) as here, growing.session(to(standby)) as there:
             until(here, "SELECT replay_lsn = pg_current_wal_lsn() FROM pg_stat_replication")
             there.execute("SELECT pg_wal_replay_pause()")
             here.execute("UPDATE orders SET amount = amount")
@@ -110,6 +110,6 @@ def test_copying_waits_for_a_replica_that_is_behind(binaries: Path) -> None:
                 " AND EXISTS (SELECT FROM pg_class WHERE relname = 'orders_shard_3')",
             )
         with engine.connect() as connection:
-            assert contents(connection) == {(n % 40, n): n for n in range(400)}
+            assert growing.contents(connection) == {(n % 40, n): n for n in range(400)}
         with pytest.raises(ConfigurationError, match="GRANT pg_monitor to this role"):
             grow(to(primary, "-c role=clerk"), "orders", 8, Job(max_lag=5000))

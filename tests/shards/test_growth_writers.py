@@ -6,21 +6,10 @@ from contextlib import contextmanager
 from threading import Thread
 from typing import Any, LiteralString
 
+import growing
 import psycopg
 import pytest
 from autogenerate import run_sql
-from growing import (
-    before,
-    contents,
-    held,
-    leftovers,
-    one,
-    orders,
-    run,
-    session,
-    stopped,
-    writing,
-)
 from sqlalchemy import Connection, Engine, event
 
 from alembic_enterprise.shards.growth.report import Report
@@ -29,13 +18,13 @@ from alembic_enterprise.shards.growth.report import Report
 
 
 def test_writers_lose_nothing(connection: Connection, engine: Engine) -> None:
-    orders(connection, rows=4000)
-    with writing(engine) as writer:
-        report = run(engine, 8, batch=20)
+    growing.orders(connection, rows=4000)
+    with growing.writing(engine) as writer:
+        report = growing.run(engine, 8, batch=20)
     assert report.problems == []
     assert writer.written > 20
-    assert contents(connection) == writer.rows
-    assert set(held(connection).values()) == {f"{n} of 8" for n in range(8)}
+    assert growing.contents(connection) == writer.rows
+    assert set(growing.held(connection).values()) == {f"{n} of 8" for n in range(8)}
 
 
 @contextmanager
@@ -50,7 +39,7 @@ def open_until_waited_for(
     What comes `first` is done when the transaction has its number.
     """
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
-    with session(engine) as writer, session(engine) as watcher:
+    with growing.session(engine) as writer, growing.session(engine) as watcher:
         writer.execute("BEGIN")
         writer.execute("SELECT pg_current_xact_id()")
         first()
@@ -85,10 +74,10 @@ def open_until_waited_for(
 def test_a_batch_that_meets_a_writer_waits_and_sees_what_became_of_it(
     connection: Connection, engine: Engine, statement: LiteralString, end: LiteralString
 ) -> None:
-    orders(connection, 1)
-    stopped(engine, "alembic_enterprise_made", count=2)
+    growing.orders(connection, 1)
+    growing.stopped(engine, "alembic_enterprise_made", count=2)
     with open_until_waited_for(engine, statement, end=end):
-        report = run(engine, 2)
+        report = growing.run(engine, 2)
     assert report.problems == []
     expected = {(n % 40, n): n for n in range(400)}
     if end == "COMMIT":
@@ -101,7 +90,7 @@ def test_a_batch_that_meets_a_writer_waits_and_sees_what_became_of_it(
             expected[8, 7] = changed
         elif "INSERT" in statement:
             expected[7, 7] = -2
-    assert contents(connection) == expected
+    assert growing.contents(connection) == expected
 
 
 PREDATED = """DO $$DECLARE mirror record;
@@ -136,61 +125,61 @@ def test_a_batch_that_looks_rows_up_puts_none_back(
     deleted: tuple[int, int],
 ) -> None:
     """It meets two writers, at rows of one copy (those of tenant 2, or of 7) or of both."""
-    orders(connection, 1)
-    stopped(engine, "alembic_enterprise_made", count=2)
+    growing.orders(connection, 1)
+    growing.stopped(engine, "alembic_enterprise_made", count=2)
     with (
         open_until_waited_for(engine, change, end="COMMIT"),
         open_until_waited_for(engine, delete, end="COMMIT"),
     ):
-        report = run(engine, 2)
+        report = growing.run(engine, 2)
     assert report.problems == []
     expected = {(n % 40, n): n for n in range(400)}
     del expected[deleted]
-    assert contents(connection) == expected | {changed: 0}
+    assert growing.contents(connection) == expected | {changed: 0}
 
 
 def test_rows_that_look_newer_than_the_mirror_but_are_not(
     connection: Connection, engine: Engine
 ) -> None:
     """As those do which are two thousand million transactions old, and are in no copy."""
-    orders(connection, 1)
-    rows = contents(connection)
-    stopped(engine, "alembic_enterprise_made", count=2)
+    growing.orders(connection, 1)
+    rows = growing.contents(connection)
+    growing.stopped(engine, "alembic_enterprise_made", count=2)
     run_sql(connection, PREDATED)
     with open_until_waited_for(engine, "DELETE FROM orders WHERE id = 7", end="COMMIT"):
-        report = run(engine, 2)
+        report = growing.run(engine, 2)
     assert report.problems == []
     del rows[7, 7]
-    assert contents(connection) == rows
+    assert growing.contents(connection) == rows
 
 
 def test_a_writer_that_is_older_than_the_mirror(connection: Connection, engine: Engine) -> None:
     """Its rows look as if they were not mirrored: the batch finds them in the copy."""
-    orders(connection, 1)
-    with session(engine) as other:
+    growing.orders(connection, 1)
+    with growing.session(engine) as other:
         other.execute("BEGIN")
         other.execute("SELECT pg_current_xact_id()")
-        stopped(engine, "alembic_enterprise_made", count=2)
+        growing.stopped(engine, "alembic_enterprise_made", count=2)
         other.execute("UPDATE orders SET amount = -7 WHERE id = 7")
         other.execute("COMMIT")
-    assert run(engine, 2).problems == []
-    assert contents(connection)[7, 7] == -7
+    assert growing.run(engine, 2).problems == []
+    assert growing.contents(connection)[7, 7] == -7
 
 
 def test_a_batch_that_meets_a_writer_who_is_older_than_the_mirror(
     connection: Connection, engine: Engine
 ) -> None:
     """It writes as many rows as it deletes: nobody must take them for those that are gone."""
-    orders(connection, 1, rows=100)  # in one page
+    growing.orders(connection, 1, rows=100)  # in one page
     with open_until_waited_for(
         engine,
         "DELETE FROM orders WHERE id = 7; INSERT INTO orders VALUES (8, 1, 1)",
         end="COMMIT",
-        first=lambda: stopped(engine, "alembic_enterprise_made", count=2),
+        first=lambda: growing.stopped(engine, "alembic_enterprise_made", count=2),
     ):
-        report = run(engine, 2)
+        report = growing.run(engine, 2)
     assert report.problems == []
-    rows = contents(connection)
+    rows = growing.contents(connection)
     assert (7, 7) not in rows
     assert rows[8, 1] == 1
 
@@ -199,17 +188,17 @@ def test_a_writer_on_an_old_snapshot_is_told_and_never_wrong(
     connection: Connection, engine: Engine
 ) -> None:
     """It cannot see the rows that were copied since, and so cannot delete them."""
-    orders(connection, 1)
-    with session(engine) as other:
+    growing.orders(connection, 1)
+    with growing.session(engine) as other:
         other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         other.execute("SELECT 1 FROM pg_class")
-        stopped(engine, "hash_record_extended", count=2)
+        growing.stopped(engine, growing.COMPARING, count=2)
         with pytest.raises(psycopg.errors.SerializationFailure):
             other.execute("DELETE FROM orders WHERE id = 7")
         other.execute("ROLLBACK")
         other.execute("DELETE FROM orders WHERE id = 7")
-    assert run(engine, 2).problems == []
-    assert (7, 7) not in contents(connection)
+    assert growing.run(engine, 2).problems == []
+    assert (7, 7) not in growing.contents(connection)
 
 
 SHIFTING = (
@@ -223,18 +212,18 @@ SHIFTING = (
 def test_triggers_that_change_the_rows_of_their_own_statement_again(
     connection: Connection, engine: Engine
 ) -> None:
-    orders(connection, 1)
+    growing.orders(connection, 1)
     run_sql(connection, *SHIFTING)
     changed: list[Any] = []
 
     def write() -> None:
-        with session(engine) as other:
+        with growing.session(engine) as other:
             other.execute("UPDATE orders SET amount = 0 WHERE tenant = 7")
-        changed.append(contents(connection))
+        changed.append(growing.contents(connection))
 
-    before(engine, "hash_record_extended", write)
-    assert run(engine, 2).problems == []
-    assert changed == [contents(connection)]
+    growing.before(engine, growing.COMPARING, write)
+    assert growing.run(engine, 2).problems == []
+    assert changed == [growing.contents(connection)]
     assert changed[0][7, 47] > 999
 
 
@@ -248,46 +237,46 @@ REUSING = (
 
 def test_triggers_that_use_a_unique_value_again(connection: Connection, engine: Engine) -> None:
     """The copies must know that it is free before another row has it: the mirror comes first."""
-    orders(connection, 1)
+    growing.orders(connection, 1)
     run_sql(connection, *REUSING)
 
     def write() -> None:
-        with session(engine) as other:
+        with growing.session(engine) as other:
             other.execute("UPDATE orders SET amount = 1007 WHERE id = 7")
 
-    before(engine, "hash_record_extended", write)
-    assert run(engine, 2).problems == []
-    rows = contents(connection)
+    growing.before(engine, growing.COMPARING, write)
+    assert growing.run(engine, 2).problems == []
+    rows = growing.contents(connection)
     assert (rows[7, 7], rows[7, 1007]) == (1007, 7)
 
 
 def test_replicated_changes_are_mirrored(connection: Connection, engine: Engine) -> None:
-    orders(connection)
+    growing.orders(connection)
 
     def write() -> None:
-        with session(engine) as other:
+        with growing.session(engine) as other:
             other.execute("SET session_replication_role = replica")
             other.execute("DELETE FROM orders WHERE id = 7")
 
-    before(engine, "hash_record_extended", write)
-    assert run(engine).problems == []
-    assert (7, 7) not in contents(connection)
+    growing.before(engine, growing.COMPARING, write)
+    assert growing.run(engine).problems == []
+    assert (7, 7) not in growing.contents(connection)
 
 
 @pytest.mark.parametrize("table", ["orders", "orders_shard_0"])
 def test_a_truncated_table_stays_empty(
     connection: Connection, engine: Engine, table: LiteralString
 ) -> None:
-    orders(connection, 1)
+    growing.orders(connection, 1)
 
     def write() -> None:
-        with session(engine) as other:
+        with growing.session(engine) as other:
             other.execute(f"TRUNCATE {table}")
             other.execute("INSERT INTO orders VALUES (1, 1, 1)")
 
-    before(engine, "hash_record_extended", write)
-    assert run(engine, 2).problems == []
-    assert contents(connection) == {(1, 1): 1}
+    growing.before(engine, growing.COMPARING, write)
+    assert growing.run(engine, 2).problems == []
+    assert growing.contents(connection) == {(1, 1): 1}
 
 
 @pytest.mark.parametrize("rewrite", ["VACUUM FULL orders", "CLUSTER orders_shard_0 USING back"])
@@ -295,7 +284,7 @@ def test_a_table_that_is_rewritten_meanwhile(
     connection: Connection, engine: Engine, rewrite: LiteralString
 ) -> None:
     """Its rows change their places: those that were not copied may be where others were."""
-    orders(connection, 1)
+    growing.orders(connection, 1)
     run_sql(
         connection,
         "CREATE INDEX back ON orders_shard_0 (id DESC)",
@@ -303,42 +292,42 @@ def test_a_table_that_is_rewritten_meanwhile(
     )
 
     def write() -> None:
-        with session(engine) as other:
+        with growing.session(engine) as other:
             other.execute(rewrite)
 
-    rows = contents(connection)
-    before(engine, ">= '(1,0)'::tid", write)
-    assert run(engine, 2).problems == []
-    assert contents(connection) == rows
+    rows = growing.contents(connection)
+    growing.before(engine, ">= '(1,0)'::tid", write)
+    assert growing.run(engine, 2).problems == []
+    assert growing.contents(connection) == rows
 
 
 def test_a_column_that_is_added_meanwhile_begins_anew(
     connection: Connection, engine: Engine
 ) -> None:
-    orders(connection, 1)
-    stopped(engine, "hash_record_extended", count=2)
+    growing.orders(connection, 1)
+    growing.stopped(engine, growing.COMPARING, count=2)
     run_sql(connection, "ALTER TABLE orders ADD COLUMN more int DEFAULT 3")
-    report = run(engine, 2)
+    report = growing.run(engine, 2)
     assert (report.problems, report.removed) == ([], ["public.orders_shard_0"])
-    assert one(connection, "SELECT sum(more) FROM orders") == 1200
+    assert growing.one(connection, "SELECT sum(more) FROM orders") == 1200
 
 
 def test_an_index_that_is_added_meanwhile_is_not_made_under_the_lock(
     connection: Connection, engine: Engine
 ) -> None:
-    orders(connection, 1)
+    growing.orders(connection, 1)
 
     def index() -> None:
-        with session(engine) as other:
+        with growing.session(engine) as other:
             other.execute("CREATE INDEX added ON orders (amount)")
 
-    before(engine, "locked_since', clock", index)
-    report = run(engine, 2)
+    growing.before(engine, "locked_since', clock", index)
+    report = growing.run(engine, 2)
     assert "it was altered since its copies were made" in report.problems[0]
-    assert run(engine, 2).removed == ["public.orders_shard_0"]
-    assert held(connection) == {"orders_shard_0": "0 of 2", "orders_shard_1": "1 of 2"}
+    assert growing.run(engine, 2).removed == ["public.orders_shard_0"]
+    assert growing.held(connection) == {"orders_shard_0": "0 of 2", "orders_shard_1": "1 of 2"}
     assert (
-        one(
+        growing.one(
             connection,
             "SELECT count(*) FROM pg_index WHERE indrelid::regclass::text LIKE 'orders_shard_%'",
         )
@@ -347,34 +336,34 @@ def test_an_index_that_is_added_meanwhile_is_not_made_under_the_lock(
 
 
 def test_triggers_that_were_switched_off_begin_anew(connection: Connection, engine: Engine) -> None:
-    orders(connection, 1)
-    stopped(engine, "hash_record_extended", count=2)
+    growing.orders(connection, 1)
+    growing.stopped(engine, growing.COMPARING, count=2)
     run_sql(
         connection,
         "ALTER TABLE orders_shard_0 DISABLE TRIGGER ALL",
         "DELETE FROM orders WHERE id = 7",
     )
-    report = run(engine, 2)
+    report = growing.run(engine, 2)
     assert (report.problems, report.removed) == ([], ["public.orders_shard_0"])
-    assert (7, 7) not in contents(connection)
+    assert (7, 7) not in growing.contents(connection)
 
 
 def test_copies_that_differ_never_take_the_place(connection: Connection, engine: Engine) -> None:
-    orders(connection, 1)
+    growing.orders(connection, 1)
 
     def spoil() -> None:
-        with session(engine) as other:
+        with growing.session(engine) as other:
             other.execute(
                 "UPDATE orders_shard_1 SET amount = -1 WHERE id = (SELECT min(id)"
                 " FROM orders_shard_1)"
             )
 
-    before(engine, "hash_record_extended", spoil)
-    report = run(engine, 2)
+    growing.before(engine, growing.COMPARING, spoil)
+    report = growing.run(engine, 2)
     assert report.exit_code == 2
     assert "contents differ. Run again with --abort, then without" in report.problems[0]
-    assert run(engine, None).removed == ["public.orders_shard_0"]
-    assert run(engine, 2).exit_code == 0
+    assert growing.run(engine, None).removed == ["public.orders_shard_0"]
+    assert growing.run(engine, 2).exit_code == 0
 
 
 # --- Locks
@@ -383,31 +372,31 @@ def test_copies_that_differ_never_take_the_place(connection: Connection, engine:
 def test_a_reader_who_stays_is_named_and_the_next_run_swaps(
     connection: Connection, engine: Engine
 ) -> None:
-    orders(connection, 1)
-    with session(engine) as reader:
+    growing.orders(connection, 1)
+    with growing.session(engine) as reader:
         reader.execute("BEGIN")
-        before(engine, "hash_record_extended", lambda: reader.execute("SELECT 1 FROM orders"))
+        growing.before(engine, growing.COMPARING, lambda: reader.execute("SELECT 1 FROM orders"))
         pid = reader.info.backend_pid
-        report = run(engine, 2, attempts=2)
+        report = growing.run(engine, 2, attempts=2)
     assert report.exit_code == 2
     assert report.problems[0].startswith("swap public.orders_shard_0: no lock within 100 ms")
     assert f"pid {pid}" in report.problems[0]
-    assert leftovers(connection) != []
+    assert growing.leftovers(connection) != []
     statements: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
-    assert run(engine, 2).exit_code == 0
+    assert growing.run(engine, 2).exit_code == 0
     assert not any("INSERT INTO" in text for text in statements)
 
 
 def test_a_second_run_goes_away(connection: Connection, engine: Engine) -> None:
-    orders(connection, 1)
+    growing.orders(connection, 1)
     seen: list[Report] = []
-    before(
+    growing.before(
         engine,
         "alembic_enterprise_made",
-        lambda: seen.extend([run(engine, 2), run(engine, None)]),
+        lambda: seen.extend([growing.run(engine, 2), growing.run(engine, None)]),
     )
-    assert run(engine, 2).exit_code == 0
+    assert growing.run(engine, 2).exit_code == 0
     grown, aborted = seen
     assert grown.exit_code == 0
     assert aborted.exit_code == 2

@@ -279,7 +279,7 @@ def test_a_shard_that_is_lost_begins_where_the_others_do(connection: Connection)
     assert leaves(connection) == before
     assert generate(connection, model.metadata).calls == []
     run(connection, script.downgrade)
-    assert len(leaves(connection)) == 1
+    assert leaves(connection) == before, "another database may have had it all along"
 
 
 def test_a_shard_that_a_partition_lacks_is_told_and_not_written_into_a_script(

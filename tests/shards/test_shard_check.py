@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise.errors import ConfigurationError
-from alembic_enterprise.finding import Finding
-from alembic_enterprise.shards.advise import advise, exit_code, stray
+from alembic_enterprise.finding import Finding, exit_code
+from alembic_enterprise.shards.advise import advise, stray
 from alembic_enterprise.shards.inspection import LOOKED_AT, inspect, number, strays
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.sql import Name

@@ -196,14 +196,17 @@ BAD = [
         (
             "orders: the primary key (id) lacks the shard column tenant_id, and PostgreSQL can "
             'only keep it unique inside one partition: write PrimaryKeyConstraint("id", '
-            '"tenant_id")'
+            '"tenant_id"), or primary_key=True for each of these columns'
         ),
     ),
     (
         lambda: table(
             HashShards("tenant_id", "region", count=8), Column("region", Text, nullable=False)
         ),
-        'inside one partition: write PrimaryKeyConstraint("id", "tenant_id", "region")',
+        (
+            'inside one partition: write PrimaryKeyConstraint("id", "tenant_id", "region"), or '
+            "primary_key=True for each of these columns"
+        ),
     ),
     (
         lambda: table(

@@ -299,6 +299,24 @@ def test_foreign_keys_to_the_table_are_kept(orders: Connection) -> None:
     assert len(content(orders, '"Odd Notes"')) == 399
 
 
+def test_a_shard_that_somebody_made_by_hand_stays_his_own(orders: Connection) -> None:
+    """As where `shards grow` splits it; a merged one is his, too, when one of those before was."""
+    run_sql(
+        orders,
+        "COMMENT ON TABLE orders_shard_0 IS 'of the north'",
+        "COMMENT ON TABLE orders_shard_1 IS NULL",
+    )
+    comments = (
+        "SELECT array_agg(obj_description(inhrelid, 'pg_class') ORDER BY inhrelid::regclass::text)"
+        " FROM pg_inherits WHERE inhparent = 'orders'::regclass"
+    )
+    ours = "alembic-enterprise: partition of public.orders"
+    apply(orders, EIGHT)
+    assert value(orders, comments) == ["of the north", None, ours, ours] * 2
+    apply(orders, EIGHT.reverse())
+    assert value(orders, comments) == ["of the north", None, ours, ours]
+
+
 def test_foreign_keys_of_the_table_are_kept(orders: Connection) -> None:
     run_sql(
         orders,
@@ -379,7 +397,7 @@ def test_a_snapshot_that_could_miss_rows_is_refused(
 ) -> None:
     engine = create_engine(database_url, isolation_level=level)
     with engine.connect() as own:
-        for operation in (EIGHT, FOUR.reverse()):
+        for operation in (EIGHT, DropHashShards("orders", 4)):
             own.exec_driver_sql("SELECT 1 FROM pg_class")
             run_sql(orders, "INSERT INTO orders SELECT max(id) + 1, 7 FROM orders")
             with pytest.raises(CommandError, match=f"{level} does not see.*READ COMMITTED"):
@@ -441,7 +459,7 @@ def test_a_shard_with_rows_stops_the_drop_with_their_number(orders: Connection) 
     run_sql(orders, "DELETE FROM orders WHERE tenant <> 7")
     refused(
         orders,
-        FOUR.reverse(),
+        DropHashShards("orders", 4),
         r"^orders: partition orders_shard_\d holds 1 row\(s\). Move them away, or pass "
         r"drop_rows=True to op.drop_hash_shards to lose them$",
     )

@@ -1,7 +1,8 @@
 """The PL/pgSQL that adds and drops audit columns, and the function that keeps them.
 
-The blocks look at the table as it is when they run: what is there already stays as it is, so that
-an operation may be run again. They declare `root`, the table, and `home`, its schema.
+The blocks look at the table as it is when they run: what is there already stays as it is, but for
+a default that a column lacks, so that an operation may be run again. They declare `root`, the
+table, and `home`, its schema.
 """
 
 from typing import LiteralString
@@ -87,14 +88,17 @@ ADD_COLUMNS: LiteralString = """DECLARE
     arguments text;
     actions text;
 BEGIN{patience}
-    SELECT string_agg(
-        format('ADD COLUMN %I %s', name, definition) || CASE WHEN fallback IS NULL THEN '' ELSE
-            format(', ALTER COLUMN %I SET DEFAULT %s', name, fallback) END,
+    -- A column that is there without a default gets one: the ORM leaves it to the database.
+    SELECT string_agg(concat_ws(', ',
+        CASE WHEN attname IS NULL THEN format('ADD COLUMN %I %s', name, definition) END,
+        CASE WHEN fallback IS NOT NULL THEN
+            format('ALTER COLUMN %I SET DEFAULT %s', name, fallback) END),
         ', ' ORDER BY position) INTO actions
     FROM (VALUES
         {columns}) AS wanted (position, name, definition, fallback)
-    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute
-                      WHERE attrelid = root AND attname = wanted.name AND NOT attisdropped);
+    LEFT JOIN pg_catalog.pg_attribute
+        ON attrelid = root AND attname = wanted.name AND NOT attisdropped
+    WHERE attname IS NULL OR (fallback IS NOT NULL AND NOT atthasdef);
     IF actions IS NOT NULL THEN
         EXECUTE format('ALTER TABLE %s %s', root, actions);
     END IF;{trigger}
@@ -108,9 +112,12 @@ DROP_COLUMNS: LiteralString = """DECLARE
     touch regprocedure;
     actions text;
 BEGIN{trigger}
-    SELECT string_agg(format('DROP COLUMN %I', attname), ', ' ORDER BY attnum) INTO actions
+    SELECT string_agg(format(CASE WHEN attname = ANY ({columns}::name[]) THEN 'DROP COLUMN %I'
+                             ELSE 'ALTER COLUMN %I DROP DEFAULT' END, attname),
+                      ', ' ORDER BY attnum) INTO actions
     FROM pg_catalog.pg_attribute
-    WHERE attrelid = root AND NOT attisdropped AND attname = ANY ({columns}::name[]);
+    WHERE attrelid = root AND NOT attisdropped
+      AND attname = ANY ({columns}::name[] || {without_default}::name[]);
     IF actions IS NOT NULL THEN
         EXECUTE format('ALTER TABLE %s %s', root, actions);
     END IF;

@@ -26,6 +26,7 @@ class _AuditColumns(Operation):
     schema: str | None = None
     keep: list[str] | None = None
     keep_trigger: bool = False
+    without_default: list[str] | None = None
 
     def __post_init__(self) -> None:
         """Raise `DeclarationError` when an argument cannot be used."""
@@ -78,6 +79,9 @@ class AddAuditColumns(_AuditColumns):
     keep_trigger: bool = field(default=False, compare=False, repr=False)
     """Whether the trigger is there already, perhaps for fewer columns."""
 
+    without_default: list[str] | None = field(default=None, compare=False, repr=False)
+    """Those of `keep` that have no default yet, and lose the one they get again."""
+
     @classmethod
     def add_audit_columns(
         cls,
@@ -93,6 +97,7 @@ class AddAuditColumns(_AuditColumns):
     ) -> None:
         """Add the audit columns that a table lacks, and the trigger that keeps them.
 
+        A column that is there stays as it is, except that it gets the default if it has none.
         Nothing is rewritten, however large the table is. With `references`, the operation commits
         what the script has done so far: the foreign keys are added without looking at the rows, and
         then validated while the table is written to.
@@ -130,14 +135,14 @@ class AddAuditColumns(_AuditColumns):
             yield SQL("({})").format(SQL(", ").join(values))
 
     def _definition(self, name: str) -> tuple[str, str | None]:
-        """What follows the name in ADD COLUMN, and the default that only later rows get."""
+        """What follows the name in ADD COLUMN, and the default of later rows."""
         default = self.stamps.default(name)
         if name not in self.stamps.moments:
             return self.actor if name in self.stamps.actors else "jsonb", default
         if default is None or self.existing == "null":
             return "timestamptz", default
         # The server keeps the moment once for all rows (PostgreSQL docs, "Modifying Tables").
-        return f"timestamptz NOT NULL DEFAULT {default}", None
+        return f"timestamptz NOT NULL DEFAULT {default}", default
 
     def _keys(self, values: dict[str, Composable]) -> Iterator[Composable]:
         if self.references is None:
@@ -175,6 +180,7 @@ class DropAuditColumns(_AuditColumns):
         schema: str | None = None,
         keep: list[str] | None = None,
         keep_trigger: bool = False,
+        without_default: list[str] | None = None,
     ) -> None:
         """Drop the audit columns of a table, with what they hold, and the trigger.
 
@@ -188,9 +194,10 @@ class DropAuditColumns(_AuditColumns):
             schema: schema of the table.
             keep: columns that stay.
             keep_trigger: leave the trigger to the columns that stay.
+            without_default: those of `keep` that had no default before.
         """
         shared = (table, actor, references, soft_delete, lineage, existing, schema)
-        operations.invoke(cls(*shared, keep, keep_trigger))
+        operations.invoke(cls(*shared, keep, keep_trigger, without_default))
 
     def statements(self) -> Sequence[Composable]:
         """One block; the function of the trigger goes with the last trigger that calls it."""
@@ -198,9 +205,9 @@ class DropAuditColumns(_AuditColumns):
         gone = [choice for choice in choices(self.stamps.columns) if choice not in left]
         drop = SQL(blocks.DROP_TRIGGER).format(touch=SQL(blocks.TOUCH))
         trigger = self._trigger(removed=gone) if self.keep_trigger else drop
-        columns = Literal(self.columns)
-        values = {"table": self.name.regclass, "trigger": trigger, "columns": columns}
-        return [do_block(blocks.DROP_COLUMNS, **values)]
+        lists = {"columns": self.columns, "without_default": self.without_default or []}
+        values = {name: Literal(columns) for name, columns in lists.items()}
+        return [do_block(blocks.DROP_COLUMNS, table=self.name.regclass, trigger=trigger, **values)]
 
     def reverse(self) -> AddAuditColumns:
         """Add them again, empty but for what `existing` says."""

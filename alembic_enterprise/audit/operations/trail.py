@@ -139,6 +139,9 @@ class CreateAuditTrail(_Capture):
 
     baseline: bool = True
 
+    kept: bool = field(default=False, compare=False, repr=False)
+    """Whether it carries on the history of an earlier trail, which the reverse operation leaves."""
+
     @classmethod
     def create_audit_trail(
         cls,
@@ -208,8 +211,8 @@ class CreateAuditTrail(_Capture):
         return [RESTORE_LOCK_TIMEOUT, *made] if self.baseline else made
 
     def reverse(self) -> "DropAuditTrail":
-        """Drop it with its history, unless that holds changes."""
-        return self.turned_into(DropAuditTrail, drop_history=True)
+        """Drop it with its history, unless that holds changes or is older."""
+        return self.turned_into(DropAuditTrail, drop_history=not self.kept)
 
 
 @dataclass
@@ -388,4 +391,4 @@ class DropAuditTrail(_AuditTrail):
 
     def reverse(self) -> CreateAuditTrail:
         """Make it again; a history that was kept is carried on."""
-        return self.turned_into(CreateAuditTrail)
+        return self.turned_into(CreateAuditTrail, kept=not self.drop_history)

@@ -18,20 +18,22 @@ from alembic_enterprise.sql import Name
 class Expression(str):
     """An element of an index that is no plain column: `lower(email)`, `"at" DESC`.
 
-    It is rendered as `sa.text('lower(email)')`, which is what a script takes as well.
+    It is rendered as `sa.text('lower(email)')`; a script takes other elements of SQLAlchemy, too.
     """
 
     __slots__ = ()
 
     @classmethod
-    def of(cls, element: "str | TextClause") -> str:
+    def of(cls, element: "str | ColumnElement[Any] | TextClause") -> str:
         r"""The name of a column as it is, and the SQL of anything else.
 
         `\:` is a colon, as SQLAlchemy has it. A `:name` is taken as it is written, where SQLAlchemy
         would make it NULL: DDL has no parameters.
         """
-        if not isinstance(element, TextClause):
+        if isinstance(element, str):
             return element
+        if not isinstance(element, TextClause):
+            return _compiled(element, {})
         return cls(_ESCAPED.sub(lambda found: found[0].removeprefix("\\"), element.text))
 
     def __eq__(self, other: object) -> bool:
@@ -43,7 +45,11 @@ class Expression(str):
     __hash__ = str.__hash__
 
     def __repr__(self) -> str:
-        return f"sa.text({str.__repr__(self.escaped)})"
+        return self.written("sa.")
+
+    def written(self, sqlalchemy: str) -> str:
+        """What stands in a script, which calls SQLAlchemy so: `sa.`."""
+        return f"{sqlalchemy}text({str.__repr__(self.escaped)})"
 
     @property
     def escaped(self) -> str:
@@ -78,15 +84,33 @@ class IndexArguments(Operation):
     operator_classes: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        """Raise `OperationError` when the name is too long."""
+        """Raise `OperationError` when the name is too long, or a column is none."""
+        given: Sequence[Any] = self.columns  # a script may have what the type forbids
+        for item in given:
+            if not isinstance(item, str | ColumnElement | TextClause):
+                raise OperationError(
+                    f"{self.operation_name}({self.name!r}): {item!r} is neither a column nor SQL: "
+                    'give "customer_id", or sa.text("lower(email)")'
+                )
         self.columns = [*map(Expression.of, self.columns)] or ()
         self.include = [*self.include] or ()
-        self.where = None if self.where is None else str(Expression.of(self.where))
+        self.where = None if self.where is None else str(_condition(self.where))
         if len(self.name.encode()) > LONGEST:
             raise OperationError(
                 f"{self.operation_name}({self.name!r}): PostgreSQL would cut this name, it has "
                 f"{len(self.name.encode())} bytes: choose one of at most {LONGEST}"
             )
+
+    def words(self, sqlalchemy: str = "sa.") -> list[str]:
+        """The arguments as they are written in a call."""
+        columns = [
+            item.written(sqlalchemy) if isinstance(item, Expression) else repr(item)
+            for item in self.columns
+        ]
+        written = f"columns=[{', '.join(columns)}]"
+        return [
+            written if word.startswith("columns=") else word for word in super().words(sqlalchemy)
+        ]
 
     @property
     def relation(self) -> Name:
@@ -169,9 +193,13 @@ def arguments_of(index: Index) -> dict[str, Any]:
     }
 
 
+def _condition(where: str | ClauseElement) -> str:
+    return Expression.of(where) if isinstance(where, str | TextClause) else _text(where)
+
+
 def _compiled(element: ColumnElement[Any], classes: Mapping[str, str]) -> str:
     """The name of a column, or the text of anything else with its operator class."""
-    if isinstance(element, ColumnClause):
+    if isinstance(element, ColumnClause) and not element.is_literal:
         return str(element.name)
     words = [_text(element.self_group()), classes.get(getattr(element, "key", None) or "")]
     return Expression(" ".join(filter(None, words)))

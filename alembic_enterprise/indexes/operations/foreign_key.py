@@ -119,8 +119,6 @@ _BOTH: LiteralString = "relation, referent"
 class _ForeignKey(Operation):
     """The arguments that adding and dropping share."""
 
-    transactional: ClassVar[bool] = False
-
     constraint_name: str
     source_table: str
     referent_table: str
@@ -154,6 +152,11 @@ class _ForeignKey(Operation):
     def referent(self) -> Name:
         """The table that is referred to."""
         return Name(self.referent_schema, self.referent_table)
+
+    @property
+    def in_transaction(self) -> bool:
+        """False: the validation must not hold the locks of what goes before it."""
+        return False
 
     def watched(self, connection: Connection) -> AbstractContextManager[object]:
         """Let go of the advisory lock when a statement fails."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from alembic.operations import Operations
 from psycopg.sql import SQL, Composable, Identifier, Literal
-from sqlalchemy import Connection, Index, TextClause
+from sqlalchemy import ColumnElement, Connection, Index, TextClause
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from alembic_enterprise import sql
@@ -39,7 +39,10 @@ def released(connection: Connection, table: Name) -> Generator[None]:
 class _OnlineIndex(IndexArguments):
     """What creating and dropping share."""
 
-    transactional: ClassVar[bool] = False
+    @property
+    def in_transaction(self) -> bool:
+        """False: CONCURRENTLY is refused there."""
+        return False
 
     def watched(self, connection: Connection) -> AbstractContextManager[object]:
         """Let go of the advisory lock when a statement fails."""
@@ -85,13 +88,13 @@ class CreateIndexOnline(_OnlineIndex):
         operations: Operations,
         name: str,
         table: str,
-        columns: Sequence[str | TextClause],
+        columns: Sequence[str | ColumnElement[Any] | TextClause],
         *,
         schema: str | None = None,
         unique: bool = False,
         using: str | None = None,
         include: Sequence[str] = (),
-        where: str | TextClause | None = None,
+        where: str | ColumnElement[Any] | TextClause | None = None,
         nulls_not_distinct: bool = False,
         with_: Mapping[str, Any] | None = None,
         tablespace: str | None = None,
@@ -116,8 +119,8 @@ class CreateIndexOnline(_OnlineIndex):
         Args:
             name: the index; at most 63 bytes.
             table: the table, which may be partitioned.
-            columns: names of columns; and `sa.text(...)` for whatever else CREATE INDEX takes as
-                an element: `sa.text("lower(email) DESC")`.
+            columns: names of columns; and for whatever else CREATE INDEX takes as an element
+                `sa.text("lower(email) DESC")`, or an expression of SQLAlchemy.
             schema: schema of the table.
             unique: whether it refuses duplicates.
             using: the access method: "gin"; btree unless told otherwise.
@@ -202,13 +205,13 @@ class DropIndexOnline(_OnlineIndex):
         operations: Operations,
         name: str,
         table: str,
-        columns: Sequence[str | TextClause] = (),
+        columns: Sequence[str | ColumnElement[Any] | TextClause] = (),
         *,
         schema: str | None = None,
         unique: bool = False,
         using: str | None = None,
         include: Sequence[str] = (),
-        where: str | TextClause | None = None,
+        where: str | ColumnElement[Any] | TextClause | None = None,
         nulls_not_distinct: bool = False,
         with_: Mapping[str, Any] | None = None,
         tablespace: str | None = None,

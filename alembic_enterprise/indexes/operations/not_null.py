@@ -92,8 +92,6 @@ _DROP_CHECKS: LiteralString = """
 class _NotNull(Operation):
     """The arguments that setting and dropping share."""
 
-    transactional: ClassVar[bool] = False
-
     table: str
     column: str
     schema: str | None = None
@@ -102,6 +100,11 @@ class _NotNull(Operation):
     def relation(self) -> Name:
         """The table."""
         return Name(self.schema, self.table)
+
+    @property
+    def in_transaction(self) -> bool:
+        """False: the validation must not hold the locks of what goes before it."""
+        return False
 
     def watched(self, connection: Connection) -> AbstractContextManager[object]:
         """Let go of the advisory lock when a statement fails."""

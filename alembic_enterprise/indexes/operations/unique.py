@@ -110,14 +110,13 @@ BEGIN
             quote_ident({name}), problem USING ERRCODE = {refused};
     END IF;
 END"""
-"""An index by itself is taken for what a cut try has left only if it is of these columns."""
+"""An index without its constraint is taken for the rest of an interrupted attempt only if it has
+these columns."""
 
 
 @dataclass
 class _UniqueConstraint(Operation):
     """The arguments that creating and dropping share."""
-
-    transactional: ClassVar[bool] = False
 
     constraint_name: str
     table: str
@@ -145,6 +144,11 @@ class _UniqueConstraint(Operation):
             include=self.include,
             nulls_not_distinct=self.nulls_not_distinct,
         )
+
+    @property
+    def in_transaction(self) -> bool:
+        """False: an index is refused there that is made CONCURRENTLY."""
+        return False
 
     def watched(self, connection: Connection) -> AbstractContextManager[object]:
         """Let go of the advisory lock when a statement fails."""

@@ -1,4 +1,4 @@
-"""See the function."""
+"""The rule brin-suited-time-key."""
 
 from collections.abc import Iterator
 

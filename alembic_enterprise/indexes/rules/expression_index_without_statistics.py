@@ -1,4 +1,4 @@
-"""See the function."""
+"""The rule expression-index-without-statistics."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""See the function."""
+"""The rule foreign-key-type-mismatch."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""See the function."""
+"""The rule foreign-key-without-index."""
 
 from collections.abc import Iterator, Sequence
 

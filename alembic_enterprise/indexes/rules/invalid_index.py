@@ -1,4 +1,4 @@
-"""See the function."""
+"""The rule invalid-index."""
 
 import re
 from collections.abc import Iterator

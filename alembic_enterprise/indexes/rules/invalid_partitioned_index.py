@@ -1,4 +1,4 @@
-"""See the function."""
+"""The rule invalid-partitioned-index."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""See the function."""
+"""The rule key-near-exhaustion."""
 
 from collections.abc import Iterator
 from typing import Any

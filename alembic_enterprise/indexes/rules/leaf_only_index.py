@@ -1,4 +1,4 @@
-"""See the function."""
+"""The rule leaf-only-index."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

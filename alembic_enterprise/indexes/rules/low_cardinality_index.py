@@ -1,4 +1,4 @@
-"""See the function."""
+"""The rule low-cardinality-index."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""See the function."""
+"""The rule missing-primary-key."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""See the function."""
+"""The rule partial-index-suited."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""See the function."""
+"""The rule partition-key-without-index."""
 
 from collections.abc import Iterator
 

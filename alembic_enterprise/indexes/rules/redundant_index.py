@@ -1,4 +1,4 @@
-"""See the function."""
+"""The rule redundant-index."""
 
 from collections.abc import Iterator
 

@@ -126,6 +126,11 @@ the server's refusal; one that is detached loses only the triggers that are its 
 """
 
 
+_ALTERATION: LiteralString = """
+SELECT CASE WHEN inhdetachpending THEN {finalize} ELSE {detach} END FROM pg_catalog.pg_inherits
+WHERE inhrelid = {partition}::regclass AND inhparent = {table}::regclass"""
+
+
 @dataclass
 class DetachPartition(_Attachment):
     """Make a partition a table of its own again; nothing is dropped."""
@@ -164,7 +169,8 @@ class DetachPartition(_Attachment):
             partition_schema: schema of the partition, when it is another one.
             concurrently: do not lock out readers and writers. The server refuses this inside a
                 transaction, so what the script did before is committed first; and it refuses it
-                on a table with a default partition.
+                on a table with a default partition. Where foreign keys lead from the table or to
+                it, others queue behind it for the table at the other end, without a lock_timeout.
         """
         operation = cls(
             table,
@@ -200,6 +206,17 @@ class DetachPartition(_Attachment):
             table=self.name.regclass, partition=partition.regclass, **literals
         )
         return [Remaining([query])]
+
+    def remaining(self) -> Remaining:
+        """The ALTER TABLE alone, or what is left to do once it was cut."""
+        literals = {
+            "detach": Literal(text_of(self.alteration())),
+            "finalize": Literal(text_of(self._alteration(" FINALIZE"))),
+        }
+        query = SQL(_ALTERATION).format(
+            table=self.name.regclass, partition=self.partition_name.regclass, **literals
+        )
+        return Remaining([query])
 
     def alteration(self) -> Composable:
         """The ALTER TABLE alone."""

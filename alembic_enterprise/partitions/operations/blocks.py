@@ -137,6 +137,7 @@ CREATE_RANGE_PARTITIONS: LiteralString = (
     partition_by := CASE WHEN by_range THEN {partition_by} END;
     EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);"""
     + pieces.TEMPLATE
+    + pieces.STORAGE
     + _FIND_MISSING
     + pieces.CREATE
     + pieces.COPY_ATTRIBUTES

@@ -24,15 +24,22 @@ CREATION_VARIABLES: LiteralString = """    parent regclass := root;
 TEMPLATE: LiteralString = """
     SELECT * INTO table_row FROM pg_catalog.pg_class WHERE oid = parent;
     SELECT nspname INTO place FROM pg_catalog.pg_namespace WHERE oid = table_row.relnamespace;
-    -- A partitioned table has no storage parameters: the newest partition shows them.
+"""
+"""Looks at what each partition is made after. Lock the table first, so that it stays so."""
+
+STORAGE: LiteralString = """
+    -- A partitioned table has no storage parameters: the newest partition of ours shows them, or
+    -- where there is none the newest. One that was attached may have others for a reason.
     WITH RECURSIVE tree AS (
         SELECT root::oid AS oid UNION ALL
         SELECT inhrelid FROM tree JOIN pg_catalog.pg_inherits ON inhparent = tree.oid)
     SELECT array_to_string(c.reloptions, ', ') INTO storage_parameters
     FROM tree JOIN pg_catalog.pg_class AS c ON c.oid = tree.oid
-    WHERE c.relkind = 'r' ORDER BY c.oid::bigint DESC LIMIT 1;
+    WHERE c.relkind = 'r'
+    ORDER BY coalesce(starts_with(obj_description(c.oid, 'pg_class'), ownership), false) DESC,
+             c.oid::bigint DESC LIMIT 1;
 """
-"""Looks at what each partition is made after. Lock the table first, so that it stays so."""
+"""Looks for the storage parameters that each partition gets, behind `TEMPLATE`."""
 
 CREATE: LiteralString = """
         -- A name is only a label: when it is taken, the next free number follows it.

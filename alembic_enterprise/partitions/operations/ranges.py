@@ -9,7 +9,7 @@ from alembic.operations import Operations
 from psycopg.sql import Composable, Literal
 
 from alembic_enterprise.errors import OperationError
-from alembic_enterprise.operation import REFUSED, Operation
+from alembic_enterprise.operation import REFUSED, InOrder, Operation
 from alembic_enterprise.partitions.model import Policy, day
 from alembic_enterprise.partitions.operations import blocks
 from alembic_enterprise.partitions.periods import DAYS, MONTHS, SUFFIX, Every
@@ -91,6 +91,9 @@ class CreateRangePartitions(_RangePartitions):
 
     keep_every: Every | None = field(default=None, compare=False, repr=False)
     """The period of the previous policy, when it is another one."""
+
+    keep_default: bool = field(default=False, compare=False, repr=False)
+    """Whether the previous policy asks for the default partition: it does not go again."""
 
     @classmethod
     def create_range_partitions(
@@ -181,9 +184,15 @@ class CreateRangePartitions(_RangePartitions):
         }
         return do_block(blocks.CREATE_RANGE_PARTITIONS, **values)
 
-    def reverse(self) -> "DropRangePartitions":
-        """Drop the same range, or every partition of a table that is dropped next."""
-        return self.turned_into(DropRangePartitions, whole_table=self.new_table)
+    def reverse(self) -> "DropRangePartitions | InOrder":
+        """Drop the same range, or every partition of a table that is dropped next.
+
+        What the previous policy asks for stays, and all that is before.
+        """
+        if self.keep_default and self.start is None:
+            return InOrder([])
+        default = self.default and not self.keep_default
+        return self.turned_into(DropRangePartitions, default=default, whole_table=self.new_table)
 
 
 @dataclass

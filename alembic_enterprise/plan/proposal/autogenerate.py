@@ -109,7 +109,7 @@ def large_tables(context: MigrationContext) -> set[Name]:
     return sizes.larger(context.connection, {Name(x.schema, x.name) for x in tables}, size)
 
 
-def trial(config: Config, changes: Changes, folder: Path) -> tuple[Config, list[Script]]:
+def write_apart(config: Config, changes: Changes, folder: Path) -> tuple[Config, list[Script]]:
     """Write the scripts into a folder that is not the project's, so that Alembic can run them.
 
     The hooks of the configuration that format new scripts, and the like, do not see them.

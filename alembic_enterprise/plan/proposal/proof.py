@@ -183,18 +183,30 @@ def _left(trial: _Trial, url: URL) -> list[Difference]:
 
 
 def _differences(start: Objects, after: Objects) -> list[Difference]:
-    """The differences, without the columns that a history keeps once their table has lost them."""
-    histories = {
+    """The differences, without what stays on purpose.
+
+    A history keeps the columns that its table has lost. A downgrade keeps partitions of ours that
+    were missing here: another database may have had them all along.
+    """
+    histories = tuple(f"{name}." for name in _commented(start, HISTORY_COMMENT))
+    partitions = _commented(after, f"{registry.OWNERSHIP}partition of ")
+
+    def stays(item: Difference) -> bool:
+        if item.kind == "table":
+            return item.name in partitions
+        return item.kind == "column" and item.name.startswith(histories)
+
+    found = compare(start, after)
+    return [item for item in found if item.change is not Change.ADDED or not stays(item)]
+
+
+def _commented(objects: Objects, beginning: str) -> set[str]:
+    """The relations whose comment begins so."""
+    return {
         key.relation
-        for key, text in start.items()
-        if key.kind == "comment" and text.startswith(HISTORY_COMMENT)
+        for key, text in objects.items()
+        if key.kind == "comment" and text.startswith(beginning)
     }
-    return [
-        item
-        for item in compare(start, after)
-        if (item.kind, item.change) != ("column", Change.ADDED)
-        or not any(item.name.startswith(f"{history}.") for history in histories)
-    ]
 
 
 def _again(trial: _Trial, url: URL, *, is_back: bool) -> Proof:
@@ -283,6 +295,8 @@ def _line(item: Difference) -> str:
         return f"{item.kind} {item.name} is there besides{_type_stays(item)}"
     if item.change is Change.MISSING:
         return f"{item.kind} {item.name} is missing"
+    if not item.before:
+        return f"{item.kind} {item.name} is {item.after}, and should not be"
     return f"{item.kind} {item.name} is {item.after}, not {item.before}"
 
 

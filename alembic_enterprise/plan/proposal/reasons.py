@@ -82,7 +82,7 @@ REASONS: Mapping[type[Operation], _Reason] = {
 }
 """Of each kind of operation."""
 
-RULES: Mapping[str, str] = {
+EXPLANATIONS: Mapping[str, str] = {
     "partitions-undeclared": """The models have no such table any more, and its partitions go.
 
 The proposed revision drops them before the table, and its downgrade makes them

@@ -43,7 +43,7 @@ class Added(NamedTuple):
 def added(facts: Facts, step: Step) -> Iterator[Added]:
     """The columns that a step adds to tables of the live database."""
     for called, action in facts.actions(step):
-        match, table = _ADD.match(action), facts.changed(step, called)
+        match, table = _ADD.match(action), facts.changed_table(step, called)
         if match is not None and table is not None:
             yield Added(table, called, name(match["column"]).name, match["definition"])
 

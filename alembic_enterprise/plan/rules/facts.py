@@ -46,7 +46,7 @@ class Facts:
         return {step.number: parts(step.statement) for step in self.steps}
 
     def said(self, step: Step, *shapes: re.Pattern[str]) -> Iterator[re.Match[str]]:
-        """The statements of a step, in case it is several in one, that have one of some shapes."""
+        """Matches of the shapes among the statements of a step, which may hold several."""
         for part in self._parts[step.number]:
             yield from (match for shape in shapes if (match := shape.match(part)))
 
@@ -69,23 +69,23 @@ class Facts:
                 found.setdefault(called, []).append(table)
         return found
 
-    def live(self, step: Step, name: Name) -> RelationEffect | None:
+    def effect_on(self, step: Step, name: Name) -> RelationEffect | None:
         """The effect of a step on the table of the live database that a statement calls so."""
         called = self._called.get(str(name), ())
         return next((effect for effect in step.effects if effect.relation in called), None)
 
-    def table(self, step: Step, name: Name) -> str | None:
+    def live_table(self, step: Step, name: Name) -> str | None:
         """The same table alone, also when it is not known what the step does to it."""
-        if effect := self.live(step, name):
+        if effect := self.effect_on(step, name):
             return effect.relation
         called = self._called.get(str(name), ())
         return called[0] if len(called) == 1 else None
 
-    def changed(self, step: Step, name: Name) -> str | None:
+    def changed_table(self, step: Step, name: Name) -> str | None:
         """The same table, when the step does something to it, as far as that is known."""
         if step.basis is Basis.UNKNOWN:
-            return self.table(step, name)
-        effect = self.live(step, name)
+            return self.live_table(step, name)
+        effect = self.effect_on(step, name)
         return None if effect is None else effect.relation
 
     def remark(

@@ -39,7 +39,7 @@ def invalid_index_in_the_way(facts: Facts) -> Iterator[PlanFinding]:
 
 def _in_the_way(facts: Facts, step: Step, dropped: list[Name]) -> Iterator[PlanFinding]:
     for match in facts.said(step, _CREATE):
-        index, table = name(match["index"]).name, facts.table(step, name(match["table"]))
+        index, table = name(match["index"]).name, facts.live_table(step, name(match["table"]))
         for invalid, owner in facts.before.invalid_indexes.items():
             if invalid.name != index or str(owner) != table:
                 continue

@@ -41,7 +41,7 @@ def partition_of_live_parent(facts: Facts) -> Iterator[PlanFinding]:
     """
     for step in facts.steps:
         for match in facts.said(step, PARTITION_OF):
-            parent = facts.live(step, name(match["table"]))
+            parent = facts.effect_on(step, name(match["table"]))
             if parent is not None and parent.held_since is None:
                 yield _made(facts, step, parent, name(match["partition"]))
 
@@ -169,7 +169,7 @@ def attach_candidate_unprepared(facts: Facts) -> Iterator[PlanFinding]:
     """
     for step in facts.steps:
         for match in facts.said(step, _ATTACH):
-            candidate = facts.live(step, name(match["partition"]))
+            candidate = facts.effect_on(step, name(match["partition"]))
             if candidate is not None and candidate.scanned:
                 yield _unprepared(facts, step, candidate, name(match["table"]))
 
@@ -190,7 +190,7 @@ def _unprepared(facts: Facts, step: Step, candidate: RelationEffect, parent: Nam
 def candidates_scanned(facts: Facts, step: Step) -> list[RelationEffect]:
     """The tables that a step attaches and reads."""
     named = (name(match["partition"]) for match in facts.said(step, _ATTACH))
-    found = (facts.live(step, candidate) for candidate in named)
+    found = (facts.effect_on(step, candidate) for candidate in named)
     return [effect for effect in found if effect is not None and effect.scanned]
 
 
@@ -211,7 +211,7 @@ def detach_while_pending(facts: Facts) -> Iterator[PlanFinding]:
     """
     for step in facts.steps:
         for match in facts.said(step, _DETACH_CONCURRENTLY):
-            table = facts.table(step, name(match["table"]))
+            table = facts.live_table(step, name(match["table"]))
             for parent, pending in _pending(facts.before):
                 if str(parent) == table:
                     yield _barred(facts, step, parent, pending)

@@ -188,7 +188,7 @@ def every_row_written(facts: Facts) -> Iterator[PlanFinding]:
     """
     for step in facts.steps:
         for match in facts.said(step, _WRITES):
-            target = facts.live(step, name(match["table"]))
+            target = facts.effect_on(step, name(match["table"]))
             has_condition = _CONDITION.match(match.string) is not None
             if target is None or (has_condition and not step.transactional):
                 continue
@@ -312,10 +312,10 @@ def _written_down(facts: Facts, step: Step) -> Iterator[Loss]:
     """What is gone by the words of a step that was not run."""
     for match in facts.said(step, _DROP_TABLE, _TRUNCATE):
         for called in names(match["names"]):
-            if table := facts.changed(step, called):
+            if table := facts.changed_table(step, called):
                 yield Loss(table)
     for called, action in facts.actions(step):
-        dropped, table = _DROP_COLUMN.match(action), facts.changed(step, called)
+        dropped, table = _DROP_COLUMN.match(action), facts.changed_table(step, called)
         if dropped is not None and table is not None:
             yield Loss(table, name(dropped["column"]).name)
 
@@ -323,7 +323,7 @@ def _written_down(facts: Facts, step: Step) -> Iterator[Loss]:
 def _deleted(facts: Facts, step: Step) -> Iterator[Loss]:
     """The tables of which a step deletes all rows."""
     for match in facts.said(step, _DELETE):
-        table = facts.changed(step, name(match["table"]))
+        table = facts.changed_table(step, name(match["table"]))
         if table is not None and not _CONDITION.match(match.string):
             yield Loss(table)
 
@@ -333,12 +333,12 @@ def _unforeseeable(facts: Facts, step: Step) -> Iterator[tuple[Loss, str]]:
     if step.operation is not None:
         return
     for match in facts.said(step, _MAY_DELETE):
-        look = facts.table if match[1].upper() == "DO" else facts.changed
+        look = facts.live_table if match[1].upper() == "DO" else facts.changed_table
         for deleting in _DELETE.finditer(match.string):
             if table := look(step, name(deleting["table"])):
                 yield Loss(table), "which rows it deletes"
     for called, action in facts.actions(step):
-        using, table = _USING.match(action), facts.changed(step, called)
+        using, table = _USING.match(action), facts.changed_table(step, called)
         if using is not None and table is not None and not _is_plain(using):
             column = name(using["column"]).name
             yield Loss(table, column), f"what USING leaves of column {column}"

@@ -110,4 +110,4 @@ def _changes(facts: Facts, step: Step, table: Name) -> bool:
     if step.operation is not None:
         return "_hash_shard" in step.operation and repr(table.name) in step.operation
     said = facts.said(step, _ATTACHES, PARTITION_OF)
-    return any(facts.table(step, name(match["table"])) == str(table) for match in said)
+    return any(facts.live_table(step, name(match["table"])) == str(table) for match in said)

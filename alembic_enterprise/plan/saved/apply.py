@@ -129,10 +129,13 @@ def verify(config: Config, plan: Saved) -> Report:
 
     Raises:
         ConfigurationError: env.py fails.
+        LockedError: somebody keeps readers away from a table.
         DBAPIError: there is no connection, or the catalog cannot be read.
     """
     report = Report(list(plan.digests))
-    _look(config, plan, environment.visit(config, _destination, reads=True), report)
+    destination = environment.visit(config, _destination, reads=True)
+    with _reading(destination.engine) as connection, locks.reading(connection):
+        _look(connection, config, plan, destination.place, report)
     return report
 
 
@@ -145,6 +148,7 @@ def apply(config: Config, plan: Saved, job: Job | None = None) -> Report:
     Raises:
         ConfigurationError: before anything is tried: env.py fails, or the server is read-only or
             behind a pooler by transaction.
+        LockedError: the same, since somebody keeps readers away from a table.
         DBAPIError: before anything is tried: there is no connection, or the catalog cannot be read.
     """
     destination = environment.visit(config, _destination)
@@ -156,7 +160,8 @@ def apply(config: Config, plan: Saved, job: Job | None = None) -> Report:
         sessions.configured(control, APPLICATION, lock_timeout=READING)
         report.other = locks.only_run(stack, control, LOCK)
         if report.other is None:
-            _look(config, plan, destination, report)
+            with _reading(destination.engine) as connection, locks.reading(connection):
+                _look(connection, config, plan, destination.place, report)
         if report.exit_code == 0 and report.left:
             _Run(config, plan, destination, control, job or Job(), report).run()
     return report
@@ -180,22 +185,18 @@ def _destination(visit: Visit) -> _Destination:
     return _Destination(engine, Place.read(visit.connection, given))
 
 
-def _look(config: Config, plan: Saved, destination: _Destination, report: Report) -> None:
+def _look(
+    connection: Connection, config: Config, plan: Saved, place: Place, report: Report
+) -> None:
     """Report whether the plan holds, and that nothing of it is left if it is applied already."""
-    state = _state(config, plan, destination)
+    directory = ScriptDirectory.from_config(config)
+    again = digests_again(config, _scripts(directory, plan.digests), plan.digests)
+    revisions = tuple(stamped(connection, place.version_table))
+    there = _up_to(directory, revisions)
+    state = State(place, revisions, there, again, drift.read(connection))
     report.stale = stale(plan, state)
     if plan.is_applied(state):
         report.left = []
-
-
-def _state(config: Config, plan: Saved, destination: _Destination) -> State:
-    """What is there now."""
-    directory = ScriptDirectory.from_config(config)
-    again = digests_again(config, _scripts(directory, plan.digests), plan.digests)
-    with _reading(destination.engine) as connection:
-        revisions = tuple(stamped(connection, destination.place.version_table))
-        there = _up_to(directory, revisions)
-        return State(destination.place, revisions, there, again, drift.read(connection))
 
 
 def _up_to(directory: ScriptDirectory, revisions: Iterable[str]) -> frozenset[str]:
@@ -252,7 +253,7 @@ class _Run:
 
     def run(self) -> None:
         """Apply all that is left, unless something ends it."""
-        with closing(Watcher(self.control, self.job.patience.lock_timeout / 4000)) as watcher:
+        with closing(Watcher(self.control, self.job.patience.look_every)) as watcher:
             try:
                 while self.report.left and not self.report.stale:
                     self._further(watcher)
@@ -282,7 +283,8 @@ class _Run:
         While nothing is, somebody else may have changed the schema before a further attempt.
         """
         if self.report.retries and not self.report.applied:
-            _look(self.config, self.plan, self.destination, self.report)
+            with _reading(self.destination.engine) as connection:
+                _look(connection, self.config, self.plan, self.destination.place, self.report)
             if self.report.stale or not self.report.left:
                 return
         before = len(self.report.left)

@@ -20,7 +20,6 @@ from alembic_enterprise import sql
 from alembic_enterprise.binaries import EMBEDDED, PROGRAMS, binary_folders
 from alembic_enterprise.environment import connected
 from alembic_enterprise.errors import ServerError
-from alembic_enterprise.indexes.catalog import listed
 from alembic_enterprise.operation import message, sqlstate
 from alembic_enterprise.plan.shadow import dump, schema_copy, stand_ins
 from alembic_enterprise.plan.shadow.dump import Endpoint
@@ -31,7 +30,7 @@ from alembic_enterprise.plan.shadow.source import Source
 from alembic_enterprise.plan.shadow.stand_ins import StandIn
 from alembic_enterprise.server import temporary_server
 from alembic_enterprise.sql import Name
-from alembic_enterprise.wording import counted
+from alembic_enterprise.wording import counted, first_few
 
 PREFIX = "alembic_enterprise_shadow_"
 """How the names of all databases begin that are made here."""
@@ -41,6 +40,11 @@ STRATEGIES = 15
 
 UNDEFINED_OBJECT = "42704"
 """SQLSTATE of a role that does not exist, among others."""
+
+OF_STATEMENTS = ("42", "0A", "55000")
+"""How SQLSTATEs begin in which versions differ: invalid, not supported, or not in such a state."""
+
+SAME_VERSION = "if it is the version, give a server of the same one in --shadow-url"
 
 CREATE_ROLES = "Owners and grants of such roles fail: create them there, or leave --shadow-url out"
 
@@ -71,7 +75,7 @@ class Host:
         """What it lacks, a sentence each."""
         found = [item.gap for item in self.lacking]
         if self.strangers:
-            count, names = counted(len(self.strangers), "role"), schema_copy.named(self.strangers)
+            count, names = counted(len(self.strangers), "role"), first_few(self.strangers)
             found.append(
                 f"the shadow's server lacks {count} of the live one: {names}. {CREATE_ROLES}"
             )
@@ -118,9 +122,14 @@ class Shadow:
         return f"{self.host.kind} {self.host.version} (the database has {self.original.version})"
 
     def explained(self, error: DBAPIError) -> str | None:
-        """What helps against an error that comes of a role which the server lacks; None else."""
-        text = message(error) if sqlstate(error) == UNDEFINED_OBJECT else ""
-        return CREATE_ROLES if any(role in text for role in self.host.strangers) else None
+        """What helps against an error that comes of the server: its roles, or its version."""
+        state = sqlstate(error) or ""
+        text = message(error) if state == UNDEFINED_OBJECT else ""
+        if any(role in text for role in self.host.strangers):
+            return CREATE_ROLES
+        if self.host.major != self.original.major and state.startswith(OF_STATEMENTS):
+            return f"The shadow is {self.description}: {SAME_VERSION}"
+        return None
 
     def database(self) -> AbstractContextManager[URL]:
         """One more database on the server, an empty one; gone when the context is left."""
@@ -185,7 +194,7 @@ def _without_old(old: Periods) -> list[str]:
     if not old:
         return []
     count = counted(sum(map(len, old.values())), "old partition")
-    return [f"without {count} of whole periods, of {listed(old)}: --whole copies them, too"]
+    return [f"without {count} of whole periods, of {first_few(old)}: --whole copies them, too"]
 
 
 @contextmanager

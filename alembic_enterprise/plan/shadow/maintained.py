@@ -21,10 +21,10 @@ from alembic_enterprise.partitions.periods import Every, Range, floor, periods, 
 from alembic_enterprise.sql import Name
 
 MANY = 500
-"""Up to so many partitions of whole periods a shadow has them all."""
+"""Up to this number of partitions of whole periods, a shadow gets them all."""
 
 NEWEST = 6
-"""Beyond, it has so many of each table."""
+"""Above that number, it gets the newest so many of each table."""
 
 Periods = Mapping[Name, Sequence[Name]]
 """By table, partitions that each hold a whole period, the oldest first."""

@@ -48,7 +48,7 @@ _NOT_FOUND = ("42P01", "3F000", "42704", "42501")
 
 
 def unwatched(_connection: Connection, _script: Script) -> None:
-    """Do nothing of the kind."""
+    """The `watch` of those who need none."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from psycopg.sql import SQL, Composable, Literal
+from psycopg.sql import SQL, Composable, Identifier, Literal
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -13,6 +13,7 @@ from alembic_enterprise import registry, sql
 from alembic_enterprise.operation import message
 from alembic_enterprise.plan.shadow.statements import Statement, statements
 from alembic_enterprise.sql import Name
+from alembic_enterprise.wording import first_few
 
 LEFT_OUT = (
     ("CREATE", "EVENT", "TRIGGER"),
@@ -27,11 +28,11 @@ LEFT_OUT = (
 Event triggers would fire at what is tried there, and user mappings hold passwords.
 """
 
+INHERITED = 17
+"""The major version from which a partition's identity columns are those of its table."""
+
 BATCH = 20
 """How many statements are sent at a time: with more of them each ATTACH PARTITION takes longer."""
-
-NAMED = 3
-"""How many objects a sentence names."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,21 @@ class Rest:
         rows: statements that fill in the revisions and the policies.
         gaps: what is not copied, a sentence each.
         tables: all that there are.
+        identities: partitions and their identity columns, where these are not their table's.
     """
 
     invalid: Sequence[Statement]
     rows: Sequence[Composable]
     gaps: Sequence[str]
     tables: Sequence[Name]
+    identities: Sequence[tuple[Name, str]] = ()
 
     @classmethod
     def read(cls, live: Connection, version_table: Name) -> Self:
         """Read the catalog, and of rows the revisions and the policies only."""
         rows = [*_revisions(live, version_table), *_policies(live)]
-        return cls(_invalid_indexes(live), rows, _not_copied(live), tables(live))
+        gaps, identities = _not_copied(live), _identities(live)
+        return cls(_invalid_indexes(live), rows, gaps, tables(live), identities)
 
 
 def copy(
@@ -73,10 +77,15 @@ def copy(
     position = 1 + max((n for n, item in enumerate(wanted) if _creates_extension(item)), default=-1)
     failed = _failed(session, wanted[:position])
     run_all(session, extensions)
-    failed += _failed(session, wanted[position:])
+    # pg_dump makes all tables, with their identity columns, before it attaches one.
+    attaching = next((n for n, item in enumerate(wanted) if _attaches(item)), len(wanted))
+    failed += _failed(session, wanted[position:attaching])
+    lost = rest.identities if _version(shadow) >= INHERITED else ()
+    run_all(session, [_DROP_IDENTITY.format(name.sql, Identifier(own)) for name, own in lost])
+    failed += _failed(session, wanted[max(position, attaching) :])
     failed += _failed(session, rest.invalid)
     run_all(session, rest.rows)
-    return [*_grouped(failed), *rest.gaps]
+    return [*_grouped(failed), *_inherited(lost), *rest.gaps]
 
 
 def _is_left_out(statement: Statement) -> bool:
@@ -85,6 +94,25 @@ def _is_left_out(statement: Statement) -> bool:
 
 def _creates_extension(statement: Statement) -> bool:
     return statement.words[:2] == ("CREATE", "EXTENSION")
+
+
+def _version(connection: Connection) -> int:
+    return int((connection.dialect.server_version_info or (0,))[0])
+
+
+def _attaches(statement: Statement) -> bool:
+    return statement.about.startswith("TABLE ATTACH ")
+
+
+def _inherited(lost: Sequence[tuple[Name, str]]) -> list[str]:
+    if not lost:
+        return []
+    names = first_few([*dict.fromkeys(str(name) for name, _ in lost)])
+    since = f"as from PostgreSQL {INHERITED} on"
+    return [f"identity columns of partitions are those of their table, {since}: {names}"]
+
+
+_DROP_IDENTITY = SQL("ALTER TABLE {} ALTER COLUMN {} DROP IDENTITY")
 
 
 def _failed(connection: Connection, wanted: Sequence[Statement]) -> list[tuple[str, str]]:
@@ -149,15 +177,10 @@ def _grouped(failed: Iterable[tuple[str, str]]) -> list[str]:
     """A sentence for each reason, with what could not be made."""
     reasons = defaultdict[str, list[str]](list)
     for reason, about in failed:
-        if about not in reasons[reason]:
-            reasons[reason].append(about)
-    return [f"{reason}: without {named(about)}" for reason, about in reasons.items()]
-
-
-def named(objects: Sequence[str]) -> str:
-    """The first few, and how many more there are."""
-    more = f" and {len(objects) - NAMED} more" if len(objects) > NAMED else ""
-    return ", ".join(item or "a setting" for item in objects[:NAMED]) + more
+        named = about or "a setting"
+        if named not in reasons[reason]:
+            reasons[reason].append(named)
+    return [f"{reason}: without {first_few(about)}" for reason, about in reasons.items()]
 
 
 def _revisions(live: Connection, version_table: Name) -> list[Composable]:
@@ -189,12 +212,25 @@ SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = {}""")
 
 
+def _identities(live: Connection) -> list[tuple[Name, str]]:
+    found = sql.rows(live, _IDENTITIES.format(Literal(INHERITED * 10_000)))
+    return [(Name(schema, name), column) for schema, name, column in found]
+
+
+_IDENTITIES = SQL("""
+SELECT n.nspname, c.relname, a.attname FROM pg_catalog.pg_attribute AS a
+JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid AND c.relispartition
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE a.attidentity <> '' AND NOT a.attisdropped
+  AND current_setting('server_version_num')::int < {} ORDER BY 1, 2, 3""")
+
+
 def _not_copied(live: Connection) -> list[str]:
     """What pg_dump does not tell, or is not asked, as sentences."""
     kinds = defaultdict[str, list[str]](list)
     for kind, name in sql.rows(live, _NOT_COPIED):
         kinds[kind].append(name)
-    return [f"{kind} not copied: {named(names)}" for kind, names in kinds.items()]
+    return [f"{kind} not copied: {first_few(names)}" for kind, names in kinds.items()]
 
 
 _NOT_COPIED = SQL("""

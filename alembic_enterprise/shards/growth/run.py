@@ -102,11 +102,10 @@ class _Run:
 
     def lock(self, stack: ExitStack) -> bool:
         """Hold the advisory lock until the stack ends, or note who has it."""
-        name, control = LOCK.format(self.table.oid), self.worker.control
-        while not stack.enter_context(locks.advisory_lock(control, name)):
-            self.report.other = locks.advisory_holder(control, name)
-            if self.report.other is not None:  # else it has just ended
-                return False
+        control = self.worker.control
+        self.report.other = locks.only_run(stack, control, LOCK.format(self.table.oid))
+        if self.report.other is not None:
+            return False
         self.table = only(catalog.read(control).values(), str(self.table.name))  # it may have grown
         return True
 
@@ -178,7 +177,7 @@ class _Run:
         self._run(source, "quiet", swapping.quiet(source, parts))
         found = obstacles.query(self.table, [source], self.worker.version)
         self._run(source, "swap", swapping.swap(source, parts, mirror, found))
-        [(locked,)] = sql.rows(self.worker.connection, swapping.HELD)
+        [(locked,)] = sql.rows(self.worker.connection, swapping.LOCKED_FOR)
         seconds = self.job.clock() - began
         self.report.done.append(Done(source.name, rows, seconds, locked))
 

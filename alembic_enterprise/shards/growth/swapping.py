@@ -177,7 +177,7 @@ def swap(
     )
 
 
-HELD = SQL(
+LOCKED_FOR = SQL(
     "SELECT extract(epoch FROM clock_timestamp()"
     " - current_setting('alembic_enterprise.locked_since')::timestamptz)::float8 * 1000"
 )

@@ -66,7 +66,7 @@ class Worker:
         _configured(self.control, 0)
         self._pid = _configured(self.connection, job.patience.lock_timeout)
         self._job = job
-        self._watcher = locks.Watcher(self.control, job.patience.lock_timeout / 4000)
+        self._watcher = locks.Watcher(self.control, job.patience.look_every)
         stack.callback(self._watcher.close)
 
     def first_of(self, queries: Iterable[Composable]) -> list[tuple[Any, ...]]:

@@ -86,6 +86,7 @@ CREATE_HASH_SHARDS: LiteralString = (
     + """
     EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);"""
     + pieces.TEMPLATE
+    + pieces.STORAGE
     + _FIND_MISSING
     + pieces.CREATE
     + pieces.COPY_ATTRIBUTES
@@ -123,10 +124,12 @@ _CHANGES: LiteralString = (
         SELECT least(modulus, target) AS modulus, remainder % least(modulus, target) AS remainder,
                array_agg(relation ORDER BY remainder) AS shards,
                max(relname::text) FILTER (WHERE remainder < target) AS kept,
+               bool_and(note IS NOT NULL AND starts_with(note, ownership)) AS ours,
+               max(note) FILTER (WHERE NOT starts_with(note, ownership)) AS note,
                max(relation::text) FILTER (WHERE relkind <> 'r') AS obstacle
         FROM """
     + _SHARDS
-    + """
+    + """, obj_description(relation, 'pg_class') AS note
         WHERE CASE WHEN growing THEN modulus < target ELSE modulus > target END
           AND modulus % within_modulus = 0 AND remainder % within_modulus = within_remainder
         GROUP BY 1, 2 ORDER BY 2) AS changes"""
@@ -207,6 +210,10 @@ _TAKE_OUT: LiteralString = """
         LOOP"""
 
 _FILL: LiteralString = """
+        -- What somebody made by hand stays his own: its parts have the comment he gave it, if any.
+        IF NOT change.ours THEN
+            EXECUTE format('COMMENT ON TABLE %s IS %L', child, change.note);
+        END IF;
         FOREACH shard IN ARRAY change.shards LOOP
             EXECUTE format(
                 'INSERT INTO %s (%s) SELECT %s FROM %s'
@@ -283,6 +290,7 @@ CHANGE_HASH_SHARDS: LiteralString = (
     + """
     EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', parent);"""
     + pieces.TEMPLATE
+    + pieces.STORAGE
     + own.refuse_to_lose(_CHANGES)
     + pieces.SEE_ALL_ROWS
     + _NAME_COLUMNS

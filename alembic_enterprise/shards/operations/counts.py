@@ -8,7 +8,7 @@ from alembic.operations import Operations
 from psycopg.sql import Composable, Literal
 
 from alembic_enterprise.errors import OperationError
-from alembic_enterprise.operation import REFUSED, Operation
+from alembic_enterprise.operation import REFUSED, InOrder, Operation
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.shards.model import check_count
 from alembic_enterprise.shards.operations import blocks
@@ -59,6 +59,9 @@ class CreateHashShards(_HashShards):
     new_table: bool = field(default=False, compare=False, repr=False)
     """Whether the table is created in the same script: then all of it goes again."""
 
+    repair: bool = field(default=False, compare=False, repr=False)
+    """Whether the table has other shards: another database may have had these all along."""
+
     @classmethod
     def create_hash_shards(
         cls,
@@ -91,8 +94,13 @@ class CreateHashShards(_HashShards):
         values = self._values() | {"partition_by": Literal(self.partition_by)}
         return [do_block(blocks.CREATE_HASH_SHARDS, **values)]
 
-    def reverse(self) -> "DropHashShards":
-        """Drop the same shards, or every one of a table that is dropped next."""
+    def reverse(self) -> "DropHashShards | InOrder":
+        """Drop the same shards, or every one of a table that is dropped next; none after a repair.
+
+        Without one of its shards a table refuses rows, which no revision was meant to leave.
+        """
+        if self.repair:
+            return InOrder([])
         return self.turned_into(DropHashShards, whole_table=self.new_table)
 
 

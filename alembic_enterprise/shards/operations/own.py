@@ -135,7 +135,7 @@ def refuse_to_lose(changes: LiteralString) -> LiteralString:
     """Refuses to replace shards that have what those in their place would not have.
 
     `changes` is a query of arrays of `shards`. Needs `shard`, `foreign_key` and `growing`, and what
-    `pieces.TEMPLATE` looks at.
+    `pieces.TEMPLATE` and `pieces.STORAGE` look at.
     """
     shards: LiteralString = "(SELECT unnest(shards) AS relation FROM " + changes + ") AS changing"
     return (

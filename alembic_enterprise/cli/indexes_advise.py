@@ -159,6 +159,6 @@ def _written(target: Target, message: str, found: "Report") -> "Path | None":
 def _printed(form: str, found: "Report") -> str:
     if form == "json":
         return json.dumps(found.document(), indent=2)
-    from alembic_enterprise.cli import indexing  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.cli.indexes_advise_text import markdown, text  # noqa: PLC0415  # as above
 
-    return indexing.markdown(found) if form == "markdown" else indexing.text(found)
+    return markdown(found) if form == "markdown" else text(found)

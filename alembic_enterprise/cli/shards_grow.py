@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.maintenance import attempts_option, lock_timeout_option
-from alembic_enterprise.cli.options import Target, table_argument, targeted
+from alembic_enterprise.cli.options import (
+    Target,
+    attempts_option,
+    lock_timeout_option,
+    table_argument,
+    targeted,
+)
 from alembic_enterprise.cli.output import about, retried, write
 from alembic_enterprise.wording import in_bytes, printable
 

@@ -6,9 +6,8 @@ from datetime import datetime
 
 import click
 
-from alembic_enterprise.cli.check import COLOURS
 from alembic_enterprise.cli.explain import title
-from alembic_enterprise.cli.output import COLUMNS, wrapped, written
+from alembic_enterprise.cli.output import COLOURS, COLUMNS, wrapped, written
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.indexes.report import Report
 from alembic_enterprise.operation import Operation

@@ -5,10 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.check import text
-from alembic_enterprise.cli.maintenance import format_option
-from alembic_enterprise.cli.options import Target, tables_argument, targeted
-from alembic_enterprise.cli.output import write
+from alembic_enterprise.cli.options import Target, format_option, tables_argument, targeted
+from alembic_enterprise.cli.output import findings_text, write
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -48,13 +46,14 @@ def check_command(
     readers changes its format_version.
     """  # noqa: D301  # click wants the character \b
     count, findings = target.connected(lambda connection: _findings(connection, tables))
-    from alembic_enterprise.shards.advise import document, exit_code  # noqa: PLC0415  # as above
+    from alembic_enterprise.finding import document, exit_code  # noqa: PLC0415  # as above
 
+    code = exit_code(findings)
     if form == "json":
-        write(json.dumps(document(count, findings), indent=2))
+        write(json.dumps(document(count, findings, code), indent=2))
     else:
-        write(text(findings, "Every shard is in its place." if count else NOTHING))
-    context.exit(exit_code(findings))
+        write(findings_text(findings, "Every shard is in its place." if count else NOTHING))
+    context.exit(code)
 
 
 def _findings(connection: "Connection", only: tuple[str, ...]) -> "tuple[int, list[Finding]]":

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.options import Target, tables_argument, targeted
+from alembic_enterprise.cli.options import (
+    Target,
+    attempts_option,
+    format_option,
+    lock_timeout_option,
+    min_headroom_option,
+    tables_argument,
+    targeted,
+)
 from alembic_enterprise.cli.output import retried, write
 from alembic_enterprise.wording import in_days, printable
 
@@ -24,38 +32,6 @@ if TYPE_CHECKING:
     from alembic_enterprise.partitions.report import Report, TableReport
 
 INTERRUPTED = "Interrupted: the next run finishes what this one has begun"
-
-min_headroom_option = click.option(
-    "--min-headroom",
-    type=click.IntRange(0),
-    metavar="PERIODS",
-    help="Exit with 3 when fewer than so many periods after the current one have partitions.  "
-    "[default: 1; 0 for a policy with ahead=0]",
-)
-lock_timeout_option = click.option(
-    "--lock-timeout",
-    type=click.IntRange(1),
-    default=200,
-    show_default=True,
-    metavar="MS",
-    help="How long to wait for one lock.",
-)
-attempts_option = click.option(
-    "--attempts",
-    type=click.IntRange(1),
-    default=20,
-    show_default=True,
-    metavar="N",
-    help="How often to try a transaction that gets no lock.",
-)
-format_option = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print the result.",
-)
 
 
 @click.command("maintain")

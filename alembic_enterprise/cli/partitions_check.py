@@ -5,17 +5,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.maintenance import (
+from alembic_enterprise.cli.options import (
+    Target,
     format_option,
     min_headroom_option,
+    tables_argument,
+    targeted,
 )
-from alembic_enterprise.cli.options import Target, tables_argument, targeted
-from alembic_enterprise.cli.output import write
-from alembic_enterprise.wording import printable
+from alembic_enterprise.cli.output import findings_text, write
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sqlalchemy import Connection
 
     from alembic_enterprise.finding import Finding
@@ -37,10 +36,10 @@ def check_command(
     """Look at every table with a policy and say what needs attention. Changes nothing.
 
     Looks for: policies that cannot be used, short headroom, missing periods, bounds that cross
-    periods, rows in a default partition, interrupted detaches, partitions never attached, owner,
-    grants, row security, replica identity and storage options that differ, invalid indexes, missing
-    statistics, the lock table, minor releases with known bugs, and policies that this role may not
-    read.
+    periods, partitions without an end, rows in a default partition, interrupted detaches,
+    partitions never attached, owner, grants, row security, replica identity and storage options
+    that differ, invalid indexes, missing statistics, the lock table, minor releases with known
+    bugs, and policies that this role may not read.
 
     \b
     Examples:
@@ -62,13 +61,15 @@ def check_command(
     count, findings = target.connected(
         lambda connection: _findings(connection, frozenset(tables), min_headroom)
     )
-    from alembic_enterprise.partitions.advise import document, exit_code  # noqa: PLC0415  # as above
+    from alembic_enterprise.finding import document  # noqa: PLC0415  # as above
+    from alembic_enterprise.partitions.advise import exit_code  # noqa: PLC0415  # as above
 
+    code = exit_code(findings)
     if form == "json":
-        write(json.dumps(document(count, findings), indent=2))
+        write(json.dumps(document(count, findings, code), indent=2))
     else:
-        write(text(findings, "Every policy is true." if count else NOTHING))
-    context.exit(exit_code(findings))
+        write(findings_text(findings, "Every policy is true." if count else NOTHING))
+    context.exit(code)
 
 
 def _findings(
@@ -83,25 +84,10 @@ def _findings(
     from alembic_enterprise.partitions.inspection import inspect  # noqa: PLC0415  # as above
 
     inspected = inspect(connection, only)
-    closed = [] if only else registry.unreadable(connection)
+    closed = {} if only else registry.closed(connection)
     found = [found for item in inspected for found in advise(item, min_headroom)]
-    return len(inspected), [*found, *registries_closed(closed)]
+    return len(inspected), [*found, *registries_closed(closed.values())]
 
 
 NOTHING = "No table here has a policy, so nothing was checked. Is it the right database?"
 """What a check says that looked at no table."""
-
-
-def text(findings: "Sequence[Finding]", well: str) -> str:
-    """The findings, a line each; without any, that all is well."""
-    return "\n".join(map(line, findings)) or well
-
-
-COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
-"""Of the severities, on a terminal."""
-
-
-def line(found: "Finding") -> str:
-    """A finding on one line."""
-    severity = click.style(f"{found.severity}:", fg=COLOURS[found.severity])
-    return f"{severity} {printable(found.table)}: {printable(found.message)} [{found.rule}]"

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.maintenance import format_option
-from alembic_enterprise.cli.options import Target, table_argument, targeted
+from alembic_enterprise.cli.options import Target, format_option, table_argument, targeted
 from alembic_enterprise.cli.output import fitted, speaks_unicode, wrapped, write
 from alembic_enterprise.wording import printable
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alembic_enterprise.cli.options import Target, table_argument, targeted
+from alembic_enterprise.cli.options import Target, key_of, table_argument, targeted
 from alembic_enterprise.cli.output import write
 from alembic_enterprise.wording import printable
 
@@ -39,29 +39,6 @@ def locate_command(
     key = key_of(values, nulls)
     found = target.connected(lambda connection: _locate(connection, table, key))
     write(_text(found))
-
-
-def key_of(values: tuple[str, ...], nulls: tuple[str, ...] | None = None) -> dict[str, str | None]:
-    """A key by column, as COLUMN=VALUE and the columns that are NULL give it.
-
-    `nulls` is None where a key has none, and the command no --null.
-    """
-    key: dict[str, str | None] = {}
-    for value in values:
-        column, equals, text = value.partition("=")
-        if not equals:
-            instead = f"write COLUMN={value}{'' if nulls is None else ', or --null COLUMN'}"
-            raise click.UsageError(f"{value!r} is not COLUMN=VALUE: {instead}")
-        _add(key, column, text)
-    for column in nulls or ():
-        _add(key, column, None)
-    return key
-
-
-def _add(key: dict[str, str | None], column: str, text: str | None) -> None:
-    if column in key:
-        raise click.UsageError(f"{column} is given twice: give each column once")
-    key[column] = text
 
 
 def _locate(connection: "Connection", table: str, key: dict[str, str | None]) -> "Location":

@@ -10,16 +10,16 @@ from planned import EVENTS, FULL, ORDERS, SCRIPT, STEPS, effect
 
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.finding import Finding
-from alembic_enterprise.plan.locks.table import LockMode
-from alembic_enterprise.plan.model import Basis, Outcome, PlanFinding, Proof, Step
-from alembic_enterprise.plan.policy import (
-    ReviewPolicy,
+from alembic_enterprise.plan.accepted import (
+    Accepted,
     RuleSetting,
     applied,
     declared,
     protected,
     waivers,
 )
+from alembic_enterprise.plan.locks.table import LockMode
+from alembic_enterprise.plan.model import Basis, Outcome, PlanFinding, Proof, Step
 
 RULES = ("unused-index", "rewrites-table")
 TODAY = date(2026, 11, 21)
@@ -31,7 +31,7 @@ WAIVER = {
 }
 
 
-def read(text: str) -> ReviewPolicy:
+def read(text: str) -> Accepted:
     return declared(tomllib.loads(text), RULES)
 
 
@@ -43,8 +43,8 @@ def told(findings: list[PlanFinding]) -> list[tuple[str, str]]:
     return [(item.finding.severity, item.finding.rule) for item in findings]
 
 
-def test_the_policy_of_a_project() -> None:
-    policy = read("""
+def test_what_a_project_accepts() -> None:
+    accepted = read("""
         protected-tables = ["public.orders"]
         waivers = [
             {rule = "unused-index", table = "orders", reason = "yearly", expires = 2027-01-31},
@@ -53,11 +53,11 @@ def test_the_policy_of_a_project() -> None:
         unused-index = "off"
         rewrites-table = {severity = "error", below = {"1 GB" = "note", "10MB" = "off"}}
         """)
-    assert policy.protected == ("public.orders",)
-    assert policy.rules["unused-index"] == RuleSetting("off")
-    assert policy.rules["rewrites-table"].below == ((10 * 2**20, "off"), (2**30, "note"))
-    assert [waiver.expires for waiver in policy.waivers] == [date(2027, 1, 31)]
-    assert declared({}, RULES) == ReviewPolicy()
+    assert accepted.protected == ("public.orders",)
+    assert accepted.rules["unused-index"] == RuleSetting("off")
+    assert accepted.rules["rewrites-table"].below == ((10 * 2**20, "off"), (2**30, "note"))
+    assert [waiver.expires for waiver in accepted.waivers] == [date(2027, 1, 31)]
+    assert declared({}, RULES) == Accepted()
 
 
 @pytest.mark.parametrize(
@@ -113,65 +113,63 @@ def test_a_rule_can_be_louder_milder_and_off() -> None:
     findings = [found(), found("rewrites-table")]
     loud = read("rules = {unused-index = 'error', rewrites-table = 'off'}")
     assert told(applied(findings, loud, TODAY)) == [("error", "unused-index")]
-    assert told(applied(findings, ReviewPolicy(), TODAY))[0] == ("warning", "unused-index")
+    assert told(applied(findings, Accepted(), TODAY))[0] == ("warning", "unused-index")
 
 
 @pytest.mark.parametrize(
     ("size", "severity"), [(1, None), (2**20 - 1, None), (2**20, "note"), (2**30, "error")]
 )
 def test_small_tables_are_milder(size: int, severity: str | None) -> None:
-    policy = read(
+    accepted = read(
         "rules.unused-index = {severity = 'error', below = {'1GB' = 'note', '1MB' = 'off'}}"
     )
-    kept = applied([found(table_bytes=size)], policy, TODAY)
+    kept = applied([found(table_bytes=size)], accepted, TODAY)
     assert [item.finding.severity for item in kept] == ([] if severity is None else [severity])
 
 
 def test_a_table_of_unknown_size_counts_as_a_large_one() -> None:
-    policy = read("rules.unused-index.below.'1TB' = 'off'")
-    assert told(applied([found()], policy, TODAY)) == [("warning", "unused-index")]
+    accepted = read("rules.unused-index.below.'1TB' = 'off'")
+    assert told(applied([found()], accepted, TODAY)) == [("warning", "unused-index")]
 
 
 @pytest.mark.parametrize("table", ["public.orders", "orders"])
 def test_a_waived_error_does_not_block(table: str) -> None:
-    policy = declared({"rules": {"unused-index": "error"}}, RULES)
-    [blocking] = applied([found()], policy, TODAY)
+    accepted = declared({"rules": {"unused-index": "error"}}, RULES)
+    [blocking] = applied([found()], accepted, TODAY)
     assert blocking.is_blocking
-    waived = replace(policy, waivers=waivers([WAIVER | {"table": table}], RULES))
+    waived = replace(accepted, waivers=waivers([WAIVER | {"table": table}], RULES))
     [item] = applied([found()], waived, TODAY)
     assert not item.is_blocking
     assert item.waiver == waived.waivers[0]
 
 
 def test_a_waiver_holds_on_its_last_day_and_not_after_it() -> None:
-    policy = ReviewPolicy(waivers=waivers([WAIVER], RULES))
-    [waived] = applied([found()], policy, date(2027, 1, 31))
+    accepted = Accepted(waivers=waivers([WAIVER], RULES))
+    [waived] = applied([found()], accepted, date(2027, 1, 31))
     assert waived.waiver is not None
-    late = applied([found()], policy, date(2027, 2, 1))
+    late = applied([found()], accepted, date(2027, 2, 1))
     assert told(late) == [("warning", "unused-index"), ("warning", "waiver-expired")]
     assert "expired on 2027-01-31" in late[1].finding.message
 
 
 def test_a_waiver_of_nothing_is_a_finding() -> None:
-    policy = ReviewPolicy(waivers=waivers([WAIVER], RULES))
-    [unused] = applied([found(table="public.other")], policy, TODAY)[1:]
+    accepted = Accepted(waivers=waivers([WAIVER], RULES))
+    [unused] = applied([found(table="public.other")], accepted, TODAY)[1:]
     assert (unused.finding.rule, unused.finding.table) == ("waiver-unused", "public.orders")
-    silent = replace(policy, rules={"waiver-unused": RuleSetting("off")})
+    silent = replace(accepted, rules={"waiver-unused": RuleSetting("off")})
     assert applied([], silent, TODAY) == []
 
 
 def test_a_waiver_in_a_migration_is_of_its_own_findings_only() -> None:
-    policy = ReviewPolicy(waivers=waivers([WAIVER], RULES, SCRIPT))
+    accepted = Accepted(waivers=waivers([WAIVER], RULES, SCRIPT))
     mine, other = replace(found(), path=SCRIPT), replace(found(), path="other.py")
-    kept = applied([mine, other], policy, TODAY)
+    kept = applied([mine, other], accepted, TODAY)
     assert {item.path for item in kept if item.waiver is None} == {"other.py"}
 
 
 def test_the_worst_first_and_what_is_waived_last() -> None:
-    policy = ReviewPolicy(
-        {"rewrites-table": RuleSetting("error")}, waivers=waivers([WAIVER], RULES)
-    )
-    kept = applied([found(), found(table="public.b"), found("rewrites-table")], policy, TODAY)
+    accepted = Accepted({"rewrites-table": RuleSetting("error")}, waivers=waivers([WAIVER], RULES))
+    kept = applied([found(), found(table="public.b"), found("rewrites-table")], accepted, TODAY)
     assert [(item.finding.table, item.finding.severity) for item in kept] == [
         ("public.orders", "error"),
         ("public.b", "warning"),
@@ -180,8 +178,8 @@ def test_the_worst_first_and_what_is_waived_last() -> None:
 
 
 def test_a_step_that_changes_a_protected_table_is_an_error() -> None:
-    policy = ReviewPolicy(protected=("events",))
-    kept = [*protected(STEPS, policy)]
+    accepted = Accepted(protected=("events",))
+    kept = [*protected(STEPS, accepted)]
     assert [(item.step, item.finding.table) for item in kept] == [
         (2, "public.events"),
         (5, "public.events"),  # nobody knows what it does
@@ -192,13 +190,13 @@ def test_a_step_that_changes_a_protected_table_is_an_error() -> None:
 def test_reading_a_protected_table_is_allowed() -> None:
     reads = effect("public.orders", LockMode.ACCESS_SHARE)
     step = Step(1, "", 1, basis=Basis.MEASURED, effects=(reads,), tables=(ORDERS, EVENTS))
-    assert not [*protected([step], ReviewPolicy(protected=("orders",)))]
+    assert not [*protected([step], Accepted(protected=("orders",)))]
     writes = replace(step, effects=(effect("public.orders", LockMode.ROW_EXCLUSIVE),))
-    assert [*protected([writes], ReviewPolicy(protected=("orders",)))]
+    assert [*protected([writes], Accepted(protected=("orders",)))]
 
 
 def test_locks_that_are_still_held_are_told_once() -> None:
-    assert [item.step for item in protected(STEPS, ReviewPolicy(protected=("orders",)))] == [1, 3]
+    assert [item.step for item in protected(STEPS, Accepted(protected=("orders",)))] == [1, 3]
 
 
 def test_the_exit_code() -> None:

@@ -13,7 +13,6 @@ from alembic_enterprise.audit import capture
 from alembic_enterprise.audit.history import PARTS
 from alembic_enterprise.audit.report import Change, RowHistory
 from alembic_enterprise.audit.status import Status
-from alembic_enterprise.cli.listing import expiry
 from alembic_enterprise.cli.output import (
     COLUMNS,
     about,
@@ -22,6 +21,7 @@ from alembic_enterprise.cli.output import (
     speaks_unicode,
     width,
 )
+from alembic_enterprise.cli.partitions_list_text import expiry
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.wording import counted, in_bytes, printable
 

@@ -36,7 +36,7 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "note", "off")
 PROTECTED = "protected-table"
 EXPIRED = "waiver-expired"
 UNUSED = "waiver-unused"
-RULES: Mapping[str, str] = {
+EXPLANATIONS: Mapping[str, str] = {
     PROTECTED: """A step changes a table that the project protects.
 
 pyproject.toml lists tables that no release changes by the way: protected-tables
@@ -70,7 +70,7 @@ Costs nothing.
 
 Leave it when the finding comes and goes.""",
 }
-"""The rules of the policy itself, and what `explain` prints; no waiver is of the last two."""
+"""What `explain` prints of the rules of this module; no waiver is of the last two."""
 
 WAIVERS = "alembic_enterprise_waivers"
 """The name of the list in a migration."""
@@ -101,7 +101,7 @@ class RuleSetting:
 
 
 @dataclass(frozen=True)
-class ReviewPolicy:
+class Accepted:
     """What a project accepts.
 
     Attributes:
@@ -114,22 +114,22 @@ class ReviewPolicy:
     waivers: tuple[Waiver, ...] = ()
 
 
-def declared(section: Mapping[str, Any], rules: Collection[str]) -> ReviewPolicy:
-    """The policy that a section of pyproject.toml declares.
+def declared(section: Mapping[str, Any], rules: Collection[str]) -> Accepted:
+    """What a section of pyproject.toml accepts.
 
     Args:
         section: `[tool.alembic-enterprise]`, as tomllib reads it; empty when there is none.
-        rules: the ids of all rules but those of the policy itself.
+        rules: the ids of all rules but those of this module.
 
     Raises:
         ConfigurationError: a key, a rule or a value is none; the message tells what is allowed.
     """
-    known = {*rules, *RULES}
+    known = {*rules, *EXPLANATIONS}
     _only(HOME, section, ("protected-tables", "rules", "waivers"))
     settings = _table(f"{HOME}.rules", section.get("rules", {}))
     for rule in settings:
         _rule(f"{HOME}.rules", rule, known)
-    return ReviewPolicy(
+    return Accepted(
         {rule: _setting(f"{HOME}.rules.{rule}", value) for rule, value in settings.items()},
         tuple(_texts(f"{HOME}: protected-tables", section.get("protected-tables", []))),
         waivers(section.get("waivers", []), rules),
@@ -252,11 +252,11 @@ def _texts(place: str, value: Any) -> list[str]:
     return texts
 
 
-def protected(steps: Iterable[Step], policy: ReviewPolicy) -> Iterator[PlanFinding]:
+def protected(steps: Iterable[Step], accepted: Accepted) -> Iterator[PlanFinding]:
     """A finding for each step and protected table that it changes, or may change."""
     for step in steps:
         for name in _changed(step):
-            if any(is_called(name, given) for given in policy.protected):
+            if any(is_called(name, given) for given in accepted.protected):
                 yield PlanFinding(_protection(name), step.number)
 
 
@@ -276,31 +276,29 @@ def _protection(table: str) -> Finding:
     return Finding(PROTECTED, "error", table, message)
 
 
-def applied(
-    findings: Iterable[PlanFinding], policy: ReviewPolicy, today: date
-) -> list[PlanFinding]:
-    """The findings as the policy wants them, the most severe first.
+def applied(findings: Iterable[PlanFinding], accepted: Accepted, today: date) -> list[PlanFinding]:
+    """The findings as the project accepts them, the most severe first.
 
     Those of rules that are off are gone; a waiver stands beside what it is of. Waivers that have
     expired, or are of nothing, are findings themselves.
 
     Args:
         findings: as the rules give them.
-        policy: with the waivers of the pending migrations, too.
+        accepted: with the waivers of the pending migrations, too.
         today: the day on which the plan is made.
     """
-    levelled = [item for given in findings if (item := _levelled(given, policy)) is not None]
-    holding = [waiver for waiver in policy.waivers if today <= waiver.expires]
+    levelled = [item for given in findings if (item := _levelled(given, accepted)) is not None]
+    holding = [waiver for waiver in accepted.waivers if today <= waiver.expires]
     found = [_waived(item, holding) for item in levelled]
-    for waiver in policy.waivers:
+    for waiver in accepted.waivers:
         of_waiver = _remark(waiver, levelled, today)
-        remark = None if of_waiver is None else _levelled(of_waiver, policy)
+        remark = None if of_waiver is None else _levelled(of_waiver, accepted)
         found += [] if remark is None else [remark]
     return sorted(found, key=_order)
 
 
-def _levelled(given: PlanFinding, policy: ReviewPolicy) -> PlanFinding | None:
-    level = policy.rules.get(given.finding.rule, RuleSetting()).level(given.finding)
+def _levelled(given: PlanFinding, accepted: Accepted) -> PlanFinding | None:
+    level = accepted.rules.get(given.finding.rule, RuleSetting()).level(given.finding)
     if level == "off":
         return None
     return replace(given, finding=replace(given.finding, severity=level))

@@ -4,10 +4,10 @@ import re
 import signal
 from collections.abc import Callable
 
+import growing
 import pytest
 from autogenerate import run_sql
 from console import Outcome, in_terminal
-from growing import contents, held, leftovers, orders, session
 from sqlalchemy import Connection, Engine
 
 from alembic_enterprise.shards import growth
@@ -27,7 +27,7 @@ def masked(text: str) -> str:
 
 
 def test_a_run_says_what_it_takes_and_what_it_did(connection: Connection, grow: Run) -> None:
-    orders(connection)
+    growing.orders(connection)
     outcome = grow("orders", "--to", "4")
     assert outcome.code == 0
     assert outcome.error.startswith("public.orders: 2 shard(s) to split, about 400 rows, ")
@@ -43,15 +43,15 @@ def test_a_run_says_what_it_takes_and_what_it_did(connection: Connection, grow: 
 
 
 def test_a_dry_run_says_the_plan(connection: Connection, grow: Run) -> None:
-    orders(connection)
+    growing.orders(connection)
     outcome = grow("orders", "--to", "8", "--dry-run")
     assert (outcome.code, outcome.error) == (0, "")
     assert "public.orders_shard_1: modulus 8, remainders 1, 3, 5, 7; about " in outcome.output
-    assert len(held(connection)) == 2
+    assert len(growing.held(connection)) == 2
 
 
 def test_rows_of_shards_that_nobody_analyzed_are_unknown(connection: Connection, grow: Run) -> None:
-    orders(connection)
+    growing.orders(connection)
     run_sql(
         connection,
         "CREATE TABLE fresh (tenant bigint, id bigint) PARTITION BY HASH (tenant)",
@@ -73,9 +73,9 @@ def test_rows_of_shards_that_nobody_analyzed_are_unknown(connection: Connection,
 def test_what_is_left_undone_ends_with_2_and_can_be_aborted(
     connection: Connection, engine: Engine, grow: Run
 ) -> None:
-    orders(connection)
-    rows = contents(connection)
-    with session(engine) as reader:
+    growing.orders(connection)
+    rows = growing.contents(connection)
+    with growing.session(engine) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT FROM orders_shard_0")
         outcome = grow("orders", "--to", "4", "--lock-timeout", "50", "--attempts", "1")
@@ -84,8 +84,8 @@ def test_what_is_left_undone_ends_with_2_and_can_be_aborted(
     assert "no lock within 50 ms, 1 times, held by " in outcome.output
     outcome = grow("orders", "--abort")
     assert (outcome.code, outcome.output) == (0, "public.orders: done; 1 shard(s) put back\n")
-    assert leftovers(connection) == []
-    assert contents(connection) == rows
+    assert growing.leftovers(connection) == []
+    assert growing.contents(connection) == rows
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_who_interrupts_it_is_told_how_to_go_on(
 def test_errors_before_anything_is_tried_end_with_1(
     connection: Connection, grow: Run, arguments: list[str], told: str
 ) -> None:
-    orders(connection)
+    growing.orders(connection)
     outcome = grow(*arguments)
     assert (outcome.code, outcome.output) == (1, "")
     assert told in outcome.error
@@ -130,12 +130,12 @@ def test_errors_before_anything_is_tried_end_with_1(
 def test_the_rows_and_their_rate_are_for_terminals(
     connection: Connection, database_url: str
 ) -> None:
-    orders(connection)
+    growing.orders(connection)
     written = in_terminal(["shards", "grow", "orders", "--to", "4", "--url", database_url], CI="")
     assert "400/400" in written
     assert "rows/s" in written
 
 
 def test_without_replicas_none_is_waited_for(connection: Connection, grow: Run) -> None:
-    orders(connection)
+    growing.orders(connection)
     assert grow("orders", "--to", "4", "--max-lag", "0").code == 0
