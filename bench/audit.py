@@ -15,7 +15,9 @@ each round all of them insert, update and delete the same rows by the same state
 
 What counts is the first number of /proc/<pid>/schedstat, the nanoseconds that the process of the
 session ran; that it waits for a processor is not in it, but what others do to its caches is. Linux
-only. Figures are medians; a ratio or a difference is the median of those of the rounds.
+only. All sessions and this program share one processor: to wake the other side on another one costs
+a statement as much as its work, and the kernel chooses anew each time. Figures are medians; a ratio
+or a difference is the median of those of the rounds.
 
 The double insert is what one writes who knows table and statement: `WITH changed AS (... RETURNING
 *) INSERT INTO history SELECT ... FROM changed`. Actor and context are constants in it, where the
@@ -28,6 +30,7 @@ counted. Exits with 1 when a promise is broken.
 """
 
 import argparse
+import os
 import random
 import statistics
 import sys
@@ -79,7 +82,7 @@ ROWS = SQL("""INSERT INTO incoming
 SELECT n, n % 977, '2026-01-01Z'::timestamptz + n * interval '17 seconds', '2026-02-01', 'new',
        n % 1000 / 7.0, 'EUR', n % 9, n % 2 = 0, 'customer' || n || '@example.org', NULL,
        md5(n::text)::uuid
-FROM generate_series(1, 50_100) AS n""")
+FROM generate_series(1, 50100) AS n""")
 PLAIN: dict[str, Composable] = {
     "insert": SQL("INSERT INTO orders SELECT * FROM incoming WHERE id BETWEEN %s AND %s"),
     "update": SQL(
@@ -118,6 +121,7 @@ def main() -> int:
         execute(url, SQL("ALTER SYSTEM SET autovacuum = off"), SQL("SELECT pg_reload_conf()"))
         contenders = [make(url) for make in (no_audit, by_hand, ours, row_trigger)]
         contenders += peers(url)
+        share_processor(contenders)
         for number in range(arguments.rounds):
             progress(f"round {number + 1} of {arguments.rounds}")
             compete(contenders)
@@ -315,6 +319,13 @@ def execute(url: str, *statements: Composable) -> None:
 
 
 # Measuring
+
+
+def share_processor(contenders: list[Contender]) -> None:
+    """Keep this program and their sessions on one processor."""
+    processor = max(os.sched_getaffinity(0))
+    for pid in (os.getpid(), *(contender.session.info.backend_pid for contender in contenders)):
+        os.sched_setaffinity(pid, {processor})
 
 
 def compete(contenders: list[Contender]) -> None:
