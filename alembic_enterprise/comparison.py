@@ -5,7 +5,7 @@ Alembic has found what it finds by itself, and `spare_types` after other people'
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -20,6 +20,7 @@ from alembic_enterprise.audit import catalog as audit_catalog
 from alembic_enterprise.audit import columns as audit_columns
 from alembic_enterprise.audit import compare as audit_compare
 from alembic_enterprise.audit.catalog import Trails
+from alembic_enterprise.audit.stamps import columns_on
 from alembic_enterprise.errors import MismatchError
 from alembic_enterprise.indexes import compare as index_compare
 from alembic_enterprise.indexes import recommend, sizes
@@ -77,7 +78,7 @@ def compare_all(
         return PriorityDispatchResult.CONTINUE
     with reported():
         refuse_translation(connection)
-        live = _read(connection, [table.name for table in context.sorted_tables])
+        live = _read(connection, context.sorted_tables)
         tables = [table for table in context.sorted_tables if _takes_part(context, table)]
         columns = _place_columns(upgrade, tables, live)
         compare.check_references(tables)
@@ -110,14 +111,17 @@ def spare_types(
     return PriorityDispatchResult.CONTINUE
 
 
-def _read(connection: Connection, named: Sequence[str]) -> Live:
+def _read(connection: Connection, tables: Iterable[Table]) -> Live:
     partitioned = catalog.read(connection)
     trails = audit_catalog.read(connection, partitioned)
     visible = {**trails.visible, **partitioned.visible}
+    keys = [table.key for table in partitioned.tables.values()]
+    hashed = any(key.strategy == "HASH" for key in keys if key)
+    stamped = [table.name for table in tables if columns_on(table)]
     return Live(
         replace(partitioned, visible=visible),
-        shard_catalog.read(connection),
-        audit_columns.read(connection, named),
+        shard_catalog.read(connection) if hashed else {},
+        audit_columns.read(connection, stamped),
         trails,
     )
 

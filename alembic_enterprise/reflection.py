@@ -31,9 +31,12 @@ _TABLES = SQL("""
 SELECT c.relname, NOT c.relispartition AND c.relname <> {registry}
        AND NOT starts_with(coalesce(d.description, ''), {ownership})
        AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc AS p
+                       JOIN pg_catalog.pg_description AS told ON told.objoid = p.oid
+                            AND told.classoid = 'pg_catalog.pg_proc'::regclass
                        WHERE p.proname = c.relname AND p.pronamespace = c.relnamespace
-                         AND starts_with(obj_description(p.oid, 'pg_proc'), {ownership}))
-FROM (SELECT * FROM pg_catalog.pg_class WHERE reltype <> 0 OFFSET 0) AS c
+                         AND starts_with(told.description, {ownership}))
+FROM (SELECT oid, relname, relnamespace, relkind, relpersistence, relispartition
+      FROM pg_catalog.pg_class WHERE reltype <> 0 OFFSET 0) AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_description AS d
        ON d.objoid = c.oid AND d.objsubid = 0 AND d.classoid = 'pg_catalog.pg_class'::regclass

@@ -104,7 +104,8 @@ FROM (SELECT p.pronamespace AS place, p.proname AS name, false AS kept
       SELECT c.relnamespace, c.relname, d.description = {kept}
       FROM pg_catalog.pg_partitioned_table AS p
       JOIN pg_catalog.pg_class AS c ON c.oid = p.partrelid
-      CROSS JOIN LATERAL obj_description(c.oid, 'pg_class') AS d (description)
+      JOIN pg_catalog.pg_description AS d
+           ON d.objoid = c.oid AND d.objsubid = 0 AND d.classoid = 'pg_catalog.pg_class'::regclass
       WHERE d.description IN ({mark}, {kept})) AS marked
 JOIN pg_catalog.pg_namespace AS n ON n.oid = marked.place
 ORDER BY 1, 2""")

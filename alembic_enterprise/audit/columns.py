@@ -1,6 +1,6 @@
 """Audit columns of the models and of the database, and what turns the latter into the former."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,16 +100,23 @@ WHERE c.relkind IN ('r', 'p', 'f') AND n.nspname !~ '^(pg_|information_schema$)'
 ORDER BY 1, 2""")
 
 
-def read(connection: Connection, named: Iterable[str] = ()) -> dict[Name, Live]:
-    """The tables that matter, in one round trip: those of the models, those with our trigger.
+_IN_USE = SQL("SELECT EXISTS (SELECT FROM pg_catalog.pg_proc WHERE proname = {touch})")
+
+
+def read(connection: Connection, named: Collection[str] = ()) -> dict[Name, Live]:
+    """The tables that matter: those with our trigger, and those of some names.
 
     A database may have many thousands of others, partitions above all. One whose trigger is its
     parent's is not read for that.
 
     Args:
         connection: only reads.
-        named: names of tables, whatever their schema.
+        named: names of tables, whatever their schema, such as those that models give audit columns.
     """
+    if not named:  # a small query spares most databases the large one
+        [(in_use,)] = sql.rows(connection, _IN_USE.format(touch=Literal(TOUCH)))
+        if not in_use:
+            return {}
     values = {"touch": Literal(TOUCH), "body": Literal(TOUCH_BODY), "columns": Literal([*ALL])}
     found = sql.rows(connection, _TABLES.format(**values, named=Literal([*named])))
     return {Name(schema, name): _live(*rest) for schema, name, *rest in found}

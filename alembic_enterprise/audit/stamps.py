@@ -20,7 +20,7 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from alembic_enterprise.errors import DeclarationError
-from alembic_enterprise.partitions.declaration import called, check_known, words
+from alembic_enterprise.partitions.declaration import called, check_known, dialect, words
 
 _COLUMNS = "alembic_enterprise.columns"
 
@@ -207,11 +207,9 @@ def _actor_type(given: TypeEngine[Any] | type[TypeEngine[Any]]) -> str:
     for name, plain in ACTORS.items():
         if given is plain:
             return name
-    from sqlalchemy.dialects import postgresql  # noqa: PLC0415  # importing models stays fast
-
     kind = given() if isinstance(given, type) else given
     try:
-        written = kind.compile(postgresql.dialect()).lower()  # type: ignore[no-untyped-call]  # SQLAlchemy left it untyped
+        written = kind.compile(dialect()).lower()
     except (AttributeError, CompileError):  # no type of SQLAlchemy, or one such as NullType
         written = "?"
     if written not in ACTORS:

@@ -19,11 +19,13 @@ BUDGET = 1000
 BOTH_ENDS = 2
 """A sample of a table in order has at most two ranges: its oldest and its newest partitions."""
 
-ALL = SQL("SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = p.oid")
-SAMPLE = SQL("""
-SELECT unnest(CASE WHEN partitions <= {few} THEN made
-                   ELSE made[:2] || made[partitions - 7:] END) AS inhrelid
-FROM (SELECT array_agg(inhrelid ORDER BY inhrelid::bigint) AS made, count(*)::int AS partitions
+_ALL = SQL("""SELECT inhrelid, count(*) OVER () AS number
+FROM pg_catalog.pg_inherits WHERE inhparent = p.oid""")
+
+_SAMPLE = SQL("""
+SELECT unnest(CASE WHEN number <= {few} THEN made
+                   ELSE made[:2] || made[number - 7:] END) AS inhrelid, number
+FROM (SELECT array_agg(inhrelid ORDER BY inhrelid::bigint) AS made, count(*)::int AS number
       FROM pg_catalog.pg_inherits WHERE inhparent = p.oid) AS children""")
 """The two partitions made first and the 8 made last: enough to know a table that is in order.
 
@@ -31,26 +33,21 @@ Among them may be a default partition and a few backfilled ones. The cast keeps 
 walking the index of all oids in search of one table's partitions.
 """
 
-BOUNDS = SQL("""
-SELECT parent, partition,
-       nullif(split_part(split_part(bound, ' TO ', 1), '''', 2), '')::timestamptz AS lower,
-       nullif(split_part(split_part(bound, ' TO ', 2), '''', 2), '')::timestamptz AS upper
-FROM (SELECT p.oid AS parent, c.oid AS partition, pg_get_expr(c.relpartbound, 0) AS bound
-      FROM unnest({parents}::oid[]) AS p(oid), LATERAL ({children}) AS i
-      JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid OFFSET 0) AS partitions
-WHERE bound <> 'DEFAULT'""")
-"""Bounds of the range partitions of some tables by time, naive ones read as UTC; NULL is unbounded.
+_COVERED = SQL("""
+SELECT parent, lower(part)::text, upper(part)::text, number
+FROM (SELECT parent, max(number) AS number, range_agg(tstzrange(
+          nullif(split_part(split_part(bound, ' TO ', 1), '''', 2), '')::timestamptz,
+          nullif(split_part(split_part(bound, ' TO ', 2), '''', 2), '')::timestamptz)) AS parts
+      FROM (SELECT p.oid AS parent, i.number, pg_get_expr(c.relpartbound, 0) AS bound
+            FROM unnest({parents}::oid[]) AS p(oid), LATERAL ({children}) AS i
+            JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid OFFSET 0) AS partitions
+      WHERE bound <> 'DEFAULT' GROUP BY parent) AS merged, unnest(parts) AS part
+ORDER BY parent, lower(part) NULLS FIRST""")
+"""Merged bounds of some partitions of tables by time, naive ones read as UTC; NULL is unbounded.
 
 The session must print times as `canonical_output` sets it. `OFFSET 0` keeps the server from moving
-the casts below the filter.
+the casts below the filter. `number` counts all partitions of a table, the default one, too.
 """
-
-_COVERED = SQL("""
-SELECT parent, lower(part)::text, upper(part)::text, partitions
-FROM (SELECT parent, range_agg(tstzrange(lower, upper)) AS parts,
-             (SELECT count(*) FROM pg_catalog.pg_inherits WHERE inhparent = parent) AS partitions
-      FROM ({bounds}) AS bounds GROUP BY parent) AS merged, unnest(parts) AS part
-ORDER BY parent, lower(part) NULLS FIRST""")
 
 
 def covered(
@@ -74,7 +71,7 @@ def covered(
         policies: by oid, perhaps of other tables too.
     """
     few = BUDGET // max(1, len(naive))
-    sample = SAMPLE.format(few=Literal(few))
+    sample = _SAMPLE.format(few=Literal(few))
     found: dict[int, tuple[Range, ...]] = {}
     for oid, (ranges, count) in _read(
         connection, naive, sample, set(naive) & set(policies)
@@ -86,7 +83,7 @@ def covered(
         whole = in_order(policies[oid], ranges, number, naive=naive[oid])
         if whole is not None:
             found[oid] = (whole,)
-    rest = _read(connection, naive, ALL, set(naive) - set(found))
+    rest = _read(connection, naive, _ALL, set(naive) - set(found))
     return found | {oid: tuple(ranges) for oid, (ranges, _) in rest.items()}
 
 
@@ -97,8 +94,8 @@ def _read(
     found: dict[int, tuple[list[Range], int]] = {}
     if not oids:
         return found
-    bounds = BOUNDS.format(parents=Literal(sorted(oids)), children=children)
-    for oid, lower, upper, count in sql.rows(connection, _COVERED.format(bounds=bounds)):
+    query = _COVERED.format(parents=Literal(sorted(oids)), children=children)
+    for oid, lower, upper, count in sql.rows(connection, query):
         held = _between(lower, upper, naive=naive[oid])
         if held is not None:
             ranges, _ = found.setdefault(oid, ([], count))

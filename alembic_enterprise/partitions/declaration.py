@@ -4,11 +4,13 @@ from abc import abstractmethod
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, ClassVar, Self, TypeVar
 
 from sqlalchemy import (
     Column,
     Constraint,
+    Dialect,
     Index,
     PrimaryKeyConstraint,
     Table,
@@ -21,6 +23,14 @@ from alembic_enterprise.errors import DeclarationError
 
 NAME_BYTES = 63
 """Longest identifier in bytes (NAMEDATALEN - 1, PostgreSQL docs, "Identifiers")."""
+
+
+@cache
+def dialect() -> Dialect:
+    """SQLAlchemy's PostgreSQL, whatever the driver; loaded late, so that models import fast."""
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415  # as the docstring says
+
+    return postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy left it untyped
 
 
 class Declaration(SchemaItem):

@@ -16,6 +16,7 @@ from alembic_enterprise.partitions.declaration import (
     check_length,
     check_unique_keys,
     declaration_on,
+    dialect,
     words,
 )
 from alembic_enterprise.partitions.periods import SUFFIX_BYTES, Every, floor, shift
@@ -265,10 +266,7 @@ def _check_column(table: Table, column: Column[Any]) -> None:
 
 def key_type(column: Column[Any]) -> str | None:
     """Which of `TIMES` the column is in PostgreSQL, or None."""
-    from sqlalchemy.dialects import postgresql  # noqa: PLC0415  # importing models stays fast
-
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy left it untyped
-    kind = column.type.dialect_impl(dialect)
+    kind = column.type.dialect_impl(dialect())
     while isinstance(kind, TypeDecorator):
         kind = kind.impl_instance
     if isinstance(kind, Date):

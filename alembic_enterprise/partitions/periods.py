@@ -7,6 +7,7 @@ naive for `date` and `timestamp` keys. A missing end (None) is unbounded. Ranges
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from itertools import count, takewhile
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -84,6 +85,7 @@ def shift(first: date, every: Every, periods: int) -> date:
         raise OperationError(msg) from error
 
 
+@lru_cache(maxsize=4096)  # tables that are cut alike ask for the same days
 def moment(day: date, zone: ZoneInfo | None) -> datetime:
     """Midnight of `day`: in UTC for a zone, naive without one.
 

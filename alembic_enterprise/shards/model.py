@@ -14,6 +14,7 @@ from alembic_enterprise.partitions.declaration import (
     check_length,
     check_unique_keys,
     declaration_on,
+    dialect,
     words,
 )
 from alembic_enterprise.shards.moduli import COUNT_MAX, multiples
@@ -142,10 +143,7 @@ def key_type(column: Column[Any]) -> str:
 
     Raises `DeclarationError` for a type whose hash a client cannot compute.
     """
-    from sqlalchemy.dialects import postgresql  # noqa: PLC0415  # importing models stays fast
-
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy left it untyped
-    kind = column.type.dialect_impl(dialect)
+    kind = column.type.dialect_impl(dialect())
     while isinstance(kind, TypeDecorator):
         kind = kind.impl_instance
     if isinstance(kind, Enum) and kind.native_enum:
@@ -153,7 +151,7 @@ def key_type(column: Column[Any]) -> str:
             column, "PostgreSQL hashes an enum by its OID, which a restored dump changes"
         )
     try:
-        written = column.type.compile(dialect)
+        written = column.type.compile(dialect())
     except CompileError:  # such as NullType, of a column without a type
         written = "?"
     name = TYPES.get(_MODIFIERS.sub("", written))

@@ -12,10 +12,10 @@ from typing import Any, Self
 
 from psycopg.sql import SQL, Literal
 from sqlalchemy import Column, Connection, Table, inspect
-from sqlalchemy.dialects import postgresql
 
 from alembic_enterprise import sql
 from alembic_enterprise.errors import PlacementError
+from alembic_enterprise.partitions.declaration import dialect
 from alembic_enterprise.shards.hashing.key_types import (
     KEY_TYPES,
     check_number,
@@ -122,8 +122,7 @@ def declared_key(declared: Table | type) -> tuple[HashKey, int]:
 
 
 def _processor(column: Column[Any]) -> Callable[[Any], Any] | None:
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy left it untyped
-    return column.type.dialect_impl(dialect).bind_processor(dialect)
+    return column.type.dialect_impl(dialect()).bind_processor(dialect())
 
 
 @dataclass(frozen=True)
