@@ -16,7 +16,7 @@ from the call of `maintain()` to its report; neither starts Python in it.
 
 What both do: create a table LIKE the other, attach it, detach the oldest one. These tables have no
 grants, row security or storage parameters. With any of them the job makes a partition by a block
-that copies them and takes three times as long; pg_partman copies none unless it is told to.
+that copies them and takes more than twice as long; pg_partman copies none unless it is told to.
 
 What the job does beyond that: each step is a transaction under a short lock_timeout, and is tried
 again. The detach is CONCURRENT, which takes two. What is detached gets a comment first, by which
