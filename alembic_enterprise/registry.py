@@ -65,10 +65,18 @@ _PUT = """DECLARE
         SELECT format('%I.%I', n.nspname, {registry}) FROM pg_catalog.pg_class AS c
         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = described);
     keeper oid;
+    grantee oid;
 BEGIN
     IF to_regclass(registry) IS NULL THEN
         EXECUTE format('CREATE TABLE %s (relation regclass PRIMARY KEY, policy jsonb NOT NULL)',
                        registry);
+        -- Whoever may write here may have partitions dropped: default privileges were not for that.
+        FOR grantee IN SELECT DISTINCT acl.grantee FROM pg_catalog.pg_class AS c
+                       CROSS JOIN aclexplode(c.relacl) AS acl
+                       WHERE c.oid = to_regclass(registry) AND acl.grantee <> c.relowner LOOP
+            EXECUTE format('REVOKE ALL ON %s FROM %s', registry,
+                           CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END);
+        END LOOP;
     ELSIF has_table_privilege(registry, 'INSERT') THEN
         -- What is looked at now stays so.
         EXECUTE format('LOCK TABLE ONLY %s IN ROW EXCLUSIVE MODE', registry);

@@ -154,6 +154,14 @@ _OWN: LiteralString = (
 
 _REQUIRE_ACTOR: LiteralString = """
     IF audit_actor IS NULL THEN
+        IF TG_OP = 'DELETE' THEN
+            PERFORM FROM old_rows LIMIT 1;
+        ELSIF TG_OP <> 'TRUNCATE' THEN
+            PERFORM FROM new_rows LIMIT 1;
+        END IF;
+        IF NOT FOUND AND TG_OP <> 'TRUNCATE' THEN
+            RETURN NULL;  -- nothing was changed
+        END IF;
         RAISE EXCEPTION '%.%: changes need an actor: write within `with actor("...")` on an '
             'engine given to install(), or run '
             'SELECT set_config(''alembic_enterprise.actor'', ''...'', true) first',
@@ -314,7 +322,7 @@ BEGIN
         JOIN pg_catalog.pg_class AS c ON c.oid = levels.oid
         WHERE c.relispartition ORDER BY height DESC
     LOOP
-        parts := regexp_match(bound, 'FROM \\(([^,]*)\\) TO \\(([^,]*)\\)$');
+        parts := regexp_match(bound, 'FROM [(]([^,]*)[)] TO [(]([^,]*)[)]$');
         details := details || CASE
             WHEN parts IS NOT NULL THEN jsonb_build_object(
                 'from', trim(BOTH '''' FROM nullif(parts[1], 'MINVALUE')),

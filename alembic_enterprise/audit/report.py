@@ -236,6 +236,7 @@ _KEY = SQL("""
 SELECT a.attname FROM pg_catalog.pg_index AS x
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey)
 WHERE x.indrelid = {table}::regclass AND x.indisprimary
+  AND array_position(x.indkey, a.attnum) < x.indnkeyatts  -- those from there on are INCLUDEd
 ORDER BY array_position(x.indkey, a.attnum)""")
 
 

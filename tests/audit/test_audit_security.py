@@ -116,6 +116,24 @@ def test_who_writes_the_table_is_refused(
     assert history(connection) == [FIRST]
 
 
+def test_nobody_may_change_the_policy_of_the_history_by_default_privileges(
+    connection: Connection, new_role: Callable[..., str]
+) -> None:
+    reader = new_role("reader_")
+    run_sql(
+        connection,
+        "CREATE TABLE orders (id int PRIMARY KEY)",
+        f"ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {reader}, PUBLIC",
+    )
+    laws.apply(connection, [CreateAuditTrail("orders", "orders_history", readers=[reader])])
+    run_sql(connection, f"ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM {reader}, PUBLIC")
+    query = "SELECT relacl::text FROM pg_class WHERE relname = 'alembic_enterprise_policy'"
+    [acl] = connection.exec_driver_sql(query).scalars()
+    assert reader not in acl
+    assert "{=" not in acl
+    assert ",=" not in acl
+
+
 def test_partitions_of_the_history_are_as_closed(
     connection: Connection, session: Session, roles: tuple[str, str, str]
 ) -> None:
@@ -264,6 +282,12 @@ def test_a_required_actor(connection: Connection, roles: tuple[str, str, str]) -
     ):
         run_sql(connection, "INSERT INTO orders VALUES (1)")
     connection.rollback()
+    for nothing in (
+        "UPDATE orders SET id = 2",
+        "DELETE FROM orders",
+        "INSERT INTO orders SELECT 1 LIMIT 0",
+    ):
+        run_sql(connection, nothing)  # such as what a foreign key sends where no row refers
     run_sql(
         connection,
         "SET alembic_enterprise.actor = 'user:42'",

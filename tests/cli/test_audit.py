@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import laws
 import pytest
 from autogenerate import run as migrate
 from autogenerate import run_sql
 from console import PROGRAM, Outcome, in_terminal
 from golden_files import golden
-from sqlalchemy import NullPool, create_engine, make_url
+from sqlalchemy import Connection, NullPool, create_engine, make_url
 
+from alembic_enterprise.audit.operations import CreateAuditTrail
 from alembic_enterprise.cli.output import width
 
 TABLES = (
@@ -180,6 +182,17 @@ def test_a_status_as_json(run: Callable[..., Outcome], url: str) -> None:
     assert (orders["retain"], weird["retain"], weird["require_actor"]) == (24, None, True)
     only = run("audit", "status", "public.orders", "--format", "json", "--url", url)
     assert as_json("status", only.output)["tables"] == [orders]
+
+
+def test_columns_that_the_key_only_includes_are_not_asked_for(
+    run: Callable[..., Outcome], connection: Connection, database_url: str
+) -> None:
+    run_sql(connection, "CREATE TABLE wide (id int, note text, PRIMARY KEY (id) INCLUDE (note))")
+    laws.apply(connection, [CreateAuditTrail("wide", "wide_history")])
+    run_sql(connection, "INSERT INTO wide VALUES (1, 'a')", "UPDATE wide SET note = 'b'")
+    outcome = run("audit", "history", "wide", "id=1", "--format", "json", "--url", database_url)
+    events = as_json("history", outcome.output)["events"]
+    assert [event["action"] for event in events] == ["insert", "update"]
 
 
 def test_a_history_as_json(run: Callable[..., Outcome], url: str) -> None:

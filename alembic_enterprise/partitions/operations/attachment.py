@@ -192,11 +192,12 @@ class DetachPartition(_Attachment):
     def statements(self) -> Sequence[Composable]:
         """One ALTER TABLE, between blocks for triggers that stand on each partition."""
         partition = self.partition_name
-        first, last = triggers.telling(partition, "detach"), triggers.forgetting(partition)
+        last = triggers.forgetting(partition)
         if not self.concurrently:
+            first = triggers.telling_under_lock(self.name, partition)
             return [first, self.alteration(), last]
         texts = {
-            "tell": first,
+            "tell": triggers.telling(partition, "detach"),
             "detach": self.alteration(),
             "finalize": self._alteration(" FINALIZE"),
             "forget": last,

@@ -194,6 +194,16 @@ def telling(partition: Name, action: LiteralString) -> Composed:
     return _block("BEGIN\n" + tell("relation", f"'{action}'"), partition)
 
 
+def telling_under_lock(table: Name, partition: Name) -> Composed:
+    """The same before a DETACH in one transaction with it, by the locks that this will take.
+
+    What somebody writes until then is told before, so that nothing follows the end of the rows.
+    """
+    lock = "BEGIN\n    LOCK TABLE ONLY {whole}, {part} IN ACCESS EXCLUSIVE MODE;\n"
+    told = tell("relation", "'detach'")
+    return _block(lock + told, partition, whole=table.sql, part=partition.sql)
+
+
 def forgetting(partition: Name) -> Composed:
     """The statement that follows a DETACH: what was a partition has the triggers no more."""
     return _block("BEGIN\n" + _FORGET, partition)
