@@ -31,7 +31,7 @@ from sqlalchemy import (
     event,
     make_url,
 )
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError
 from alembic_enterprise.sql import text_of
@@ -129,14 +129,23 @@ def parse(url: str) -> URL:
 
 @contextmanager
 def connected(url: URL) -> Generator[Connection]:
-    """A connection of its own to the database of a parsed URL."""
+    """A connection of its own to the database of a parsed URL.
+
+    Raises `ConfigurationError` when its driver is not installed, or not known.
+    """
     arguments: dict[str, Any] = {}
     if url.drivername == DRIVER:
         # Prepared statements would be lost, or found twice, behind PgBouncer.
         arguments["prepare_threshold"] = None
     if "connect_timeout" not in url.query:
         arguments["connect_timeout"] = CONNECT_TIMEOUT
-    engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
+    try:
+        engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
+    except (ImportError, NoSuchModuleError) as error:
+        raise ConfigurationError(
+            f"the driver of the URL, {url.get_driver_name()}, cannot be loaded ({error}): write "
+            f"{SHAPE}, or install it"
+        ) from error
     with engine.connect() as connection:
         yield connection
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 
-from alembic_enterprise.environment import Visit, configuration, parse, visit
+from alembic_enterprise.environment import Visit, configuration, connected, parse, visit
 from alembic_enterprise.errors import ConfigurationError
 
 ENV = """
@@ -49,6 +49,16 @@ def test_a_url_that_cannot_be_used_says_what_to_write(url: str, message: str) ->
     with pytest.raises(ConfigurationError, match=message) as raised:
         parse(url)
     assert url not in str(raised.value)
+
+
+def test_a_url_whose_driver_is_not_there_says_what_to_write() -> None:
+    message = "the driver of the URL, nobodys, cannot be loaded .*: write postgresql://.* install it"
+    with (
+        pytest.raises(ConfigurationError, match=message) as raised,
+        connected(parse("postgresql+nobodys://me:secret@h/d")),
+    ):
+        pass
+    assert "secret" not in str(raised.value)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ session.scalars(select(Order).execution_options(include_deleted=True))       # a
 
 from dataclasses import replace
 from datetime import datetime
+from inspect import get_annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from sqlalchemy import Index, event, text
@@ -25,8 +26,9 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.sql.base import ExecutableOption
 
-from alembic_enterprise.audit.stamps import AuditColumns
+from alembic_enterprise.audit.stamps import AuditColumns, Stamps
 from alembic_enterprise.errors import DeclarationError
+from alembic_enterprise.partitions.declaration import words
 
 if TYPE_CHECKING:  # type checkers know `default=` on each Python; at run time it came with 3.13
     from typing_extensions import TypeVar
@@ -37,6 +39,10 @@ else:
 
     Actor = TypeVar("Actor")
 """What an actor is in Python: `str`, `int` or `uuid.UUID`."""
+
+
+ALL_COLUMNS = Stamps(soft_delete=True, lineage=True).columns
+"""The columns that a mixin may bring."""
 
 
 def _column(name: str) -> Any:
@@ -88,6 +94,12 @@ class LineageMixin(AuditMixin[Actor]):
 
 def _declared(cls: type[AuditMixin[Any]]) -> AuditColumns:
     given = cls.audit_columns
+    own = [name for name in ALL_COLUMNS if name in {*vars(cls), *get_annotations(cls)}]
+    if own and cls.__module__ != __name__:
+        raise DeclarationError(
+            f"{cls.__name__}: its mixin brings {words(own)}: remove what the class says of "
+            f"{'it' if len(own) == 1 else 'them'}"
+        )
     for argument, mixin in (("soft_delete", SoftDeleteMixin), ("lineage", LineageMixin)):
         if getattr(given.stamps, argument) and not issubclass(cls, mixin):
             raise DeclarationError(

@@ -172,6 +172,18 @@ def test_columns_by_choice_need_their_mixin(
             id: Mapped[int] = mapped_column(primary_key=True)
 
 
+def test_a_class_has_no_audit_column_of_its_own() -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    with pytest.raises(DeclarationError, match='Order: its mixin brings "created_at": remove what'):
+
+        class Order(AuditMixin[str], Base):
+            __tablename__ = "orders"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            created_at: Mapped[datetime]
+
+
 def test_objects_have_what_the_database_wrote(sessions: sessionmaker[Session]) -> None:
     with sessions.begin() as session:
         act(session, 1, '{"source": "shop"}')
