@@ -191,7 +191,7 @@ def test_each_change_is_found_and_nothing_else(
 def test_a_database_in_order_has_no_drift(
     config: Config, engine: Engine, folders: Sequence[Path]
 ) -> None:
-    """Nor one whose scheduled job has made and dropped partitions since."""
+    """Nor one whose scheduled job has made, dropped and detached partitions since."""
     run(
         engine,
         "CREATE TABLE events_y2025_m12 (LIKE events INCLUDING ALL)",
@@ -199,6 +199,9 @@ def test_a_database_in_order_has_no_drift(
         " FOR VALUES FROM ('2025-12-01 00:00+00') TO ('2026-01-01 00:00+00')",
         "COMMENT ON TABLE events_y2025_m12 IS 'alembic-enterprise: partition'",
         "DROP TABLE events_y2026_m01",
+        "CREATE TABLE events_y2025_m11 (LIKE events INCLUDING ALL)",
+        "COMMENT ON TABLE events_y2025_m11 IS 'alembic-enterprise: partition of \"public\".\"events\"; "
+        "retired 2026-02-01T00:00:00+00:00 from 1 to keep as \"public\".\"events_y2025_m11\"'",
     )
     assert found(config, engine, folders) == []
 

@@ -15,6 +15,7 @@ from alembic_enterprise import registry, sql
 from alembic_enterprise.environment import connected
 from alembic_enterprise.errors import StepError
 from alembic_enterprise.operation import RUNNING
+from alembic_enterprise.partitions import managed
 from alembic_enterprise.partitions.catalog import NOW
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.plan.schema import objects
@@ -58,7 +59,7 @@ def drift(
     """
     with connected(shadow.url) as connection:
         [(now,)] = sql.rows(connection, SQL("SELECT {}").format(NOW))
-        after = _without(schemas, read(connection))
+        after = _without(schemas, objects_of(connection))
     scripts = replay.ordered(ScriptDirectory.from_config(config), shadow.original.revisions)
 
     def found(watch: Watch) -> list[Difference]:
@@ -66,7 +67,7 @@ def drift(
             _create(url, schemas)
             replay.upgrade(config, url, scripts, watch)
             with connected(url) as connection:
-                before = _without(schemas, read(connection))
+                before = _without(schemas, objects_of(connection))
                 if differences := compare(before, after):
                     copied = _copied(connection, shadow, version_table)
                     differences = compare(_without(schemas, copied), after)
@@ -124,15 +125,17 @@ def _copied(connection: Connection, shadow: Shadow, version_table: Name) -> Obje
     Not every definition reads the same afterwards: `c IN ('a', 'b')` of a varchar does not.
     """
     with shadow.copy(connection, version_table) as url, connected(url) as copied:
-        return read(copied)
+        return objects_of(copied)
 
 
-def read(connection: Connection) -> Objects:
-    """The objects of a database, but for the partitions that the scheduled job looks after.
+def objects_of(connection: Connection) -> Objects:
+    """The objects of a database, but for the partitions that the scheduled job makes and retires.
 
     The transaction of the connection is ended with it.
     """
-    trees = maintained.inside(connection, maintained.read(connection)).values()
+    trees = [*maintained.inside(connection, maintained.read(connection)).values()]
+    retired = managed.retired_partitions(connection, [])
+    trees += [[found.name, *found.ties.inside] for found in retired]
     names = [name.text for tree in trees for name in tree]
     passed_over = {called for _, called in sql.rows(connection, _CALLED.format(Literal(names)))}
     policies = _policies(connection)
