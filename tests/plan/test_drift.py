@@ -200,8 +200,9 @@ def test_a_database_in_order_has_no_drift(
         "COMMENT ON TABLE events_y2025_m12 IS 'alembic-enterprise: partition'",
         "DROP TABLE events_y2026_m01",
         "CREATE TABLE events_y2025_m11 (LIKE events INCLUDING ALL)",
-        "COMMENT ON TABLE events_y2025_m11 IS 'alembic-enterprise: partition of \"public\".\"events\"; "
-        "retired 2026-02-01T00:00:00+00:00 from 1 to keep as \"public\".\"events_y2025_m11\"'",
+        "COMMENT ON TABLE events_y2025_m11 IS 'alembic-enterprise: partition of"
+        ' "public"."events"; retired 2026-02-01T00:00:00+00:00 from 1 to keep'
+        ' as "public"."events_y2025_m11"\'',
     )
     assert found(config, engine, folders) == []
 
