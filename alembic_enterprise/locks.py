@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from alembic_enterprise import sql
 from alembic_enterprise.errors import LockedError
 from alembic_enterprise.operation import message, sqlstate
+from alembic_enterprise.wording import first_few
 
 Result = TypeVar("Result")
 
@@ -29,10 +30,12 @@ LOCKED = ("55P03", "40P01")
 
 @dataclass(frozen=True, order=True)
 class Blocker:
-    """A session that somebody waits for.
+    """A session that somebody waits for, or a transaction that was prepared.
 
     Attributes:
-        since: when its running (or last) statement began, aware.
+        pid: its process; 0 for a prepared transaction, which has none.
+        since: when its running (or last) statement began, or it was prepared; aware.
+        query: the statement; of a prepared transaction, what ends it.
     """
 
     pid: int
@@ -44,7 +47,8 @@ class Blocker:
     def __str__(self) -> str:
         since = "" if self.since is None else f" since {self.since:%H:%M:%S}"
         application = f" ({self.application})" if self.application else ""
-        return f"pid {self.pid}, {self.user}{application}{since}: {self.query}"
+        what = f"pid {self.pid}" if self.pid else "a prepared transaction"
+        return f"{what}, {self.user}{application}{since}: {self.query}"
 
 
 @dataclass(frozen=True)
@@ -151,25 +155,50 @@ _WHO = SQL("""pid, coalesce(usename, ''), coalesce(application_name, ''), query_
        left(regexp_replace(coalesce(query, ''), '\\s+', ' ', 'g'), 60)""")
 """A `Blocker`, of `pg_stat_activity`."""
 
+_PREPARED = SQL("""
+SELECT 0, owner::text, '', prepared,
+       format('end it with COMMIT PREPARED %1$L or ROLLBACK PREPARED %1$L', gid){more}
+FROM pg_catalog.pg_prepared_xacts AS p
+JOIN pg_catalog.pg_locks AS own
+     ON own.transactionid = p.transaction AND own.granted AND own.pid IS NULL
+JOIN pg_catalog.pg_locks AS held
+     ON held.virtualtransaction = own.virtualtransaction AND held.granted AND held.pid IS NULL
+WHERE {where}
+GROUP BY 1, 2, 3, 4, 5""")
+"""A `Blocker`, of a transaction that was prepared: its locks belong to no process any more."""
+
 _BLOCKERS = SQL("""
 SELECT {who}
-FROM pg_catalog.pg_stat_activity WHERE pid = ANY (pg_blocking_pids({pid}))""")
+FROM pg_catalog.pg_stat_activity WHERE pid = ANY (pg_blocking_pids({pid}))
+UNION ALL
+{prepared}""")
+
+_WANTED = SQL("""0 = ANY ((SELECT pg_blocking_pids({pid}))::integer[]) AND EXISTS (
+    SELECT FROM pg_catalog.pg_locks AS l WHERE l.pid = {pid} AND NOT l.granted
+      AND ROW(l.locktype, l.database, l.relation, l.transactionid) IS NOT DISTINCT FROM
+          ROW(held.locktype, held.database, held.relation, held.transactionid))""")
+"""The zero stands for prepared transactions (PostgreSQL docs, "System Information Functions")."""
 
 
 def blockers(connection: Connection, pid: int) -> list[Blocker]:
-    """The sessions that block the session `pid` right now."""
-    return [
-        Blocker(*row) for row in sql.rows(connection, _BLOCKERS.format(who=_WHO, pid=Literal(pid)))
-    ]
+    """The sessions, and the transactions that were prepared, that block a session right now."""
+    number = Literal(pid)
+    prepared = _PREPARED.format(more=SQL(""), where=_WANTED.format(pid=number))
+    query = _BLOCKERS.format(who=_WHO, pid=number, prepared=prepared)
+    return [Blocker(*row) for row in sql.rows(connection, query)]
 
 
 _EXCLUSIVE = SQL("""
 SELECT {who}, array_agg(DISTINCT relation::regclass::text)
-FROM pg_catalog.pg_locks JOIN pg_catalog.pg_stat_activity USING (pid)
-JOIN pg_catalog.pg_class AS c ON c.oid = relation AND c.relkind IN ('r', 'p')
-WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock' AND pid <> pg_backend_pid()
-  AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-GROUP BY 1, 2, 3, 4, 5""")
+FROM pg_catalog.pg_locks AS held JOIN pg_catalog.pg_stat_activity USING (pid)
+WHERE {where} AND pid <> pg_backend_pid()
+GROUP BY 1, 2, 3, 4, 5
+UNION ALL
+{prepared}""")
+
+_LOCKED_OUT = SQL("""held.locktype = 'relation' AND held.mode = 'AccessExclusiveLock'
+  AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND held.relation IN (SELECT oid FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p'))""")
 
 
 @contextmanager
@@ -187,11 +216,14 @@ def reading(connection: Connection) -> Generator[None]:
         if sqlstate(error) != LOCKED[0]:
             raise
         connection.rollback()
-        found = sql.rows(connection, _EXCLUSIVE.format(who=_WHO))
+        tables = SQL(", array_agg(DISTINCT held.relation::regclass::text)")
+        prepared = _PREPARED.format(more=tables, where=_LOCKED_OUT)
+        query = _EXCLUSIVE.format(who=_WHO, where=_LOCKED_OUT, prepared=prepared)
+        found = sql.rows(connection, query)
         if not found:
             raise
-        who = "; ".join(f"{', '.join(tables[:3])} by {Blocker(*row)}" for *row, tables in found)
-        raise LockedError(f"{message(error)}. Locked are {who}. Run this again") from error
+        who = "; ".join(f"{Blocker(*row)} (locks {first_few(tables)})" for *row, tables in found)
+        raise LockedError(f"{message(error)}. In the way: {who}. Run this again") from error
 
 
 def advisory_key(name: str) -> int:

@@ -10,9 +10,6 @@ from alembic_enterprise.indexes.relations import Catalog
 from alembic_enterprise.indexes.rules import RULES
 from alembic_enterprise.indexes.rules.unused_index import unused_index
 
-FORMAT_VERSION = 1
-"""Of `document`; it changes when a reader of the old shape would go wrong."""
-
 _SEVERITIES = ("error", "warning", "note")
 
 
@@ -69,18 +66,3 @@ def used_elsewhere(findings: Iterable[Finding], replicas: Sequence[Catalog]) -> 
         if finding.rule != "unused-index"
         or all(finding.evidence["index"] in names for names in unused)
     ]
-
-
-def exit_code(findings: Sequence[Finding]) -> int:
-    """What `indexes advise` ends with."""
-    return 2 if findings else 0
-
-
-def document(findings: Sequence[Finding], unseen: Sequence[str]) -> dict[str, Any]:
-    """What `indexes advise --format json` prints, as schemas/indexes-advise.schema.json says."""
-    return {
-        "format_version": FORMAT_VERSION,
-        "exit_code": exit_code(findings),
-        "findings": [finding.plain() for finding in findings],
-        "unseen": [*unseen],
-    }

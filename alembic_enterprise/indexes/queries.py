@@ -70,7 +70,18 @@ SELECT x.indrelid, x.indexrelid, c.relname, i.inhparent, m.amname, x.indnkeyatts
        x.indexrelid IN (SELECT conindid FROM pg_catalog.pg_constraint WHERE contype = 'f'),
        c.relpages::bigint * current_setting('block_size')::bigint, c.reltuples,
        pg_stat_get_numscans(c.oid), pg_stat_get_tuples_returned(c.oid), {built}, c.reloptions,
-       t.spcname
+       t.spcname,
+       CASE WHEN m.amname = 'gist' THEN ARRAY(
+           SELECT EXISTS (
+               SELECT FROM pg_catalog.pg_opclass AS o
+               JOIN pg_catalog.pg_amop AS here ON here.amopfamily = o.opcfamily
+                    AND (here.amoplefttype, here.amoprighttype) = (o.opcintype, o.opcintype)
+               JOIN pg_catalog.pg_amop AS there ON there.amopopr = here.amopopr
+                    AND there.amopstrategy = 3
+               JOIN pg_catalog.pg_am AS a ON a.oid = there.amopmethod AND a.amname = 'btree'
+               WHERE o.oid = class)
+           FROM unnest(x.indclass) WITH ORDINALITY AS k (class, position) ORDER BY position)
+       END
 FROM pg_catalog.pg_index AS x
 JOIN pg_catalog.pg_class AS c ON c.oid = x.indexrelid
 JOIN pg_catalog.pg_am AS m ON m.oid = c.relam
@@ -80,6 +91,7 @@ LEFT JOIN pg_catalog.pg_constraint AS k
 LEFT JOIN pg_catalog.pg_tablespace AS t ON t.oid = c.reltablespace
 WHERE x.indrelid = ANY ({tables}::oid[])
 ORDER BY x.indrelid, c.relname""")
+"""Strategy 3 of a btree is equality (PostgreSQL docs, "Interfacing Extensions to Indexes")."""
 
 DEFAULT_CLASSES = SQL("SELECT oid FROM pg_catalog.pg_opclass WHERE opcdefault")
 

@@ -93,6 +93,7 @@ class Index(NamedTuple):
         read: entries that these scans have read.
         built: when it was made; None unless the server notes the time of commits.
         options: what stands in WITH, as `name=value`.
+        equalities: of a GiST index, which of its keys find equal values, as those of btree_gist do.
     """
 
     oid: int
@@ -121,6 +122,7 @@ class Index(NamedTuple):
     built: datetime | None
     options: list[str] | None
     tablespace: str | None
+    equalities: list[bool] | None = None
 
     @property
     def name(self) -> Name:

@@ -16,6 +16,9 @@ from alembic_enterprise.indexes.remarks import takes
 from alembic_enterprise.naming import named
 from alembic_enterprise.operation import Operation
 
+FORMAT_VERSION = 1
+"""Of `Report.document`; it changes when a reader of the old shape would go wrong."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -75,8 +78,8 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """What `indexes advise` ends with."""
-        return advise.exit_code(self.findings)
+        """The exit code of `indexes advise`; notes count, too."""
+        return 2 if self.findings else 0
 
     @property
     def operations(self) -> list[Operation]:
@@ -89,9 +92,14 @@ class Report:
             {"rule": found.rule, "table": found.table, "reason": reason}
             for found, reason in self.waived
         ]
-        revision = None if self.written is None else str(self.written)
-        document = advise.document(self.findings, self.unseen)
-        return {**document, "waived": waived, "revision": revision}
+        return {
+            "format_version": FORMAT_VERSION,
+            "exit_code": self.exit_code,
+            "findings": [finding.plain() for finding in self.findings],
+            "unseen": [*self.unseen],
+            "waived": waived,
+            "revision": None if self.written is None else str(self.written),
+        }
 
 
 def _unseen(

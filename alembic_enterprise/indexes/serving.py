@@ -23,7 +23,7 @@ def serves(table: Table, index: Index, columns: Collection[str]) -> bool:
     if index.columns[0] not in columns:
         return False  # as are most
     return (
-        (index.method == "btree" or (index.method == "hash" and len(columns) == 1))
+        _finds_equals(index, len(columns))
         and {*index.columns[: len(columns)]} == {*columns}
         and all(
             element.collation == table.columns[element.column].collation
@@ -34,6 +34,13 @@ def serves(table: Table, index: Index, columns: Collection[str]) -> bool:
     )
 
 
+def _finds_equals(index: Index, count: int) -> bool:
+    """Whether an index finds rows by the equality of its first keys."""
+    if index.method == "gist":
+        return all((index.equalities or [False])[:count])
+    return index.method == "btree" or (index.method == "hash" and count == 1)
+
+
 def _only_without_nulls(table: Table, predicate: str | None, columns: Collection[str]) -> bool:
     if predicate is None:
         return True
@@ -42,18 +49,22 @@ def _only_without_nulls(table: Table, predicate: str | None, columns: Collection
     return accepted.issuperset(inner.split(" AND "))
 
 
-def needed(root: Table, table: Table, index: Index) -> list[ForeignKey]:
+def needed(root: Table, table: Table, index: Index, gone: Collection[int] = ()) -> list[ForeignKey]:
     """The foreign keys for which no other index of the table would do.
 
     Args:
         root: the table whose foreign keys its partitions have, too.
         table: the same, or one of its partitions.
         index: an index of `table`.
+        gone: oids of indexes that are to be dropped themselves, and so will not do.
     """
-    others = [item for item in table.indexes if item is not index and item.usable]
+    others = [
+        item for item in table.indexes if item is not index and item.usable and item.oid not in gone
+    ]
+    keys = [key for item in (root, *table.tree) for key in item.foreign_keys]
     return [
         key
-        for key in dict.fromkeys((*root.foreign_keys, *table.foreign_keys))
+        for key in dict.fromkeys(keys)
         if key.enforced
         and serves(table, index, key.columns)
         and not any(serves(table, item, key.columns) for item in others)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import laws
 import pytest
@@ -11,9 +10,10 @@ from sqlalchemy import Connection
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.indexes import catalog
-from alembic_enterprise.indexes.advise import advise, document, exit_code, used_elsewhere
+from alembic_enterprise.indexes.advise import advise, used_elsewhere
 from alembic_enterprise.indexes.operations import AnalyzeTable, DropIndexOnline
 from alembic_enterprise.indexes.relations import Catalog
+from alembic_enterprise.indexes.report import Report
 from alembic_enterprise.operation import InOrder
 
 
@@ -109,11 +109,16 @@ def test_a_finding_says_what_a_dba_asks(connection: Connection) -> None:
 
 
 def test_the_document_and_the_exit_code() -> None:
-    finding = Finding("unused-index", "warning", "public.orders", "drop it")
-    assert (exit_code([]), exit_code([finding])) == (0, 2)
-    told: dict[str, Any] = document([finding], ["nothing"])
-    assert told["findings"] == [finding.plain()]
-    assert (told["exit_code"], told["unseen"]) == (2, ["nothing"])
+    finding = Finding("unused-index", "note", "public.orders", "drop it")
+    assert Report(1, ()).exit_code == 0
+    assert Report(1, (finding,), unseen=("nothing",)).document() == {
+        "format_version": 1,
+        "exit_code": 2,
+        "findings": [finding.plain()],
+        "unseen": ["nothing"],
+        "waived": [],
+        "revision": None,
+    }
 
 
 def test_analyze_renders_and_has_nothing_to_reverse(connection: Connection) -> None:

@@ -58,6 +58,40 @@ def test_an_index_of_that_name_that_is_another(table: Connection) -> None:
     refused(table, MINED, "there is the index CREATE INDEX uq_mined ON public.mined")
 
 
+@pytest.mark.parametrize(
+    ("name", "relation"), [("uq_lines", "lines"), ("lines_2_uq_lines", "lines_2")]
+)
+def test_of_an_index_of_a_partitioned_table_there_is_no_constraint(
+    table: Connection, name: str, relation: str
+) -> None:
+    run_sql(table, f"CREATE UNIQUE INDEX {name} ON {relation} (id, number)")
+    before = laws.snapshot(table)
+    refused(
+        table,
+        UNIQUE,
+        f"lines: there is the index CREATE UNIQUE INDEX {name} ON ONLY public.{relation} USING",
+        "(id, number) already, and PostgreSQL makes no constraint of an index of a partitioned "
+        "table: rename or drop that, or choose another name",
+    )
+    assert laws.snapshot(table) == before
+
+
+def test_an_index_made_online_is_told_of_before_its_parts(table: Connection) -> None:
+    apply(table, UNIQUE.index)
+    refused(table, UNIQUE, "lines: there is the index CREATE UNIQUE INDEX uq_lines ON ONLY public.")
+
+
+def test_an_index_of_a_partitioned_table_is_not_dropped_as_a_constraint(table: Connection) -> None:
+    run_sql(table, "CREATE UNIQUE INDEX lines_2_uq_lines ON lines_2 (id, number)")
+    before = laws.snapshot(table)
+    apply(table, UNIQUE.reverse())
+    assert laws.snapshot(table) == before
+    run_sql(table, "CREATE UNIQUE INDEX uq_lines ON lines (id, number)")
+    before = laws.snapshot(table)
+    refused(table, UNIQUE.reverse(), "lines: uq_lines is no unique constraint of it, nor left by")
+    assert laws.snapshot(table) == before
+
+
 def test_a_constraint_of_that_name_that_is_another(table: Connection) -> None:
     run_sql(table, "ALTER TABLE mined ADD CONSTRAINT uq_mined PRIMARY KEY (id)")
     refused(table, MINED, "there is the constraint PRIMARY KEY (id) already")
@@ -172,6 +206,8 @@ def test_words_that_are_none() -> None:
     for operation in (KEY, UNIQUE):
         with pytest.raises(OperationError, match="initially='later' is not known: write"):
             replace(operation, initially="later")
+        with pytest.raises(OperationError, match="what is not deferrable cannot be initially="):
+            replace(operation, deferrable=False, initially="DEFERRED")
 
 
 def test_a_name_that_would_be_cut() -> None:

@@ -10,7 +10,7 @@ from constrained import KEY, NOT_NULL, UNIQUE, apply, constraints, refused, tabl
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from alembic_enterprise.indexes.operations import AddForeignKeyOnline
+from alembic_enterprise.indexes.operations import AddForeignKeyOnline, SetNotNullOnline
 
 
 @pytest.fixture
@@ -97,3 +97,26 @@ def test_nulls_are_found_by_the_query_told(table: Connection) -> None:
     assert laws.snapshot(table) == before
     run_sql(table, "UPDATE lines SET order_id = 1 WHERE order_id IS NULL")
     apply(table, NOT_NULL)
+
+
+@pytest.mark.parametrize("type_name", ["place", "address"])
+def test_a_row_with_a_null_in_it_is_no_null(table: Connection, type_name: str) -> None:
+    """Of a composite type, or a domain over one: IS NULL asks for its fields."""
+    run_sql(
+        table,
+        "CREATE TYPE place AS (street text, number int)",
+        "CREATE DOMAIN address AS place",
+        f"ALTER TABLE lines ADD place {type_name}",
+        "UPDATE lines SET place = (CASE id WHEN 3 THEN NULL ELSE 'a' END, NULL) WHERE id <> 5",
+    )
+    operation = SetNotNullOnline("lines", "place")
+    refused(table, operation, "SELECT * FROM lines_1 WHERE place IS NOT DISTINCT FROM NULL and")
+    run_sql(table, "INSERT INTO lines VALUES (1, 1, 1, (NULL, 5))")
+    assert values(table, "SELECT id FROM lines WHERE place IS NOT DISTINCT FROM NULL") == [5]
+    run_sql(table, "UPDATE lines SET place = ('a', NULL) WHERE id = 5")
+    apply(table, operation)
+    with pytest.raises(IntegrityError):
+        run_sql(table, "INSERT INTO lines VALUES (1, 1, 1, NULL)")
+    table.rollback()
+    assert constraints(table, "lines_1", "c") == {}
+    apply(table, operation.reverse())

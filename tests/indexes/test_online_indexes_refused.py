@@ -63,6 +63,16 @@ def test_what_is_not_ours_is_named(table: Connection) -> None:
     )
 
 
+def test_an_index_of_a_partitioned_table_that_is_another_is_named(table: Connection) -> None:
+    run_sql(table, "CREATE INDEX ix_sales_customer ON sales (note)")
+    refused(
+        table,
+        CREATE,
+        "^sales: there is the index CREATE INDEX ix_sales_customer ON ONLY public.sales USING btree"
+        r" \(note\) already, and it is not this index: rename or drop that, or choose another name",
+    )
+
+
 def test_names_of_parts_that_are_taken_are_named(table: Connection) -> None:
     run_sql(table, "CREATE INDEX sales_2_ix_sales_customer ON sales_2 (note)")
     refused(

@@ -97,6 +97,56 @@ def test_no_index_is_to_be_a_key_that_is_to_be_dropped(
     assert "by_number_too could be it, at once" in found["missing-primary-key"].message
 
 
+KEYED = (
+    "CREATE TABLE customers (id bigint PRIMARY KEY)",
+    "INSERT INTO customers VALUES (1)",
+    "CREATE TABLE orders (id bigint, customer_id bigint, a int, b text) PARTITION BY RANGE (id)",
+    "CREATE TABLE orders_1 PARTITION OF orders FOR VALUES FROM (0) TO (5000)",
+    "INSERT INTO orders SELECT n, 1, n, repeat('b', 90) || n FROM generate_series(1, 2000) AS n",
+)
+
+
+@pytest.mark.parametrize(
+    ("statements", "dropped", "left"),
+    [
+        (
+            [
+                "CREATE INDEX larger ON orders (customer_id, b)",
+                "CREATE INDEX smaller ON orders (customer_id, a)",
+                "ALTER TABLE orders ADD FOREIGN KEY (customer_id) REFERENCES customers",
+            ],
+            "larger",
+            "smaller",
+        ),
+        (
+            [
+                "CREATE INDEX of_all ON orders (customer_id)",
+                "CREATE INDEX of_one ON orders_1 (customer_id, a)",
+                "ALTER TABLE orders_1 ADD FOREIGN KEY (customer_id) REFERENCES customers",
+            ],
+            "of_one",
+            "of_all",
+        ),
+    ],
+)
+def test_of_unused_indexes_one_is_left_for_a_foreign_key(
+    shared_database: Callable[..., str], statements: list[str], dropped: str, left: str
+) -> None:
+    engine = create_engine(shared_database(), poolclass=NullPool)
+    with engine.connect() as connection:
+        run_sql(connection, *KEYED, *statements, "ANALYZE")
+        known = catalog.read(connection)
+        found = advise(replace(known, now=known.now + timedelta(days=30)))
+        connection.rollback()
+        unused = {item.evidence["index"]: item for item in found if item.rule == "unused-index"}
+        assert {name for name, item in unused.items() if item.operations} == {f"public.{dropped}"}
+        assert "no other one is left for the foreign key" in unused[f"public.{left}"].message
+        laws.apply(connection, unused[f"public.{dropped}"].operations)
+        again = advise(catalog.read(connection), rules=["foreign-key-without-index"])
+    engine.dispose()
+    assert again == []
+
+
 def test_every_case_is_of_a_rule() -> None:
     assert {case.rule for case in CASES} == {*RULES}
 

@@ -77,14 +77,19 @@ _NAMES: LiteralString = (
     CROSS JOIN LATERAL (SELECT tree.relname || '_' || {name}) AS joined (long)
 ), found AS MATERIALIZED (
     SELECT names.*, c.oid AS found_oid, c.relname AS found_name, c.relkind AS kind,
-           c.relispartition, x.indisvalid, """
+           c.relispartition, x.indisvalid, is_constraint, """
     + _SHAPE
-    + """ = current_setting('alembic_enterprise.index', true) AS is_equal,
-           EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conindid = c.oid) AS is_constraint
+    + """ = current_setting('alembic_enterprise.index', true)
+               -- Of a partitioned table's index PostgreSQL makes no constraint.
+               AND (is_constraint OR c.relkind = 'i' OR NOT {of_constraint}) AS is_equal
     FROM names JOIN pg_catalog.pg_index AS x ON x.indrelid = names.oid
     JOIN pg_catalog.pg_class AS c ON c.oid = x.indexrelid
+    CROSS JOIN LATERAL (  -- a foreign key names the index that it refers to, too
+        SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint
+                       WHERE conindid = c.oid AND contype IN ('p', 'u', 'x'))) AS k (is_constraint)
 ), top AS (
-    SELECT found_oid AS top_oid, kind AS top_kind FROM found WHERE level = 0 AND found_name = label
+    SELECT found_oid AS top_oid, kind AS top_kind
+    FROM found WHERE level = 0 AND found_name = label AND is_equal
 ), attached AS (
     SELECT relid FROM top, pg_partition_tree(top_oid)
     UNION  -- what is attached to an index of a partition comes along with that
@@ -243,24 +248,31 @@ CLAIM_CREATION: LiteralString = (
     """
     + _NAMES
     + """
-    SELECT min(CASE
+    SELECT (array_agg(CASE
         WHEN relkind = 'f' AND {is_unique} THEN
             format('its partition %s is a foreign table, and PostgreSQL makes no unique index '
                    'across those: detach it first', table_name)
         WHEN taken.description IS NOT NULL THEN
-            format('there is %s already, and it is not this index%s: rename or drop that, or '
-                   'choose another name', taken.description,
-                   CASE WHEN level > 0 THEN ' of ' || table_name END)
+            format('there is %s already, and %s%s: rename or drop that, or choose another name',
+                   taken.description,
+                   CASE WHEN taken.is_hopeless
+                        THEN 'PostgreSQL makes no constraint of an index of a partitioned table'
+                        ELSE 'it is not this index' END,
+                   CASE WHEN level > 0 AND NOT taken.is_hopeless THEN ' of ' || table_name END)
         ELSE
             format('%s has the invalid index %I, which is this one but for its name, perhaps of a '
                    'build that was cut: drop it with DROP INDEX CONCURRENTLY %I.%I, then run again',
-                   table_name, cut_name, nspname, cut_name) END)
+                   table_name, cut_name, nspname, cut_name) END
+        ORDER BY level, nodes.oid::bigint))[1]  -- what is attached goes with that above
     INTO problem
     FROM nodes LEFT JOIN LATERAL (
         SELECT CASE WHEN k.oid IS NOT NULL THEN 'the constraint ' || pg_get_constraintdef(k.oid)
                     WHEN x.indisvalid IS NULL THEN 'a relation ' || label
                     WHEN x.indisvalid THEN 'the index ' || pg_get_indexdef(x.indexrelid)
-                    ELSE 'the invalid index ' || pg_get_indexdef(x.indexrelid) END AS description
+                    ELSE 'the invalid index ' || pg_get_indexdef(x.indexrelid) END AS description,
+               {of_constraint} AND EXISTS (
+                   SELECT FROM found WHERE found_oid = c.oid AND kind = 'I' AND NOT is_constraint
+               ) AS is_hopeless
         FROM pg_catalog.pg_class AS c
         LEFT JOIN pg_catalog.pg_index AS x ON x.indexrelid = c.oid
         -- A foreign key names the index that it refers to, too.

@@ -29,10 +29,15 @@ class Deferral:
     initially: str | None
 
     def __post_init__(self) -> None:
-        """Raise `OperationError` when `initially` is no word of SQL."""
+        """Raise `OperationError` when `initially` is no word of SQL, or contradicts the other."""
         if self.initially not in _INITIALLY:
             raise OperationError(
                 f'initially={self.initially!r} is not known: write "DEFERRED" or "IMMEDIATE"'
+            )
+        if self.deferrable is False and self.initially == "DEFERRED":
+            raise OperationError(
+                'what is not deferrable cannot be initially="DEFERRED": write deferrable=True, or '
+                'initially="IMMEDIATE"'
             )
 
     @property

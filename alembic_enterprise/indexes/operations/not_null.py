@@ -21,17 +21,32 @@ from alembic_enterprise.operation import REFUSED, Operation
 from alembic_enterprise.sql import Name, do_block
 
 _COLUMNS: LiteralString = """, columns AS (
-    SELECT tree.*, a.attnotnull, label, k.conname, k.convalidated
+    SELECT tree.*, a.attnotnull, label, filled, empty, k.conname, k.convalidated
     FROM tree
     JOIN pg_catalog.pg_attribute AS a
         ON a.attrelid = tree.oid AND a.attname = {column} AND NOT a.attisdropped
     CROSS JOIN LATERAL (SELECT 'alembic_enterprise_not_null_' || a.attnum) AS called (label)
+    CROSS JOIN LATERAL (
+        WITH RECURSIVE types AS (
+            SELECT typtype, typbasetype FROM pg_catalog.pg_type WHERE oid = a.atttypid
+            UNION ALL
+            SELECT t.typtype, t.typbasetype
+            FROM types JOIN pg_catalog.pg_type AS t ON t.oid = types.typbasetype)
+        SELECT CASE WHEN bool_or(typtype = 'c') THEN 'IS DISTINCT FROM NULL'
+                    ELSE 'IS NOT NULL' END,
+               CASE WHEN bool_or(typtype = 'c') THEN 'IS NOT DISTINCT FROM NULL'
+                    ELSE 'IS NULL' END
+        FROM types) AS words (filled, empty)
     LEFT JOIN pg_catalog.pg_constraint AS k ON k.conrelid = tree.oid AND (
         k.contype = 'n' AND k.conkey = ARRAY[a.attnum]
         OR k.contype = 'c' AND k.conname = label
-           AND pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname))
+           AND pg_get_expr(k.conbin, k.conrelid) = format('(%I %s)', a.attname, filled))
 )"""
-"""The column in each table of the tree, with the constraint that is to become valid."""
+"""The column in each table of the tree, with the constraint that is to become valid.
+
+A row is NOT NULL when none of its fields is null, but a column of a composite type has no null when
+it has a row, whatever is in that (PostgreSQL docs, "Comparison Functions and Operators").
+"""
 
 _REFUSE: LiteralString = """BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = {table}::regclass
@@ -60,8 +75,8 @@ _ADD: LiteralString = """
     SELECT is_root, oid, relation,
            CASE WHEN version >= 180000
                THEN format('ALTER TABLE %s ADD NOT NULL %I NOT VALID', relation, {column})
-               ELSE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%I IS NOT NULL) NOT VALID',
-                           relation, label, {column}) END AS statement
+               ELSE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%I %s) NOT VALID', relation,
+                           label, {column}, filled) END AS statement
     FROM columns
     WHERE conname IS NULL AND NOT attnotnull
       AND CASE WHEN version >= 180000 THEN is_root ELSE relkind = 'r' END"""
@@ -69,7 +84,7 @@ _ADD: LiteralString = """
 _VALIDATE: LiteralString = """
     SELECT is_root, oid,
            format('ALTER TABLE %s VALIDATE CONSTRAINT %I', relation, conname) AS statement,
-           format('SELECT * FROM %s WHERE %I IS NULL', relation, {column}) AS search
+           format('SELECT * FROM %s WHERE %I %s', relation, {column}, empty) AS search
     FROM columns WHERE NOT convalidated AND (is_root OR relkind <> 'p')"""
 
 _SET: LiteralString = """

@@ -18,11 +18,11 @@ from alembic_enterprise.sql import do_block, text_of
 
 Lock = OneOf["SHARE", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"]
 
-_WRITES = ["AccessShareLock", "RowShareLock"]
+_READS = ["AccessShareLock", "RowShareLock"]
 
 _ENDURED: Mapping[Lock, list[str]] = {
-    "SHARE": [*_WRITES, "ShareLock"],
-    "SHARE ROW EXCLUSIVE": _WRITES,
+    "SHARE": [*_READS, "ShareLock"],
+    "SHARE ROW EXCLUSIVE": _READS,
     "ACCESS EXCLUSIVE": [],
 }
 """The locks of others that each lock gets along with, as `pg_locks` calls them."""
@@ -43,18 +43,29 @@ BEGIN
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
             -- The attempt has given its locks back; whoever was in its way mostly has theirs still.
-            SELECT coalesce(string_agg('pid ' || a.pid || ': ' || left(a.query, 60), '; '
-                                       ORDER BY a.pid), holders) INTO holders
-            FROM pg_catalog.pg_stat_activity AS a WHERE a.pid IN (
-                SELECT l.pid FROM pg_catalog.pg_locks AS l
+            WITH held AS (
+                SELECT l.pid, l.virtualtransaction FROM pg_catalog.pg_locks AS l
                 JOIN pg_catalog.pg_database AS d ON d.oid = l.database
                 WHERE d.datname = current_database() AND l.granted
-                  AND l.mode <> ALL ({endured}::text[]) AND l.pid <> pg_backend_pid()
+                  AND l.mode <> ALL ({endured}::text[]) AND l.pid IS DISTINCT FROM pg_backend_pid()
                   AND l.relation IN (
                       SELECT locked FROM unnest(targets) AS target
                       LEFT JOIN LATERAL pg_partition_tree(target) ON true
                       LEFT JOIN pg_catalog.pg_index ON indrelid = coalesce(relid, target)
-                      CROSS JOIN unnest(ARRAY[target, relid, indexrelid::regclass]) AS locked));
+                      CROSS JOIN unnest(ARRAY[target, relid, indexrelid::regclass]) AS locked)
+            ), told AS (
+                SELECT a.pid, 'pid ' || a.pid || ': ' || left(a.query, 60) AS holder
+                FROM pg_catalog.pg_stat_activity AS a WHERE a.pid IN (SELECT pid FROM held)
+                UNION ALL  -- no process has the locks of a transaction that was prepared
+                SELECT NULL, 'a prepared transaction: end it with COMMIT PREPARED '
+                       || quote_literal(p.gid) || ' or ROLLBACK PREPARED ' || quote_literal(p.gid)
+                FROM pg_catalog.pg_prepared_xacts AS p
+                JOIN pg_catalog.pg_locks AS own ON own.transactionid = p.transaction
+                WHERE own.granted AND own.pid IS NULL AND own.virtualtransaction IN (
+                      SELECT virtualtransaction FROM held WHERE pid IS NULL)
+            )
+            SELECT coalesce(string_agg(holder, '; ' ORDER BY pid, holder), holders) INTO holders
+            FROM told;
         END;
         EXIT WHEN attempt = {attempts};
         PERFORM pg_sleep(random() * least({longest}, {first} * 2 ^ attempt));

@@ -72,7 +72,8 @@ _DROP: LiteralString = blocks.told(
            row_number() OVER (ORDER BY level DESC, nodes.oid::bigint)
     FROM nodes LEFT JOIN pg_catalog.pg_constraint AS k
          ON k.conrelid = nodes.oid AND k.conname = label AND k.contype = 'u'
-    WHERE own_kind IS NOT NULL AND (level = 0 OR NOT is_attached)"""
+    WHERE own_kind IS NOT NULL AND (level = 0 OR NOT is_attached)
+      AND (k.oid IS NOT NULL OR own_kind = 'i')"""
 )
 """What a cut try did not come to attach; then the constraint, with all that is attached to it."""
 
@@ -98,7 +99,8 @@ BEGIN
          ON k.conindid = x.indexrelid AND k.conrelid = x.indrelid AND k.contype IN ('p', 'u', 'x')
     WHERE x.indrelid = {table}::regclass AND c.relname = {name}
       AND CASE WHEN k.oid IS NOT NULL THEN k.contype <> 'u'
-               ELSE NOT x.indisunique OR x.indpred IS NOT NULL OR x.indnkeyatts <> {count}
+               ELSE c.relkind = 'I' OR NOT x.indisunique OR x.indpred IS NOT NULL
+                    OR x.indnkeyatts <> {count}
                     OR {columns}::name[] <> ARRAY(
                         SELECT attname FROM unnest(x.indkey) WITH ORDINALITY AS item (number, place)
                         LEFT JOIN pg_catalog.pg_attribute
@@ -111,7 +113,7 @@ BEGIN
     END IF;
 END"""
 """An index without its constraint is taken for the rest of an interrupted attempt only if it has
-these columns."""
+these columns, and is not that of a partitioned table, which gets the constraint at once."""
 
 
 @dataclass

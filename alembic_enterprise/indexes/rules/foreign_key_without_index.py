@@ -19,7 +19,9 @@ def foreign_key_without_index(catalog: Catalog) -> Iterator[Finding]:
 
     Asks for an index on the columns. What counts as one: the columns are the first
     keys of a valid btree index, in any order, or the only one of a hash index,
-    compared with their own collation; INCLUDE columns are no keys. A partial index
+    compared with their own collation; INCLUDE columns are no keys. A GiST index
+    counts as a btree where its operator classes know equality, as those of
+    btree_gist do: that of an exclusion constraint, too. A partial index
     counts when its condition only says that columns of the key are not null. On a
     partitioned table each partition must have one; they are told of once.
 

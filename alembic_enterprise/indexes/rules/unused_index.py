@@ -1,6 +1,6 @@
 """The rule unused-index."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.indexes.catalog import ROWS
@@ -31,8 +31,10 @@ def unused_index(catalog: Catalog) -> Iterator[Finding]:
 
     A note, without the operation, when it is the only index for a foreign key, or
     one on an expression. The first serves whoever deletes what is referred to; the
-    statistics of the second also serve the planner of other statements. An index
-    that makes another one redundant is not told of: drop the other one first.
+    statistics of the second also serve the planner of other statements. Of several
+    unused ones for a foreign key the smallest is left. An index that makes another
+    one redundant, of the table or of a partition, is not told of: drop the other
+    one first.
 
     Replicas count for themselves: ask all of them, with --replica.
 
@@ -41,31 +43,44 @@ def unused_index(catalog: Catalog) -> Iterator[Finding]:
     Leave it when it is for what happens rarely: the end of the quarter, an audit.
     """
     for root in catalog.tables:
-        for table in root.tree:
-            if table.rows < ROWS:
-                continue
-            unused = [index for index in table.indexes if _unused(catalog, index)]
-            kept = [*superfluous(table).values()] if unused else []
-            for index in unused:
-                if index not in kept:
-                    yield _finding(catalog, root, table, index)
+        gone: set[int] = set()
+        for table, index in _candidates(catalog, root):
+            keys = [key.name for key in needed(root, table, index, gone)]
+            if not keys and None not in index.columns:
+                gone.update(item.oid for item in catalog.spread(index))
+            yield _finding(catalog, table, index, keys)
 
 
-def _unused(catalog: Catalog, index: Index) -> bool:
-    return (
-        index.usable
-        and index.parent is None
-        and not (index.promises or index.clustered)
-        and idle(catalog, index)
-    )
+def _candidates(catalog: Catalog, root: Table) -> list[tuple[Table, Index]]:
+    """The unused indexes of a table, then those of each partition; the largest first."""
+    found = [
+        (table, index)
+        for table in root.tree
+        if table.rows >= ROWS
+        for index in sorted(_unused(catalog, table), key=lambda item: -size(catalog, item))
+    ]
+    if not found:
+        return []  # as in most tables
+    kept = {index.oid for table in root.tree for index in superfluous(table).values()}
+    return [
+        (table, index)
+        for table, index in found
+        if kept.isdisjoint(item.oid for item in catalog.spread(index))
+    ]
 
 
-def _finding(catalog: Catalog, root: Table, table: Table, index: Index) -> Finding:
-    keys = [key.name for key in needed(root, table, index)]
+def _unused(catalog: Catalog, table: Table) -> Iterator[Index]:
+    for index in table.indexes:
+        plain = index.usable and index.parent is None and not (index.promises or index.clustered)
+        if plain and idle(catalog, index):
+            yield index
+
+
+def _finding(catalog: Catalog, table: Table, index: Index, keys: Sequence[str]) -> Finding:
     expression = None in index.columns
     if keys:
-        step = f"it is the only one for the foreign key {' and '.join(keys)}: keep it, unless rows "
-        step += "that are referred to are never deleted"
+        step = f"no other one is left for the foreign key {' and '.join(keys)}: keep it, unless "
+        step += "rows that are referred to are never deleted"
     elif expression:
         step = "drop it, unless the planner needs the statistics of its expression"
     else:
@@ -84,5 +99,5 @@ def _finding(catalog: Catalog, root: Table, table: Table, index: Index) -> Findi
         benefit=size(catalog, index),
         cost=dropping(table),
         model=model(remove=removal) if decided else None,
-        foreign_keys=keys or None,
+        foreign_keys=[*keys] or None,
     )

@@ -46,8 +46,11 @@ def shortened(statement: str) -> str:
 def without_values(blocker: Blocker) -> Blocker:
     """A blocker with the beginning of its statement, up to where a value may be.
 
-    The statement was cut off at some length, and maybe in the middle of a literal.
+    The statement was cut off at some length, and maybe in the middle of a literal. A transaction
+    that was prepared has none, and its name is needed to end it.
     """
+    if not blocker.pid:
+        return blocker
     found = _NAMES.match(blocker.query)
     shown = "" if found is None else found[0]
     query = blocker.query if shown == blocker.query else f"{shown.rstrip()} {REDACTED}".strip()
