@@ -13,8 +13,8 @@ from alembic_enterprise.cli.options import (
     Target,
     attempts_option,
     lock_timeout_option,
+    project_or_url_options,
     table_argument,
-    targeted,
 )
 from alembic_enterprise.cli.output import about, retried, write
 from alembic_enterprise.wording import in_bytes, printable
@@ -38,7 +38,7 @@ INTERRUPTED = (
 
 @click.command("grow")
 @table_argument
-@targeted
+@project_or_url_options
 @click.option(
     "--to",
     "count",
@@ -99,9 +99,12 @@ def grow_command(
     locks the table for some milliseconds. The shard is dropped with it. Run it as the owner of the
     table. It needs free space for the copies of one shard, which it names.
 
-    A run that was ended, by whatever, is carried on by the next with the same command; a second run
-    at the same time goes away. A table whose shards are partly split works as any other. To drop a
-    column meanwhile, or to change its type, which the server refuses, run it with --abort first.
+    A REPEATABLE READ or SERIALIZABLE transaction whose snapshot is older than the copies, and that
+    first reads the table when they have taken the shard's place, does not see their rows.
+
+    The next run of the same command finishes what an ended one began; a second run at the same time
+    says who is at work and ends. A table whose shards are partly split works as any other. To drop
+    a column meanwhile, or to change its type, which the server refuses, run it with --abort first.
 
     \b
     Examples:
@@ -113,7 +116,7 @@ def grow_command(
     Exit codes:
       0  the table has so many shards
       1  an error before anything was tried
-      2  something was left undone: run it again
+      2  something was left undone, or another run is at work: run it again
     """  # noqa: D301  # click wants the character \b
     from alembic_enterprise.locks import Patience  # noqa: PLC0415  # --help stays fast
     from alembic_enterprise.shards.growth import Job  # noqa: PLC0415  # as above
@@ -121,7 +124,7 @@ def grow_command(
     if (count is None) != is_abort:
         raise click.UsageError("write --to COUNT, or --abort to remove what a run has left")
     if is_abort and dry_run:
-        raise click.UsageError("--abort goes without --dry-run: it touches no row of the table")
+        raise click.UsageError("--abort cannot be combined with --dry-run: leave one out")
     with _progress() as (progress, waiting):
         job = Job(
             batch=batch,
@@ -233,7 +236,8 @@ def _rate(rows: float | None) -> str | None:
 def _text(report: "Report", *, dry_run: bool, is_abort: bool) -> str:
     name = printable(str(report.table))
     if report.other is not None:
-        return f"{name}: another run is at work: {printable(str(report.other))}"
+        at_work = f"{name}: another run is at work: {printable(str(report.other))}"
+        return "\n".join([at_work, *(f"  {printable(problem)}" for problem in report.problems)])
     if dry_run and report.splits:
         return "\n".join([_plan(report), *map(_split_line, report.splits)])
     state = click.style("undone", fg="red") if report.problems else click.style("done", fg="green")

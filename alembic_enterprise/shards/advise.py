@@ -1,11 +1,20 @@
 """What is not as it should be: one rule a function, each pure over one inspected table."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from shlex import quote
+
+from sqlalchemy import Connection
 
 from alembic_enterprise.finding import AUTOGENERATE, Finding
 from alembic_enterprise.operation import Operation
-from alembic_enterprise.shards.inspection import LOOKED_AT, Inspection, Orphan, number
+from alembic_enterprise.shards.inspection import (
+    LOOKED_AT,
+    Inspection,
+    Orphan,
+    inspect,
+    number,
+    strays,
+)
 from alembic_enterprise.shards.leftovers import Copy
 from alembic_enterprise.shards.model import SUFFIX
 from alembic_enterprise.shards.moduli import ALL
@@ -16,6 +25,21 @@ from alembic_enterprise.wording import first_few
 
 ENOUGH = 1000
 """Rows a shard must have on average before its skew is remarked on: fewer differ by chance."""
+
+
+def findings(connection: Connection, only: Collection[str] = ()) -> tuple[int, list[Finding]]:
+    """How many tables were looked at, and all findings on them and on what growth has left.
+
+    Args:
+        connection: its transaction becomes read-only.
+        only: names of the tables to look at; empty means all.
+
+    Raises `ConfigurationError` as `inspect`.
+    """
+    inspected = inspect(connection, only)
+    found = [finding for item in inspected for finding in advise(item)]
+    copies = [] if only else strays(connection)
+    return len(inspected), [*found, *map(copy_without_table, copies)]
 
 
 def advise(inspection: Inspection) -> list[Finding]:
@@ -210,7 +234,7 @@ def rows_misplaced(inspection: Inspection) -> Iterator[Finding]:
             )
 
 
-def stray(copy: Copy) -> Finding:
+def copy_without_table(copy: Copy) -> Finding:
     """A copy of a shard is left, and its table is gone."""
     return Finding(
         "copy-without-table",

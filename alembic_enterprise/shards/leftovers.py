@@ -111,8 +111,9 @@ FROM pg_catalog.pg_constraint AS k
 JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE k.contype = 'f' AND k.conparentid = 0 AND NOT k.convalidated AND {which}
+  AND to_jsonb(k) ->> 'conenforced' IS DISTINCT FROM 'false'
 ORDER BY 1, 2, 3""")
-"""A query: foreign keys that are not validated, with their tables, comments and what they refer
+"""A query: foreign keys that are to be validated, with their tables, comments and what they refer
 to."""
 
 

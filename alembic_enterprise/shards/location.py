@@ -57,14 +57,14 @@ def locate(connection: Connection, name: str, values: Mapping[str, str | None]) 
     key = dict(zip(values, kept, strict=True))
     try:
         known = ShardMap.from_connection(connection, table.name.name, table.name.schema)
+        values_here = {
+            column: value_of(kind, key[column])
+            for column, kind in zip(known.key.columns, known.key.types, strict=True)
+        }
     except PlacementError as error:
         return Location(table.name, key, _held(table, asked), str(error))
-    key = {
-        column: value_of(kind, key[column])
-        for column, kind in zip(known.key.columns, known.key.types, strict=True)
-    }
-    shard = agreed(table, known.partition_of(key), asked)
-    return Location(table.name, key, shard)
+    shard = agreed(table, known.partition_of(values_here), asked)
+    return Location(table.name, values_here, shard)
 
 
 def _check_columns(table: ShardedTable, values: Mapping[str, str | None]) -> None:

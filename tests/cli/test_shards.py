@@ -277,7 +277,8 @@ def test_it_gives_up_on_a_locked_table(
         connection.exec_driver_sql("LOCK TABLE orders_shard_3")
         outcome = run("shards", "list", "--url", shop_url)
     assert outcome.code == 1
-    assert "lock timeout. Locked are orders_shard_3 by pid " in outcome.error
+    assert "lock timeout. In the way: pid " in outcome.error
+    assert "(locks orders_shard_3). Run this again" in outcome.error
 
 
 def test_what_is_skewed_is_red_on_a_terminal(shop_url: str) -> None:

@@ -10,7 +10,9 @@ from autogenerate import run_sql
 from console import Outcome, in_terminal
 from sqlalchemy import Connection, Engine
 
+from alembic_enterprise import locks
 from alembic_enterprise.shards import growth
+from alembic_enterprise.shards.growth.run import LOCK
 
 Run = Callable[..., Outcome]
 
@@ -88,6 +90,23 @@ def test_what_is_left_undone_ends_with_2_and_can_be_aborted(
     assert growing.contents(connection) == rows
 
 
+def test_a_second_run_names_the_first_and_ends_with_2(connection: Connection, grow: Run) -> None:
+    growing.orders(connection)
+    oid = connection.exec_driver_sql("SELECT 'orders'::regclass::oid").scalar_one()
+    with locks.advisory_lock(connection, LOCK.format(oid)):
+        pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        not_split = "nothing was split: run this again when that run has ended"
+        for arguments, told in [
+            (("--to", "4"), not_split),
+            (("--to", "4", "--dry-run"), not_split),
+            (("--abort",), "nothing was removed: end that run first"),
+        ]:
+            outcome = grow("orders", *arguments)
+            assert outcome.code == 2
+            assert outcome.output.startswith(f"public.orders: another run is at work: pid {pid}, ")
+            assert outcome.output.endswith(f"\n  {told}\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -112,7 +131,10 @@ def test_who_interrupts_it_is_told_how_to_go_on(
     [
         (["orders"], "write --to COUNT, or --abort"),
         (["orders", "--to", "4", "--abort"], "write --to COUNT, or --abort"),
-        (["orders", "--abort", "--dry-run"], "--abort goes without --dry-run"),
+        (
+            ["orders", "--abort", "--dry-run"],
+            "--abort cannot be combined with --dry-run: leave one out",
+        ),
         (["orders", "--to", "3"], "Error: public.orders: its shards are of modulus 2, which 3 is"),
         (["unknown", "--to", "4"], "Error: no sharded table is called unknown: there is public.o"),
     ],

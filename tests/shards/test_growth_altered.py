@@ -242,14 +242,23 @@ def test_a_foreign_key_that_is_added_is_not_checked_under_the_lock(
     assert growing.one(connection, f"SELECT count(*) {keys}") == 0
 
 
-def test_a_rule_that_is_made_is_told_by_the_next_run(
-    connection: Connection, engine: Engine
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (
+            "CREATE RULE r AS ON DELETE TO orders_shard_0 DO INSTEAD NOTHING",
+            "rule r on table orders_shard_0 depends on",
+        ),
+        ("CREATE INDEX late ON ONLY orders (amount)", "orders_shard_0 lacks the index late"),
+    ],
+)
+def test_an_obstacle_that_is_made_is_told_by_the_next_run(
+    connection: Connection, engine: Engine, made: str, told: str
 ) -> None:
     growing.orders(connection, 1)
-    rule = "CREATE RULE r AS ON DELETE TO orders_shard_0 DO INSTEAD NOTHING"
-    growing.before(engine, "locked_since', clock", lambda: other(engine, rule))
+    growing.before(engine, "locked_since', clock", lambda: other(engine, made))
     assert "something was made meanwhile that it cannot" in growing.run(engine, 2).problems[0]
-    with pytest.raises(ConfigurationError, match="rule r on table orders_shard_0 depends on"):
+    with pytest.raises(ConfigurationError, match=told):
         growing.run(engine, 2)
     assert growing.run(engine, None).removed == ["public.orders_shard_0"]
     assert growing.leftovers(connection) == []

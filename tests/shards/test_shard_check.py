@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.finding import Finding, exit_code
-from alembic_enterprise.shards.advise import advise, stray
+from alembic_enterprise.shards.advise import advise, copy_without_table
 from alembic_enterprise.shards.inspection import LOOKED_AT, inspect, number, strays
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.sql import Name
@@ -212,7 +212,7 @@ def test_copies_whose_table_is_gone(connection: Connection) -> None:
     assert strays(connection) == []
     connection.rollback()
     run(connection, "DROP TABLE orders CASCADE")
-    [found] = map(stray, strays(connection))
+    [found] = map(copy_without_table, strays(connection))
     connection.rollback()
     assert (found.rule, found.table) == ("copy-without-table", "public.copy_1")
     run_sql(connection, found.message.rpartition(": ")[2])

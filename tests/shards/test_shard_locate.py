@@ -159,6 +159,14 @@ def test_where_it_cannot_be_computed_the_server_answers(connection: Connection) 
     assert "enum" in str(found.refusal)
 
 
+def test_a_day_that_python_does_not_have_is_placed_by_the_server(connection: Connection) -> None:
+    table(connection, count=1, columns="at date", key="at")
+    found = locate(connection, "orders", {"at": "0044-03-15 BC"})
+    assert found.shard.name == Name("public", "orders_shard_0")
+    assert found.key == {"at": "0044-03-15 BC"}
+    assert "is beyond the years 1 to 9999" in str(found.refusal)
+
+
 def test_where_it_cannot_be_computed_a_hole_is_an_error_too(connection: Connection) -> None:
     run_sql(connection, "CREATE TYPE mood AS ENUM ('glad', 'sad')")
     table(connection, columns="mood mood", key="mood", held=[])

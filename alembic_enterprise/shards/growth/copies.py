@@ -140,13 +140,14 @@ SELECT pg_get_userbyid(c.relowner),
        pg_total_relation_size(c.oid), greatest(c.reltuples, 0)::bigint
 FROM pg_catalog.pg_class AS c WHERE c.oid = {shard}""")
 
-# The primary key where there is one. That of a partitioned table has all columns of its key.
+# The primary key where there is one. That of a partitioned table has all columns of its key. One
+# WITHOUT OVERLAPS is an exclusion constraint, which no ON CONFLICT names.
 _KEY = SQL("""
 SELECT a.attname::text, n.nspname::text
 FROM (SELECT x.* FROM pg_catalog.pg_index AS x
       JOIN pg_catalog.pg_class AS c ON c.oid = x.indexrelid
-      WHERE x.indrelid = {shard} AND x.indisunique AND x.indimmediate AND x.indisvalid
-        AND x.indexprs IS NULL AND x.indpred IS NULL AND c.relispartition
+      WHERE x.indrelid = {shard} AND x.indisunique AND NOT x.indisexclusion AND x.indimmediate
+        AND x.indisvalid AND x.indexprs IS NULL AND x.indpred IS NULL AND c.relispartition
         AND NOT EXISTS (SELECT FROM unnest(x.indkey) WITH ORDINALITY AS k (number, position)
                         JOIN pg_catalog.pg_attribute ON attrelid = {shard} AND attnum = number
                         WHERE position <= x.indnkeyatts AND NOT attnotnull)

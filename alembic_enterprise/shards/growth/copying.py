@@ -19,6 +19,9 @@ from alembic_enterprise.sql import Name, do_block, dollar_quoted, text_of
 _CREATE: LiteralString = (
     """DECLARE
     root constant regclass := {shard};
+    tried bigint;
+    is_tried boolean := false;
+    untried text;
 """
     + pieces.CREATION_VARIABLES
     + """BEGIN
@@ -64,6 +67,8 @@ _CREATE: LiteralString = (
         PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
         FOREACH command IN ARRAY {probes}::text[] LOOP
             EXECUTE command;
+            GET DIAGNOSTICS tried = ROW_COUNT;
+            is_tried := is_tried OR tried > 0;
         END LOOP;
         TRUNCATE {copies};
     EXCEPTION WHEN syntax_error_or_access_rule_violation THEN
@@ -72,8 +77,39 @@ _CREATE: LiteralString = (
             'column name schemas, or ALTER FUNCTION ... SET search_path', {shard}::regclass, SQLERRM
             USING ERRCODE = {refused};
     END;
+    IF NOT is_tried THEN
+        {untried}
+    END IF;
+    IF untried IS NOT NULL THEN
+        RAISE EXCEPTION '%: it has no row to try % with, and the search_path is pg_catalog, '
+            'pg_temp while its changes are repeated in copies: ALTER FUNCTION ... SET search_path, '
+            'or use op.grow_hash_shards, which locks', {shard}::regclass, untried
+            USING ERRCODE = {refused};
+    END IF;
 END"""
 )
+
+# Those of a body that was parsed when they were made, and of the server's and of extensions in C,
+# need no search_path. Before 15 it is the table that depends on those of a generated column.
+_UNTRIED = SQL("""SELECT string_agg(DISTINCT p.oid::regprocedure::text, ', ') INTO untried
+    FROM pg_catalog.pg_depend AS d
+    JOIN pg_catalog.pg_proc AS p ON p.oid = d.refobjid AND p.prosqlbody IS NULL
+    JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
+    WHERE d.refclassid = 'pg_catalog.pg_proc'::regclass
+      AND (d.classid, d.objid) IN (
+          SELECT 'pg_catalog.pg_class'::regclass, indexrelid FROM pg_catalog.pg_index
+          WHERE indrelid = {shard}
+          UNION ALL
+          SELECT 'pg_catalog.pg_class'::regclass, {shard}
+          UNION ALL
+          SELECT 'pg_catalog.pg_constraint'::regclass, oid FROM pg_catalog.pg_constraint
+          WHERE conrelid = {shard} AND contype = 'c'
+          UNION ALL
+          SELECT 'pg_catalog.pg_attrdef'::regclass, e.oid FROM pg_catalog.pg_attrdef AS e
+          JOIN pg_catalog.pg_attribute AS a ON a.attrelid = e.adrelid AND a.attnum = e.adnum
+          WHERE e.adrelid = {shard} AND a.attgenerated <> '')
+      AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS setting
+                      WHERE starts_with(setting, 'search_path='));""")
 
 # Enough for what is NULL in some rows, or a condition of an index excludes; of the first pages, as
 # a part may have few rows, and a shard many.
@@ -98,6 +134,7 @@ def create(source: Source, names: Sequence[str], parts: Sequence[Class]) -> Comp
 
     Some rows are copied on trial, so that it is not the application's statements which fail, once
     they are mirrored, as an expression of a column or an index works only with its search_path.
+    Where the shard has none, functions that may need it are told.
     """
     table = SQL("{}::regclass").format(source.table.name.regclass)
     copies = [Name(source.name.schema, name) for name in names]
@@ -115,6 +152,7 @@ def create(source: Source, names: Sequence[str], parts: Sequence[Class]) -> Comp
             [text_of(_probe(source, *made)) for made in zip(copies, parts, strict=True)]
         ),
         copies=listed(copy.sql for copy in copies),
+        untried=_UNTRIED.format(shard=Literal(source.shard.oid)),
         refused=Literal(REFUSED),
     )
 

@@ -63,13 +63,33 @@ END""")
 OLD: LiteralString = "alembic_enterprise_old"
 NEW: LiteralString = "alembic_enterprise_new"
 
-_FORGET = SQL("""IF {belongs} AND NOT EXISTS (SELECT FROM ONLY {shard} WHERE {found}) THEN
+# Also where another row has the key by now: else the copy would keep the unique values that the row
+# has taken along. That other one is put in again, unless such a value of its own is kept yet: then
+# it was changed as well, and the mirror is still to be told.
+_FORGET = SQL("""IF {belongs} THEN
             DELETE FROM ONLY {copy} AS s WHERE {found};
             IF NOT FOUND THEN
-                INSERT INTO {copy} ({columns}) VALUES ({old}) ON CONFLICT DO NOTHING;
-                DELETE FROM ONLY {copy} AS s WHERE {found};
+                IF EXISTS (SELECT FROM pg_catalog.pg_constraint
+                           WHERE conrelid = {copy_name}::regclass AND contype = 'f') THEN
+                    BEGIN
+                        {settle}
+                    EXCEPTION WHEN foreign_key_violation THEN
+                        NULL;
+                    END;
+                ELSE
+                    {settle}
+                END IF;
+            END IF;
+            IF EXISTS (SELECT FROM ONLY {shard} WHERE {found}) THEN
+                INSERT INTO {copy} ({columns}) SELECT {columns} FROM ONLY {shard} WHERE {found}
+                ON CONFLICT DO NOTHING;
             END IF;
         END IF;""")
+
+# The foreign key of a copy cascades before the mirror is called. What the row refers to is gone:
+# a batch that is to write it has waited for that, and fails.
+_SETTLE = SQL("""INSERT INTO {copy} ({columns}) VALUES ({old}) ON CONFLICT DO NOTHING;
+                    DELETE FROM ONLY {copy} AS s WHERE {found};""")
 
 _REPEAT = SQL("""IF {belongs} THEN
             INSERT INTO {copy} ({columns}) SELECT {columns} FROM ONLY {shard} WHERE {found}
@@ -138,13 +158,18 @@ def body(source: Source, copies: Sequence[Copy]) -> Composable:
 
 
 def _forget(source: Source, copy: Copy) -> Composable:
+    names: dict[str, Composable] = {
+        "copy": copy.name.sql,
+        "columns": listed(map(Identifier, source.stored)),
+        "found": equal(source.key, of("s"), of(OLD)),
+    }
+    old = listed(map(of(OLD), source.stored))
     return _FORGET.format(
         belongs=belongs(source, copy.held, of(OLD)),
         shard=_by_position(source),
-        copy=copy.name.sql,
-        columns=listed(map(Identifier, source.stored)),
-        old=listed(map(of(OLD), source.stored)),
-        found=equal(source.key, of("s"), of(OLD)),
+        copy_name=copy.name.regclass,
+        settle=_SETTLE.format(old=old, **names),
+        **names,
     )
 
 

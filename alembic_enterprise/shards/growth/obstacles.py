@@ -9,15 +9,28 @@ from alembic_enterprise import sql
 from alembic_enterprise.shards.catalog import ShardedTable
 from alembic_enterprise.shards.growth.copies import Source
 
+# The server refuses to validate what is NOT ENFORCED, which is a column since 18.
 _OBSTACLES = SQL("""
-WITH shards AS (SELECT c.oid, c.oid::regclass::text AS name, c.relnamespace
-                FROM pg_catalog.pg_class AS c WHERE c.oid = ANY ({shards}::oid[])),
+WITH RECURSIVE shards AS (
+         SELECT c.oid, c.oid::regclass::text AS name, c.relnamespace, c.reltype
+         FROM pg_catalog.pg_class AS c WHERE c.oid = ANY ({shards}::oid[])),
      referring AS (SELECT k.conname::text AS name, k.conrelid::regclass::text AS relation,
                           k.conrelid, c.relkind, c.relowner
                    FROM pg_catalog.pg_constraint AS k
                    JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
                    WHERE k.contype = 'f' AND k.confrelid = {table} AND k.conparentid = 0),
-     lineage AS (SELECT relid FROM pg_partition_ancestors({table}))
+     lineage AS (SELECT relid FROM pg_partition_ancestors({table})),
+     -- One that refers to a partitioned table has a further one for each of its partitions.
+     descended AS (
+         SELECT k.conparentid, k.conname, k.connamespace, k.conname AS own,
+                shards.relnamespace AS own_schema, shards.name
+         FROM pg_catalog.pg_constraint AS k JOIN shards ON k.conrelid = shards.oid
+         LEFT JOIN pg_catalog.pg_constraint AS above ON above.oid = k.conparentid
+         WHERE k.contype = 'f' AND k.condeferrable
+           AND (k.conparentid = 0 OR above.conrelid <> k.conrelid)
+         UNION ALL
+         SELECT k.conparentid, k.conname, k.connamespace, own, own_schema, name
+         FROM descended JOIN pg_catalog.pg_constraint AS k ON k.oid = descended.conparentid)
 SELECT 'owner', pg_get_userbyid(relowner), oid::regclass::text FROM pg_catalog.pg_class
 WHERE oid = {table} AND NOT pg_has_role(relowner, 'USAGE')
 UNION ALL
@@ -47,7 +60,20 @@ SELECT 'direct', k.conname::text, k.conrelid::regclass::text FROM pg_catalog.pg_
 JOIN shards ON k.confrelid = shards.oid WHERE k.contype = 'f' AND k.conparentid = 0
 UNION ALL
 SELECT 'invalid', k.conname::text, name FROM pg_catalog.pg_constraint AS k
-JOIN shards ON k.conrelid = shards.oid WHERE NOT k.convalidated
+JOIN shards ON k.conrelid = shards.oid
+WHERE NOT k.convalidated AND to_jsonb(k) ->> 'conenforced' IS DISTINCT FROM 'false'
+UNION ALL
+SELECT 'cut', x.indexrelid::regclass::text, name FROM pg_catalog.pg_index AS x
+JOIN shards ON x.indrelid = shards.oid WHERE NOT x.indisvalid
+UNION ALL
+SELECT 'lacking', x.indexrelid::regclass::text, name FROM pg_catalog.pg_index AS x, shards
+WHERE x.indrelid = {table}
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i
+                  JOIN pg_catalog.pg_index AS part ON part.indexrelid = i.inhrelid
+                  WHERE i.inhparent = x.indexrelid AND part.indrelid = shards.oid)
+UNION ALL
+SELECT 'deferred', own::text, name FROM descended
+WHERE (conname, connamespace) <> (own, own_schema)
 UNION ALL
 SELECT 'deferrable', k.conname::text, name FROM pg_catalog.pg_constraint AS k
 JOIN shards ON k.conrelid = shards.oid WHERE k.contype IN ('p', 'u', 'x') AND k.condeferrable
@@ -73,6 +99,11 @@ WHERE d.refclassid = 'pg_catalog.pg_class'::regclass AND (
     OR d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype = 'a'
        AND d.objid IN (SELECT oid FROM pg_catalog.pg_class WHERE relkind = 'S'))
 UNION ALL
+SELECT DISTINCT 'depends', pg_describe_object(d.classid, d.objid, d.objsubid), name
+FROM shards JOIN pg_catalog.pg_type AS t ON t.oid = shards.reltype
+JOIN pg_catalog.pg_depend AS d ON d.refobjid IN (t.oid, t.typarray) AND d.deptype = 'n'
+WHERE d.refclassid = 'pg_catalog.pg_type'::regclass
+UNION ALL
 SELECT 'published', pubname::text, '' FROM pg_catalog.pg_publication AS p
 WHERE puballtables {of_schema}
 UNION ALL
@@ -92,8 +123,9 @@ SCHEMAS_PUBLISHED = 150000
 """First `server_version_num` with publications of schemas."""
 
 TOLD = {
-    "key": "it has no primary key, and no unique key of NOT NULL columns, so that changes of a row "
-    "cannot be repeated in a copy: add one, or use op.grow_hash_shards, which locks",
+    "key": "it has no primary key, and no unique key of NOT NULL columns, but for such WITHOUT "
+    "OVERLAPS, so that changes of a row cannot be repeated in a copy: add one, or use "
+    "op.grow_hash_shards, which locks",
     "owner": "{1} belongs to {0}: connect as {0}, or as a role that is a member of it",
     "schema": "no right to create in schema {0}: GRANT CREATE ON SCHEMA {0}",
     "temporary": "no right to make a procedure of the session in database {0}: GRANT TEMPORARY ON "
@@ -111,6 +143,13 @@ TOLD = {
     "direct": "the foreign key {0} of {1} refers to one shard alone: let it refer to the table",
     "invalid": "the constraint {0} of {1} is not valid, so its rows may not fit into a copy: run "
     "ALTER TABLE ... VALIDATE CONSTRAINT first",
+    "cut": "the index {0} of {1} is not valid, and would be in a copy, where one that is unique "
+    "refuses rows that {1} takes: DROP INDEX CONCURRENTLY {0}, or finish what makes it, first",
+    "lacking": "{1} lacks the index {0} of the table, which would be made in its copies under the "
+    "lock: finish what makes it, first",
+    "deferred": "the foreign key {0} of {1} is deferrable, and SET CONSTRAINTS would not reach it "
+    "in a copy, as its name or its schema is not that of the key of the table: rename it, or put "
+    "{1} into that schema, or make the key NOT DEFERRABLE",
     "deferrable": "the unique constraint {0} of {1} is deferrable, and changes of a row cannot be "
     "repeated by such a key: make it NOT DEFERRABLE, or use op.grow_hash_shards, which locks",
     "cascade": "the foreign key {0} of {1} may change the shard key by itself (ON UPDATE CASCADE, "

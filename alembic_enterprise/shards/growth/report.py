@@ -77,5 +77,5 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """What the process ends with: 0 when all is done, 2 when something was left undone."""
+        """The exit code: 0 when all is done, 2 when something was left undone."""
         return 2 if self.problems else 0

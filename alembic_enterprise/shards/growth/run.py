@@ -71,6 +71,8 @@ def grow(
             if not job.dry_run:
                 announce(run.report)
                 run.told(lambda: run.grow(count))
+        elif run.report.other is not None:
+            run.report.problems.append("nothing was split: run this again when that run has ended")
         return run.report
 
 
@@ -86,7 +88,7 @@ def abort(bind: Engine | Connection, table: str, job: Job | None = None) -> Repo
         if run.lock(stack):
             run.told(run.abort)
         elif run.report.other is not None:
-            run.report.problems.append("nothing was removed: end the run that is at work first")
+            run.report.problems.append("nothing was removed: end that run first")
         return run.report
 
 

@@ -63,8 +63,8 @@ class Worker:
         self.version = sessions.require_server(self.control, writes=not job.dry_run)
         self.connection = sessions.connect(engine)
         stack.callback(sessions.close, self.connection)
-        _configured(self.control, 0)
-        self._pid = _configured(self.connection, job.patience.lock_timeout)
+        _set_up(self.control, 0)
+        self._pid = _set_up(self.connection, job.patience.lock_timeout)
         self._job = job
         self._watcher = locks.Watcher(self.control, job.patience.look_every)
         stack.callback(self._watcher.close)
@@ -98,13 +98,13 @@ class Worker:
             )
 
 
-def _configured(connection: Connection, lock_timeout: int) -> int:
+def _set_up(connection: Connection, lock_timeout: int) -> int:
     """Set up a session; returns the pid of its backend.
 
     Row security must not hide rows from us: rather an error. And what is in the tablespace of the
     database is copied there, whatever the role or the database say of new tables.
     """
-    return sessions.configured(
+    return sessions.set_up(
         connection,
         APPLICATION,
         lock_timeout=str(lock_timeout),

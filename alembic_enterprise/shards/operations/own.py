@@ -191,8 +191,8 @@ def refuse_to_lose(changes: LiteralString) -> LiteralString:
         RAISE EXCEPTION '%: the subscription % writes to each shard by its name, and would '
             'silently pass over all changes of those in its place: while nobody writes on the '
             'publisher, and all is applied here, ALTER PUBLICATION ... SET '
-            '(publish_via_partition_root) there, and here ALTER SUBSCRIPTION % '
-            'REFRESH PUBLICATION WITH (copy_data = false)', parent, label, label
+            '(publish_via_partition_root) there, and REFRESH PUBLICATION WITH (copy_data = false) '
+            'of SUBSCRIPTION % here', parent, label, label
             USING ERRCODE = {refused};
     END IF;
 """
