@@ -289,6 +289,8 @@ _SAVEPOINT = re.compile(
     re.IGNORECASE,
 )
 _BEGINNING = re.compile(r"(?:[\s(;]|--[^\n]*|/\*(?:(?!/\*|\*/).)*\*/)*+(\w*)", re.DOTALL)
+# What a function or a trigger is called, or does when it is, is no write.
+_CREATE_AS = re.compile(r"\bTABLE\b.*?\bAS\b[\s(]*WITH\b", re.IGNORECASE | re.DOTALL)
 _WRITE = re.compile(rf"\b(?:{'|'.join(sorted(WRITES))})\b", re.IGNORECASE)
 
 
@@ -306,7 +308,12 @@ def writes(word: str, statement: str) -> bool:
     """
     if word in WRITES:
         return True
-    return (word in UNCLEAR or ";" in statement) and _WRITE.search(statement) is not None
+    unclear = word in UNCLEAR or ";" in statement or _creates_from(word, statement)
+    return unclear and _WRITE.search(statement) is not None
+
+
+def _creates_from(word: str, statement: str) -> bool:
+    return word == "CREATE" and _CREATE_AS.search(statement) is not None
 
 
 # Texts

@@ -46,21 +46,30 @@ Each is called `alembic_enterprise_<event>`, fires after each statement, and alw
 and TRUNCATE: row triggers alone fire for it (PostgreSQL docs, "Logical Replication", Architecture).
 """
 
-OWN_COLUMNS: LiteralString = """audit_id pg_catalog.int8 NOT NULL,
-    audit_at pg_catalog.timestamptz NOT NULL,
-    audit_action pg_catalog.text NOT NULL,
-    audit_actor pg_catalog.text,
-    audit_context pg_catalog.jsonb,
-    audit_transaction pg_catalog.xid8 NOT NULL,
-    audit_session_user pg_catalog.name NOT NULL,
-    audit_role pg_catalog.name NOT NULL,
-    audit_application pg_catalog.text"""
+OWN_TYPES: dict[str, str] = {
+    "audit_id": "pg_catalog.int8 NOT NULL",
+    "audit_at": "pg_catalog.timestamptz NOT NULL",
+    "audit_action": "pg_catalog.text NOT NULL",
+    "audit_actor": "pg_catalog.text",
+    "audit_context": "pg_catalog.jsonb",
+    "audit_transaction": "pg_catalog.xid8 NOT NULL",
+    "audit_session_user": "pg_catalog.name NOT NULL",
+    "audit_role": "pg_catalog.name NOT NULL",
+    "audit_application": "pg_catalog.text",
+}
 """The first columns of every history; those of the table follow, as `columns` gives them.
 
 The action is "insert", "update", "delete", "rekey" (the key that a row had before it got another)
 or "baseline" (it was there when the trail began); or it is "truncate", "detach", "attach" or
 "drop", of a whole table or partition.
 """
+
+
+OWN_COLUMNS = ", ".join(f"{name} {kind}" for name, kind in OWN_TYPES.items())
+"""The same, as CREATE TABLE has them."""
+
+NEVER_NULL = tuple(name for name, kind in OWN_TYPES.items() if kind.endswith("NOT NULL"))
+"""Those of them that are NOT NULL. No other column is, as a truncate has no values."""
 
 
 def comment(trail: Trail) -> str:
@@ -311,6 +320,7 @@ DECLARE"""
         WHERE c.oid = relation);
     bound pg_catalog.text;
     parts pg_catalog.text[];
+    whole pg_catalog.oid;
 BEGIN
     IF action NOT IN ('truncate', 'detach', 'attach', 'drop') THEN
         RAISE EXCEPTION '%% is no action on a whole table: write truncate, detach, attach or drop',
@@ -332,6 +342,17 @@ BEGIN
                 'remainder', substring(bound FROM 'remainder ([0-9]+)')::pg_catalog.int4)
             ELSE jsonb_build_object('exact', false) END;
     END LOOP;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = relation AND relispartition) THEN
+        -- A partition that was detached by hand still calls this, and is not the whole table.
+        SELECT c.oid INTO whole
+        FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
+        WHERE t.tgfoid = to_regprocedure(%3$L) AND NOT c.relispartition
+          AND starts_with(t.tgname, 'alembic_enterprise_')
+        ORDER BY c.relkind, c.oid::pg_catalog.int8 LIMIT 1;
+        IF whole <> relation THEN
+            details := details || jsonb_build_object('exact', false);
+        END IF;
+    END IF;
     IF audit_context IS NOT NULL THEN
         details := details || jsonb_build_object('context', audit_context);
     END IF;
@@ -352,12 +373,14 @@ def record_body(history: Composable) -> Composed:
     It is called `history(relation regclass, action text)`: TRUNCATE, and DETACH, ATTACH and DROP of
     a partition. Which rows it concerns goes into `audit_context`: none of these keys for the whole
     table; `from` and `to`, of a range in ISO form and UTC; `modulus` and `remainder`; and `exact`,
-    false where there are bounds besides, as of a list.
+    false where there are bounds besides, as of a list, or it is neither the table nor a partition.
 
     Args:
         history: an SQL expression, as for `body`.
     """
-    return SQL("format({}, {}, {})").format(Literal(_RECORD), history, sequence(history))
+    return SQL("format({}, {}, {}, {} || '()')").format(
+        Literal(_RECORD), history, sequence(history), history
+    )
 
 
 SEARCH_PATH = 'search_path=""'

@@ -38,7 +38,7 @@ class Declared:
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveColumns:
     """A table of the database.
 
     Attributes:
@@ -103,7 +103,7 @@ ORDER BY 1, 2""")
 _IN_USE = SQL("SELECT EXISTS (SELECT FROM pg_catalog.pg_proc WHERE proname = {touch})")
 
 
-def read(connection: Connection, named: Collection[str] = ()) -> dict[Name, Live]:
+def read(connection: Connection, named: Collection[str] = ()) -> dict[Name, LiveColumns]:
     """The tables that matter: those with our trigger, and those of some names.
 
     A database may have many thousands of others, partitions above all. One whose trigger is its
@@ -129,12 +129,14 @@ def _live(
     actor: str | None,
     optional: bool,
     bare: list[str],
-) -> Live:
+) -> LiveColumns:
     columns = tuple(name for name in ALL if name in names)
     # The server ends each argument with a zero byte, which `encode` writes as `\000`.
     trigger = None if arguments is None else tuple(arguments.split(r"\000")[:-1])
     kind = actor if actor in ACTORS else "text"
-    return Live(columns, trigger, works, kind or "text", "null" if optional else "now", tuple(bare))
+    return LiveColumns(
+        columns, trigger, works, kind or "text", "null" if optional else "now", tuple(bare)
+    )
 
 
 _ACTORS = SQL("""
@@ -179,7 +181,7 @@ def refuse_other_actors(connection: Connection, tables: Iterable[Table], default
 
 
 def compare(
-    tables: Mapping[Name, Declared], live: Mapping[Name, Live], resolve: Resolve
+    tables: Mapping[Name, Declared], live: Mapping[Name, LiveColumns], resolve: Resolve
 ) -> list[Operation]:
     """Operations that make the audit columns of the database those of the models.
 
@@ -198,7 +200,7 @@ def compare(
     return found
 
 
-def repairs(live: Mapping[Name, Live]) -> list[Operation]:
+def repairs(live: Mapping[Name, LiveColumns]) -> list[Operation]:
     """Operations that make triggers again which are off or changed, by what they were made for."""
     return [
         _again(name, table)
@@ -207,7 +209,7 @@ def repairs(live: Mapping[Name, Live]) -> list[Operation]:
     ]
 
 
-def _again(name: Name, live: Live) -> AddAuditColumns:
+def _again(name: Name, live: LiveColumns) -> AddAuditColumns:
     add = AddAuditColumns(
         name.name,
         live.actor,
@@ -221,12 +223,12 @@ def _again(name: Name, live: Live) -> AddAuditColumns:
     return add
 
 
-def dropped(name: Name, live: Live) -> list[Operation]:
+def dropped(name: Name, live: LiveColumns) -> list[Operation]:
     """What goes before the `drop_table` of a table: the trigger, so that a downgrade makes it."""
     return [] if live.trigger is None else [_drop(name, live, live.columns)]
 
 
-def _superfluous(name: Name, table: Declared, live: Live) -> list[Operation]:
+def _superfluous(name: Name, table: Declared, live: LiveColumns) -> list[Operation]:
     """What the trigger keeps and the model no longer has."""
     if live.trigger is None:
         return []
@@ -237,7 +239,7 @@ def _superfluous(name: Name, table: Declared, live: Live) -> list[Operation]:
 
 
 def _drop(
-    name: Name, live: Live, kept: tuple[str, ...], *, keep_trigger: bool = False
+    name: Name, live: LiveColumns, kept: tuple[str, ...], *, keep_trigger: bool = False
 ) -> DropAuditColumns:
     """The operation without `references`: Alembic drops foreign keys itself, before the columns."""
     drop = DropAuditColumns(
@@ -253,7 +255,7 @@ def _drop(
     return drop
 
 
-def _missing(name: Name, spec: AuditColumns, live: Live | None) -> list[Operation]:
+def _missing(name: Name, spec: AuditColumns, live: LiveColumns | None) -> list[Operation]:
     """What the model has and the table, or the trigger, lacks."""
     stamps = spec.stamps
     # A table that is not there yet gets its columns, with foreign keys, when it is created.

@@ -72,7 +72,7 @@ kept (number, relation) AS (
 functions AS (
     SELECT t.number, p.oid, p.oid::regprocedure::text AS called, p.proowner AS owner,
            coalesce(p.proacl, acldefault('f', p.proowner)) AS rights, p.prosrc, p.proconfig,
-           p.prosecdef, p.oid = t.function AS by_trigger
+           p.prosecdef, p.provolatile, p.oid = t.function AS by_trigger
     FROM trails AS t JOIN pg_catalog.pg_proc AS main ON main.oid = t.function
     JOIN pg_catalog.pg_proc AS p ON p.pronamespace = main.pronamespace AND p.proname = main.proname
      AND oidvectortypes(p.proargtypes) IN ('', 'regclass, text')),
@@ -134,6 +134,34 @@ WHERE t.tgparentid = 0 AND NOT EXISTS (
     CROSS JOIN (VALUES {triggers}) AS wanted (name, type, old_rows, new_rows)
     WHERE a.number = trails.number AND a.relation = t.tgrelid AND wanted.name = t.tgname)"""
 
+_SWALLOWING: LiteralString = """
+SELECT r.number, format('%s: trigger %I is not ours, and may keep changes out', r.called, t.tgname)
+FROM relations AS r JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = r.oid
+WHERE NOT t.tgisinternal AND t.tgparentid = 0
+UNION ALL
+SELECT r.number, format('%s: rule %I is not ours, and may keep changes out', r.called, w.rulename)
+FROM relations AS r JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = r.oid"""
+
+_REFUSING: LiteralString = """
+SELECT r.number, format('%s: constraint %I is not ours, and may make changes fail', r.called,
+                        k.conname)
+FROM relations AS r JOIN pg_catalog.pg_constraint AS k ON k.conrelid = r.oid
+WHERE k.contype = 'c' AND k.conislocal AND k.coninhcount = 0
+UNION ALL
+SELECT r.number, format('%s has row security', r.called)
+FROM relations AS r JOIN pg_catalog.pg_class AS c USING (oid)
+WHERE c.relrowsecurity OR c.relforcerowsecurity
+UNION ALL
+SELECT trails.number, format('%s: column %I is NOT NULL', trails.history::regclass, a.attname)
+FROM trails JOIN pg_catalog.pg_attribute AS a ON a.attrelid = trails.history AND a.attnum > 0
+WHERE a.attnotnull AND NOT a.attisdropped AND NOT a.attname = ANY ({never_null}::text[])
+UNION ALL
+SELECT trails.number, format('%s has no column %s', trails.history::regclass, own.name)
+FROM trails CROSS JOIN unnest({own_columns}::text[]) AS own (name)
+WHERE trails.history IS NOT NULL AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_attribute AS a
+    WHERE a.attrelid = trails.history AND a.attname = own.name)"""
+
 _FUNCTIONS: LiteralString = """
 SELECT f.number, format('%s: %s', f.called, wrong.what)
 FROM functions AS f JOIN trails USING (number)
@@ -150,6 +178,8 @@ CROSS JOIN LATERAL (
           CASE WHEN f.by_trigger THEN {settings} ELSE {all_settings} END
     UNION ALL
     SELECT 'it is not SECURITY DEFINER' WHERE NOT f.prosecdef
+    UNION ALL
+    SELECT 'it is not VOLATILE, so that each change fails' WHERE f.provolatile <> 'v'
     UNION ALL
     SELECT format('%s may execute it', CASE a.grantee WHEN 0 THEN 'PUBLIC'
                                        ELSE a.grantee::regrole::text END)
@@ -257,8 +287,16 @@ LEFT JOIN pg_catalog.pg_class AS shown ON shown.relnamespace = place.oid
 WHERE shown.oid IS NULL OR obj_description(shown.oid, 'pg_class') IS DISTINCT FROM {view_comment}
 GROUP BY place.nspname, shown.oid"""
 
-_GAPS: tuple[LiteralString, ...] = (_TRIGGERS, _STRANGERS)
-_OTHERS: tuple[LiteralString, ...] = (_FUNCTIONS, _RIGHTS, _OWNERS, _COLUMNS, _HISTORIES, _VIEWS)
+_GAPS: tuple[LiteralString, ...] = (_TRIGGERS, _STRANGERS, _SWALLOWING)
+_OTHERS: tuple[LiteralString, ...] = (
+    _REFUSING,
+    _FUNCTIONS,
+    _RIGHTS,
+    _OWNERS,
+    _COLUMNS,
+    _HISTORIES,
+    _VIEWS,
+)
 
 
 def read(connection: Connection, trails: Sequence[Parts], partitioned: Catalog) -> list[Drift]:
@@ -327,6 +365,8 @@ def _query(trails: Sequence[Parts]) -> Composable:
         "all_settings": Literal([capture.SEARCH_PATH, *capture.TEXT_SETTINGS]),
         "columns": capture.columns(table, trail),
         "key": capture.key(table),
+        "never_null": Literal([*capture.NEVER_NULL]),
+        "own_columns": Literal([*capture.OWN_TYPES]),
         "view_name": Literal(view.NAME),
         "view_comment": view.comment(SQL("place.nspname"), SQL("shown.oid")),
     }

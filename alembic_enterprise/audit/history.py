@@ -81,9 +81,9 @@ def as_of(model: Audited, moment: Moment, *, incomplete: bool = False) -> Select
 
     The columns are those that the history keeps, masked and hashed ones as it keeps them. Rows are
     left out that went with a truncate, detach or drop until then; those of a table that was
-    detached, and then attached, are as they were when it was detached. A truncate of a partition
-    whose bounds the history cannot tell (by list, default) leaves its rows in; so does one of a
-    shard once the table is gone, whose hash tells which rows were in it.
+    detached, and then attached with rows, are as they were when it was detached. A truncate of a
+    partition whose bounds the history cannot tell (by list, default) leaves its rows in; so does
+    one of a shard once the table is gone, whose hash tells which rows were in it.
 
     Args:
         model: a mapped class or table with `AuditTrail`.

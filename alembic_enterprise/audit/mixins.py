@@ -19,6 +19,7 @@ from sqlalchemy.orm import (
     Mapped,
     ORMExecuteState,
     Session,
+    UserDefinedOption,
     declared_attr,
     mapped_column,
     sessionmaker,
@@ -140,10 +141,25 @@ def hide_deleted(sessions: sessionmaker[Any] | type[Session] | Session) -> None:
 
 
 def _hide(state: ORMExecuteState) -> None:
-    # Loaders of columns and relationships have the option of the statement that they follow.
-    follows = state.is_column_load or state.is_relationship_load
-    if state.is_select and not follows and not state.execution_options.get("include_deleted"):
-        state.statement = state.statement.options(without_deleted())
+    if not state.is_select:
+        return
+    # Loaders of columns and relationships have the options of the statement that they follow: but
+    # for the relationships of an object that was added or merged, which no statement loaded.
+    alone = state.lazy_loaded_from is not None and not any(
+        isinstance(option, _Decided) for option in state.user_defined_options
+    )
+    follows = state.is_column_load or (state.is_relationship_load and not alone)
+    if follows:
+        return
+    hides = not state.execution_options.get("include_deleted")
+    options = [_Decided(), without_deleted()] if hides else [_Decided()]
+    state.statement = state.statement.options(*options)
+
+
+class _Decided(UserDefinedOption):
+    """What a statement has that was looked at, and all that is loaded for its objects later."""
+
+    propagate_to_loaders = True
 
 
 def unique_undeleted(name: str, *columns: str) -> Index:

@@ -182,6 +182,8 @@ READS = (
     "SAVEPOINT a",
     "LOCK TABLE notes",
     "CREATE TABLE others (id bigint)",
+    "CREATE TABLE others AS TABLE notes",
+    "CREATE TRIGGER a BEFORE UPDATE ON notes EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     "LISTEN notes",
 )
 
@@ -203,6 +205,7 @@ WRITES = (
     "WITH a AS (\n  -- here\n  delete from notes returning id) SELECT * FROM a",
     "with a as materialized (UPDATE notes SET text = 'x' RETURNING 1) SELECT 1",
     "EXPLAIN ANALYZE INSERT INTO notes (text) VALUES ('x')",
+    "CREATE TEMP TABLE gone AS (WITH a AS (DELETE FROM notes RETURNING *) SELECT * FROM a)",
     "SELECT 1; DELETE FROM notes",
     "SET LOCAL work_mem = '4MB'; DELETE FROM notes",
     "TRUNCATE notes",

@@ -1,10 +1,10 @@
 """Audit columns: added without a rewrite, kept by the database, compared with the models."""
 
-from pathlib import Path
 from typing import Any, LiteralString
 
 import laws
 import pytest
+from golden_files import golden
 from laws import Example
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, Engine
@@ -13,8 +13,6 @@ from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from alembic_enterprise.audit.operations.columns import AddAuditColumns, DropAuditColumns
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.sql import Name, text_of
-
-GOLDEN = Path(__file__).parent.parent / "golden" / "audit_column_operations.txt"
 
 NAMES = [
     ("public", "orders"),
@@ -100,16 +98,13 @@ def test_operations_render(schema: str, name: str) -> None:
 
 
 def test_rendered_text_is_golden() -> None:
-    """To accept a change: delete the file and run this once; review the difference."""
     text = "\n\n".join(
         laws.rendered(operation)
         for example in examples("sales", "orders")
         for operation in (example.operation, example.operation.reverse())
         if isinstance(operation, Operation)
     )
-    if not GOLDEN.exists():
-        GOLDEN.write_text(text + "\n")
-    assert GOLDEN.read_text() == text + "\n"
+    golden("audit_column_operations.txt", text + "\n")
 
 
 @pytest.mark.parametrize(("schema", "name"), NAMES)

@@ -2,7 +2,8 @@
 
 import laws
 import pytest
-from audited import audited, drift, trails
+from alembic.util import CommandError
+from audited import audited, drift, orders, trails
 from autogenerate import generate, partitions, pretend, run_sql, upgrade
 from sqlalchemy import BigInteger, Column, Connection, Table, Text
 
@@ -49,6 +50,7 @@ FUNCTIONS = {
     "settings changed": f"ALTER {FUNCTION} SET TimeZone = 'Asia/Tokyo'",
     "settings added": f"ALTER {RECORD} SET role = 'pg_monitor'",
     "security definer taken away": f"ALTER {FUNCTION} SECURITY INVOKER",
+    "volatility": f"ALTER {FUNCTION} STABLE",
     "owner": f"ALTER {FUNCTION} OWNER TO pg_monitor",
     "for everybody": f"GRANT EXECUTE ON {FUNCTION} TO PUBLIC",
     "the one that records for everybody": f"GRANT EXECUTE ON {RECORD} TO PUBLIC",
@@ -91,6 +93,25 @@ HISTORIES = {
     "view changed": f"CREATE OR REPLACE VIEW audit.audit_trail AS SELECT {SHOWN}",
     "view with more": f"CREATE OR REPLACE VIEW audit.audit_trail AS SELECT {SHOWN}, 1 AS more",
     "view without its barrier": "ALTER VIEW audit.audit_trail SET (security_barrier = false)",
+    "a trigger of somebody else": (
+        f"CREATE FUNCTION swallow() RETURNS trigger {NOTHING}; CREATE TRIGGER swallow"
+        f" BEFORE INSERT ON {HISTORY} FOR EACH ROW EXECUTE FUNCTION swallow()"
+    ),
+    "a trigger on a partition": (
+        "CREATE TRIGGER swallow BEFORE INSERT ON {partition}"
+        " FOR EACH ROW EXECUTE FUNCTION swallow()"
+    ),
+    "a rule": f"CREATE RULE swallow AS ON INSERT TO {HISTORY} DO INSTEAD NOTHING",
+    "row security": f"ALTER TABLE {HISTORY} ENABLE ROW LEVEL SECURITY",
+    "row security on a partition": "ALTER TABLE {partition} FORCE ROW LEVEL SECURITY",
+    "a CHECK": f"ALTER TABLE {HISTORY} ADD CHECK (audit_actor <> 'me')",
+    "a CHECK on a partition": "ALTER TABLE {partition} ADD CHECK (audit_actor <> 'me')",
+    "NOT NULL": f"ALTER TABLE {HISTORY} ALTER COLUMN total SET NOT NULL",
+    "NOT NULL of the actor": f"ALTER TABLE {HISTORY} ALTER COLUMN audit_actor SET NOT NULL",
+    "own column missing": f"ALTER TABLE {HISTORY} DROP COLUMN audit_application",
+    "dropped but for its sequence": (
+        f"ALTER SEQUENCE {HISTORY}_id OWNED BY NONE; DROP TABLE {HISTORY} CASCADE"
+    ),
     "key index missing": f"DROP INDEX {HISTORY}_id_audit_id_idx",
 }
 
@@ -111,6 +132,43 @@ def test_each_mutation_is_found_and_put_right_by_one_operation(
         assert script.calls == ["alter_audit_trail"], what
         assert drift(connection) == [], what
         assert generate(connection, metadata).calls == [], what
+
+
+def test_a_history_that_was_renamed_leaves_its_sequence_to_the_next(
+    connection: Connection, role: str
+) -> None:
+    metadata = audited(trail={"owner": role})
+    upgrade(connection, metadata)
+    run_sql(
+        connection,
+        f"COMMENT ON TABLE {HISTORY} IS NULL",
+        f"ALTER TABLE {HISTORY} RENAME TO orders_before",
+    )
+    assert upgrade(connection, metadata).calls == ["alter_audit_trail"]
+    run_sql(connection, "INSERT INTO orders VALUES (1)")
+    assert drift(connection) == []
+
+
+def test_a_history_that_lost_its_numbers_says_what_to_do(connection: Connection) -> None:
+    metadata = audited()
+    upgrade(connection, metadata)
+    run_sql(connection, f"ALTER TABLE {HISTORY} RENAME audit_id TO number")
+    assert f"{HISTORY} has no column audit_id" in drift(connection)
+    with pytest.raises(CommandError, match="has no column audit_id: rename it back, or begin"):
+        upgrade(connection, metadata)
+
+
+def test_a_sequence_of_somebody_else_is_not_taken(connection: Connection, role: str) -> None:
+    upgrade(connection, orders())
+    run_sql(
+        connection,
+        "CREATE SCHEMA audit",
+        f"CREATE SEQUENCE {HISTORY}_id",
+        f"ALTER SEQUENCE {HISTORY}_id OWNER TO {role}",
+    )
+    told = rf"there is a sequence {HISTORY}_id already that belongs to {role}: run ALTER SEQUENCE"
+    with pytest.raises(CommandError, match=told):
+        upgrade(connection, audited())
 
 
 def month(connection: Connection) -> str:

@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import laws
 import pytest
+from golden_files import golden
 from laws import Example
 from psycopg.sql import SQL, Identifier, Literal
 from sqlalchemy import Connection
@@ -16,8 +16,6 @@ from alembic_enterprise.audit.model import Trail
 from alembic_enterprise.audit.operations import AlterAuditTrail, CreateAuditTrail, DropAuditTrail
 from alembic_enterprise.audit.operations.trail import _AuditTrail
 from alembic_enterprise.sql import Name, text_of
-
-GOLDEN = Path(__file__).parent.parent / "golden" / "audit_trail_operations.txt"
 
 NAMES = [
     ("public", "orders", "orders_history"),
@@ -73,11 +71,8 @@ def test_operations_render(schema: str, name: str, history: str) -> None:
 
 
 def test_rendered_text_is_golden() -> None:
-    """To accept a change: delete the file and run this once; review the difference."""
     texts = [laws.rendered(one.operation) for one in examples("sales", "orders", "orders_history")]
-    if not GOLDEN.exists():
-        GOLDEN.write_text("\n\n".join(texts) + "\n")
-    assert GOLDEN.read_text() == "\n\n".join(texts) + "\n"
+    golden("audit_trail_operations.txt", "\n\n".join(texts) + "\n")
 
 
 EVERY = [(*NAMES[1], number) for number in range(len(examples(*NAMES[1])))]

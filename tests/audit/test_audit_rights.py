@@ -6,12 +6,17 @@ from typing import Any
 
 import laws
 import pytest
+from alembic.util import CommandError
 from audited import audited, drift
 from autogenerate import generate, partitions, run, run_sql, upgrade
 from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from alembic_enterprise.audit.operations import CreateAuditTrail
+from alembic_enterprise.audit.operations import (
+    AlterAuditTrail,
+    CreateAuditTrail,
+    DropAuditTrail,
+)
 from alembic_enterprise.partitions.maintain import Job, maintain
 from alembic_enterprise.partitions.operations import SetPartitionPolicy
 from alembic_enterprise.partitions.report import document
@@ -49,6 +54,81 @@ def actions(connection: Connection) -> list[str]:
 
 
 # --- The owner of the history
+
+TAKE = "BEGIN IF current_user <> '{0}' THEN ALTER ROLE {0} SUPERUSER; END IF; RETURN {1}; END"
+RECORD = "audit.orders_history(relation regclass, action text)"
+
+
+@pytest.fixture
+def schemer(connection: Connection, new_role: Callable[..., str]) -> str:
+    """The owner of the history of `orders`, who wants the rights of who migrates."""
+    owner = new_role()
+    run_sql(connection, "CREATE TABLE orders (id int PRIMARY KEY)", "INSERT INTO orders VALUES (1)")
+    laws.apply(connection, [CreateAuditTrail("orders", "orders_history", owner=owner)])
+    return owner
+
+
+def is_superuser(connection: Connection, role: str) -> bool:
+    query = f"SELECT rolsuper FROM pg_roles WHERE rolname = '{role}'"
+    found = bool(connection.exec_driver_sql(query).scalar_one())
+    connection.commit()
+    return found
+
+
+def test_to_drop_a_trail_runs_nothing_of_its_owner(connection: Connection, schemer: str) -> None:
+    body = TAKE.format(schemer, "")
+    run_sql(
+        connection,
+        f"SET ROLE {schemer}",
+        f"CREATE OR REPLACE FUNCTION {RECORD} RETURNS void LANGUAGE plpgsql AS $${body}$$",
+        "RESET ROLE",
+    )
+    laws.apply(connection, [DropAuditTrail("orders", "orders_history", owner=schemer)])
+    assert not is_superuser(connection, schemer)
+    assert actions(connection) == ["baseline", "detach"]
+
+
+def test_a_baseline_runs_nothing_of_its_owner(connection: Connection, schemer: str) -> None:
+    body = TAKE.format(schemer, "NEW")
+    run_sql(
+        connection,
+        f"SET ROLE {schemer}",
+        f"CREATE FUNCTION audit.take() RETURNS trigger LANGUAGE plpgsql AS $${body}$$",
+        "CREATE TRIGGER take BEFORE INSERT ON audit.orders_history"
+        " FOR EACH ROW EXECUTE FUNCTION audit.take()",
+        "RESET ROLE",
+    )
+    alter = AlterAuditTrail("orders", "orders_history", owner=schemer)
+    laws.apply(connection, [alter])
+    assert not is_superuser(connection, schemer)
+    assert actions(connection) == ["baseline", "detach", "baseline"]
+    assert drift(connection) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE audit.orders_history ADD more int DEFAULT audit.take(1)",
+        "CREATE INDEX ON audit.orders_history (audit.take(id))",
+    ],
+)
+def test_a_baseline_is_refused_where_it_would(
+    connection: Connection, schemer: str, statement: str
+) -> None:
+    body = TAKE.format(schemer, "1")
+    run_sql(
+        connection,
+        f"SET ROLE {schemer}",
+        f"CREATE FUNCTION audit.take(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $${body}$$",
+        statement,
+        "RESET ROLE",
+        "ALTER TABLE orders DISABLE TRIGGER USER",
+    )
+    alter = AlterAuditTrail("orders", "orders_history", owner=schemer)
+    with pytest.raises(CommandError, match="which would run with the rights of role"):
+        laws.apply(connection, [alter])
+    connection.rollback()
+    assert not is_superuser(connection, schemer)
 
 
 @pytest.mark.parametrize("schema", ["the trail made it", "it was there"])

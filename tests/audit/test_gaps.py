@@ -228,6 +228,32 @@ def test_an_empty_table_that_is_attached_lacks_nothing(events: Connection) -> No
     assert drift(events) == []
 
 
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["DELETE FROM january"],
+        ["DROP TABLE january", f"CREATE TABLE january {COLUMNS}"],
+    ],
+)
+def test_rows_that_went_while_it_was_detached_do_not_come_back(
+    events: Connection, statements: list[str]
+) -> None:
+    laws.apply(events, [DetachPartition("events", "january", "2026-01-01", "2026-02-01")])
+    run_sql(events, *statements)
+    laws.apply(events, [AttachPartition("events", "january", "2026-01-01", "2026-02-01")])
+    told = ["public.january"] * 3
+    assert kept(events)[-3:] == list(zip(["detach", "truncate", "attach"], told, strict=True))
+    assert history_matches_rows(events)
+    assert drift(events) == []
+
+
+def test_nor_when_it_is_attached_for_another_month(events: Connection) -> None:
+    laws.apply(events, [DetachPartition("events", "january", "2026-01-01", "2026-02-01")])
+    run_sql(events, "DELETE FROM january")
+    laws.apply(events, [AttachPartition("events", "january", "2025-12-01", "2026-01-01")])
+    assert history_matches_rows(events)
+
+
 def test_what_changed_while_it_was_detached_is_told(events: Connection) -> None:
     names = ("events", "january", "2026-01-01", "2026-02-01")
     laws.apply(events, [DetachPartition(*names)])
@@ -255,6 +281,33 @@ def test_a_partition_that_was_detached_by_hand_writes_no_more(events: Connection
     run_sql(events, "UPDATE january SET note = 'y'")
     assert kept(events)[-2:] == [("detach", "public.events"), ("baseline", "2 b")]
     assert history_matches_rows(events)
+
+
+def test_what_becomes_of_it_then_is_not_told_of_the_whole_table(events: Connection) -> None:
+    run_sql(events, "ALTER TABLE events DETACH PARTITION january", "TRUNCATE january")
+    query = "SELECT audit_context FROM audit.events_history WHERE audit_action = 'truncate'"
+    told = events.exec_driver_sql(query).scalar_one()
+    assert told == {"relation": "public.january", "exact": False}
+    left = events.execute(as_of(EVENTS, func.clock_timestamp())).scalars().all()
+    assert sorted(left) == [1, 2]
+    run_sql(events, "TRUNCATE events")
+    assert events.execute(as_of(EVENTS, func.clock_timestamp())).all() == []
+
+
+# --- A history that keeps changes out
+
+
+def test_what_was_kept_out_is_told(events: Connection) -> None:
+    run_sql(
+        events,
+        "CREATE RULE swallow AS ON INSERT TO audit.events_history DO INSTEAD NOTHING",
+        f"INSERT INTO events VALUES (3, '{FIRST}', 'c')",
+    )
+    rule = "audit.events_history: rule swallow is not ours, and may keep changes out"
+    assert drift(events) == [rule]
+    laws.apply(events, [ALTER])
+    assert history_matches_rows(events)
+    assert drift(events) == []
 
 
 # --- Roles

@@ -178,7 +178,7 @@ def test_a_class_has_no_audit_column_of_its_own() -> None:
 
     with pytest.raises(DeclarationError, match='Order: its mixin brings "created_at": remove what'):
 
-        class Order(AuditMixin[str], Base):
+        class Order(AuditMixin[str], Base):  # pyright: ignore[reportUnusedClass]  # never made
             __tablename__ = "orders"
             id: Mapped[int] = mapped_column(primary_key=True)
             created_at: Mapped[datetime]
@@ -264,9 +264,30 @@ def test_a_statement_that_includes_the_deleted_loads_their_relations(
         gone, kept = session.scalars(everyone.options(selectinload(Customer.orders)))
         assert gone.name == "gone"
         assert [order.note for order in kept.orders] == ["open", "gone"]
+        session.expire(kept)
+        assert [order.note for order in kept.orders] == ["open", "gone"]
     with shop() as session:
         gone, kept = session.scalars(everyone)
         assert [order.note for order in kept.orders] == ["open", "gone"]
+
+
+def test_relations_of_objects_that_no_statement_loaded_hide_the_deleted(
+    shop: sessionmaker[Session],
+) -> None:
+    hide_deleted(shop)
+    with shop() as session:
+        number = session.scalars(select(Customer.id)).one()
+    with shop() as session:
+        merged = session.merge(Customer(id=number))
+        assert [order.note for order in merged.orders] == ["open"]
+    with shop() as session:
+        added = Customer(name="new")
+        session.add(added)
+        session.flush()
+        gone = Order(customer_id=added.id, deleted_at=func.now())
+        session.add_all([gone, Order(customer_id=added.id, note="of the new one")])
+        session.commit()
+        assert [order.note for order in added.orders] == ["of the new one"]
 
 
 def test_updates_and_deletes_say_themselves_what_they_mean(shop: sessionmaker[Session]) -> None:

@@ -363,6 +363,32 @@ def test_another_primary_key(connection: Connection) -> None:
     assert connection.exec_driver_sql(query).scalar() == 2
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_default_in_the_key_makes_no_row_of_a_truncate(
+    connection: Connection, *, at_once: bool
+) -> None:
+    """Whether the column is added and becomes the first of the key in one script or in two."""
+    run_sql(connection, *TABLE)
+    laws.apply(connection, [CREATE])
+    run_sql(
+        connection,
+        "INSERT INTO orders VALUES (1, 1, 'a')",
+        "TRUNCATE orders",
+        "INSERT INTO orders VALUES (2, 1, 'b')",
+        "ALTER TABLE orders ADD shop int NOT NULL DEFAULT 5",
+    )
+    laws.apply(connection, [] if at_once else [ALTER])
+    run_sql(
+        connection, "ALTER TABLE orders DROP CONSTRAINT orders_pkey, ADD PRIMARY KEY (shop, id)"
+    )
+    laws.apply(connection, [ALTER])
+    assert kept(connection, "audit_action, shop, id") == [
+        ("insert", 5, 1),
+        ("truncate", None, None),
+        ("insert", 5, 2),
+    ]
+
+
 def test_what_was_hashed_does_not_come_back(connection: Connection) -> None:
     run_sql(connection, *TABLE, "INSERT INTO orders VALUES (1, 1, 'a', 7)")
     laws.apply(connection, [replace(CREATE, hash=["amount"])])

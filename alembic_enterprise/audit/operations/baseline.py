@@ -9,6 +9,7 @@ from typing import LiteralString
 from psycopg.sql import SQL, Composable, Literal
 
 from alembic_enterprise.audit import capture
+from alembic_enterprise.audit.operations import refusals
 from alembic_enterprise.partitions.operations import pieces
 
 DECLARE: LiteralString = """DECLARE
@@ -69,7 +70,9 @@ BASELINE: LiteralString = (
 BEGIN
     IF cardinality(untold) = 0 THEN
         RETURN;
-    END IF;"""
+    END IF;
+    EXECUTE format('LOCK TABLE %s IN ROW EXCLUSIVE MODE', history);"""
+    + refusals.FOREIGN_CODE
     + pieces.SEE_ALL_ROWS
     + """
     PERFORM set_config(split_part(item, '=', 1), split_part(item, '=', 2), true)

@@ -4,6 +4,7 @@ They decide on the server, on the day they run: columns, keys and partitions are
 then, and what is right already stays. So one pair of blocks makes a trail and alters it.
 """
 
+import json
 from typing import LiteralString
 
 from psycopg.sql import SQL, Composable, Literal
@@ -30,8 +31,15 @@ BEGIN"""
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = place) THEN
         EXECUTE format('CREATE SCHEMA %I', place);
     END IF;
-    IF to_regclass(history) IS NULL THEN
-        EXECUTE format('CREATE SEQUENCE %s', {sequence});
+    IF to_regclass(history) IS NULL THEN"""
+    + refusals.SEQUENCE
+    + """
+        IF to_regclass({sequence}) IS NULL THEN
+            EXECUTE format('CREATE SEQUENCE %s', {sequence});
+        ELSE  -- left by a history that was dropped or renamed
+            EXECUTE format('ALTER SEQUENCE %s OWNED BY NONE', {sequence});
+            EXECUTE format('ALTER SEQUENCE %s OWNER TO %I', {sequence}, current_user);
+        END IF;
         EXECUTE format('CREATE TABLE %s (%s) PARTITION BY RANGE (audit_at)', history,
                        {own_columns});
         EXECUTE format('ALTER SEQUENCE %s OWNED BY %s.audit_id', {sequence}, history);
@@ -47,7 +55,57 @@ BEGIN"""
 columns only.
 """
 
-_COLUMNS: LiteralString = """
+_HISTORY: LiteralString = """
+    SELECT name INTO column_name FROM unnest(ARRAY['audit_id', 'audit_action']) AS name
+    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute
+                      WHERE attrelid = history::regclass AND attname = name);
+    IF FOUND THEN
+        RAISE EXCEPTION '%: % has no column %: rename it back, or begin another history: ALTER '
+            'TABLE % RENAME TO ...', root, history, column_name, history USING ERRCODE = {refused};
+    END IF;
+    FOR command, told IN
+        SELECT format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass), true
+        FROM pg_catalog.pg_trigger AS t
+        WHERE t.tgrelid IN (SELECT relid FROM pg_partition_tree(history))
+          AND NOT t.tgisinternal AND t.tgparentid = 0
+        UNION ALL
+        SELECT format('DROP RULE %I ON %s', r.rulename, r.ev_class::regclass), true
+        FROM pg_catalog.pg_rewrite AS r
+        WHERE r.ev_class IN (SELECT relid FROM pg_partition_tree(history))
+        UNION ALL
+        SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', c.conrelid::regclass, c.conname), false
+        FROM pg_catalog.pg_constraint AS c
+        WHERE c.conrelid IN (SELECT relid FROM pg_partition_tree(history)) AND c.contype = 'c'
+          AND c.conislocal AND c.coninhcount = 0
+        UNION ALL
+        SELECT format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', history, a.attname), false
+        FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = history::regclass AND a.attnum > 0 AND NOT a.attisdropped
+          AND a.attnotnull AND NOT a.attname = ANY ({never_null}::text[])
+        UNION ALL
+        SELECT format('ALTER TABLE %s DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY',
+                      c.oid::regclass), false
+        FROM pg_catalog.pg_class AS c
+        WHERE c.oid IN (SELECT relid FROM pg_partition_tree(history))
+          AND (c.relrowsecurity OR c.relforcerowsecurity)
+        UNION ALL
+        -- Of what was kept until now nobody knows it.
+        SELECT format('ALTER TABLE %s ADD COLUMN %I %s', history, own.name,
+                      replace(own.type, ' NOT NULL', '')), false
+        FROM jsonb_each_text({own_types}) AS own (name, type)
+        WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
+                          WHERE a.attrelid = history::regclass AND a.attname = own.name)
+    LOOP
+        EXECUTE command;
+        IF told THEN
+            untold := untold || root;  -- it may have kept changes out
+        END IF;
+    END LOOP;
+"""
+"""Takes away what keeps rows out of the history, or makes those who write the table fail."""
+
+_COLUMNS: LiteralString = (
+    """
     FOR column_name, wanted_type IN SELECT * FROM jsonb_each_text(renamed) LOOP
         IF EXISTS (SELECT FROM pg_catalog.pg_attribute
                    WHERE attrelid = history::regclass AND attname = column_name)
@@ -124,25 +182,39 @@ _COLUMNS: LiteralString = """
               JOIN pg_catalog.pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = k.number
               ORDER BY k.position)
     ) THEN
-        EXECUTE format('CREATE INDEX ON %s (%s)', history, array_to_string(key_columns, ', '));
+        EXECUTE format('CREATE INDEX ON %s (%s)', history, array_to_string(key_columns, ', '));"""
+    + refusals.FOREIGN_CODE
+    + """
+        -- Of no row: a column with a default gave them a key, if it was not in the key until now.
+        EXECUTE format('UPDATE %1$s SET %2$s = NULL WHERE %2$s IS NOT NULL AND audit_action IN'
+                       ' (''truncate'', ''detach'', ''attach'', ''drop'')',
+                       history, key_columns[1]);
     END IF;
 """
+)
 
-_FUNCTIONS: LiteralString = """
-    FOR signature, result, source, pinned IN
-        VALUES (history || '()', 'trigger', {trigger_body}, {settings}),
-               (history || '(relation regclass, action text)', 'void', {record_body},
-                {all_settings}::text[])
-    LOOP
+_MAKE_FUNCTION: LiteralString = """
         EXECUTE format(
             'CREATE OR REPLACE FUNCTION %s RETURNS %s LANGUAGE plpgsql SECURITY DEFINER '
             'SET search_path = '''' %s AS %L', signature, result,
             (SELECT string_agg(format('SET %s = %L', split_part(item, '=', 1),
                                       split_part(item, '=', 2)), ' ')
              FROM unnest(pinned[2:]) AS item), source);
-    END LOOP;
+"""
+"""Makes the function `signature` of `result`, `source` and the settings `pinned`."""
+
+_FUNCTIONS: LiteralString = (
+    """
+    FOR signature, result, source, pinned IN
+        VALUES (history || '()', 'trigger', {trigger_body}, {settings}),
+               (history || '(relation regclass, action text)', 'void', {record_body},
+                {all_settings}::text[])
+    LOOP"""
+    + _MAKE_FUNCTION
+    + """    END LOOP;
     EXECUTE format('COMMENT ON FUNCTION %s() IS %L', history, {function_comment});
 """
+)
 
 _TRIGGERS: LiteralString = """
     FOR signature, relation IN
@@ -293,6 +365,7 @@ BEGIN
     -- Nobody writes until columns, functions and triggers are right together.
     EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', root);
 """
+    + _HISTORY
     + _COLUMNS
     + _FUNCTIONS
     + _TRIGGERS
@@ -325,6 +398,8 @@ def expected(trail: Trail, schema: str) -> dict[str, Composable]:
         "key": capture.key(root),
         "trigger_body": capture.body(root, history, shown),
         "record_body": capture.record_body(history),
+        "never_null": Literal([*capture.NEVER_NULL]),
+        "own_types": SQL("{}::jsonb").format(Literal(json.dumps(capture.OWN_TYPES))),
         "settings": capture.settings(shown),
         "all_settings": Literal([capture.SEARCH_PATH, *capture.TEXT_SETTINGS]),
         "function_comment": Literal(capture.comment(trail)),
@@ -337,6 +412,10 @@ DROP: LiteralString = (
     DECLARE
     + """    drop_history constant boolean := {drop_history};
     command text;
+    signature text;
+    result text;
+    source text;
+    pinned text[];
     other text;
     rows_held bigint := 0;
 BEGIN
@@ -359,7 +438,16 @@ BEGIN
             'drop_history=False), or pass drop_rows=True to lose them', root, history, rows_held
             USING ERRCODE = {refused};
     END IF;
-    IF NOT drop_history AND to_regprocedure(history || '(regclass, text)') IS NOT NULL THEN
+    IF NOT drop_history AND to_regclass(history) IS NOT NULL
+            AND to_regprocedure(history || '(regclass, text)') IS NOT NULL THEN
+        -- Its owner may have put anything there, which would run with the rights of who migrates.
+        FOR signature, result, source, pinned IN
+            VALUES (history || '(relation regclass, action text)', 'void', {record_body},
+                    {all_settings}::text[])
+        LOOP"""
+    + _MAKE_FUNCTION
+    + """
+        END LOOP;
         EXECUTE format('SELECT %s(%L, ''detach'')', history, root);
     END IF;
     FOR command IN

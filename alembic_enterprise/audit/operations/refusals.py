@@ -86,6 +86,44 @@ TABLE: LiteralString = """
 """
 """A table that cannot be audited with these options, or not with this history."""
 
+SEQUENCE: LiteralString = """
+        SELECT format('there is a sequence %1$s already that belongs to %2$s: run ALTER SEQUENCE '
+                      '%1$s RENAME TO ... first', oid::regclass, relowner::regrole) INTO problem
+        FROM pg_catalog.pg_class AS c
+        WHERE oid = to_regclass({sequence}) AND NOT pg_has_role(relowner, current_user, 'USAGE')
+          AND pg_has_role(relowner, (trail ->> 'owner')::name, 'USAGE') IS NOT TRUE
+          -- A trail in use, whose history is gone.
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc
+                          WHERE oid = to_regprocedure(history || '()') AND proowner = c.relowner);
+        IF problem IS NOT NULL THEN
+            RAISE EXCEPTION '%: %', root, problem USING ERRCODE = {refused};
+        END IF;
+"""
+"""A sequence of somebody else, called as that of the history is."""
+
+FOREIGN_CODE: LiteralString = """
+    IF EXISTS (
+        SELECT FROM pg_partition_tree(history) AS part
+        JOIN pg_catalog.pg_class AS c ON c.oid = part.relid
+        WHERE EXISTS (SELECT FROM pg_catalog.pg_trigger
+                      WHERE tgrelid = c.oid AND NOT tgisinternal)
+           OR EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid)
+           OR c.relowner <> current_user::regrole AND (
+               EXISTS (SELECT FROM pg_catalog.pg_attrdef WHERE adrelid = c.oid)
+               OR EXISTS (SELECT FROM pg_catalog.pg_constraint
+                          WHERE conrelid = c.oid AND contype = 'c')
+               OR EXISTS (SELECT FROM pg_catalog.pg_index
+                          WHERE indrelid = c.oid AND num_nulls(indexprs, indpred) < 2))
+    ) THEN
+        RAISE EXCEPTION '%: % has a trigger, a rule, a default, a CHECK constraint or an index on '
+            'an expression, which would run with the rights of role %: drop it first', root,
+            history, current_user USING ERRCODE = {refused};
+    END IF;
+"""
+"""Something on the history that runs what its owner likes when somebody else writes there. It goes
+behind what locks the history against such.
+"""
+
 RENAMED: LiteralString = """
     SELECT min(format(CASE
         WHEN NOT live.there THEN

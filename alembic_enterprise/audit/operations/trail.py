@@ -256,7 +256,8 @@ class AlterAuditTrail(_Capture):
         The history gets the columns it lacks and the types of the table's, of a changed one without
         its length or precision. So it never loses a column, nor a part of a value: a type that
         cannot hold what was kept is refused. Functions, triggers, rights and policy are made anew
-        where they differ.
+        where they differ. What keeps changes out of the history, or makes them fail, is dropped:
+        triggers and rules on it, CHECK constraints, NOT NULL, row security.
 
         Where changes went past the trail, because a trigger was missing, off or another one, or a
         partition was attached with rows, the history of that table or partition ends with `detach`,
@@ -381,6 +382,8 @@ class DropAuditTrail(_AuditTrail):
             blocks.DROP,
             drop_history=Literal(self.drop_history),
             drop_rows=Literal(self.drop_rows),
+            record_body=capture.record_body(SQL("history")),
+            all_settings=Literal([capture.SEARCH_PATH, *capture.TEXT_SETTINGS]),
             **self._values(),
         )
         statements: list[Composable] = [drop, view.refresh(self.history_schema)]

@@ -162,6 +162,19 @@ _MARK_ROWS: LiteralString = (
 )
 """Says on the triggers that they came after rows."""
 
+_TELL_EMPTY: LiteralString = (
+    """
+    IF NOT filled AND NOT row_security_active(relation) THEN  -- which may hide its rows
+"""
+    + tell("relation", "'truncate'")
+    + """
+    END IF;
+"""
+)
+"""Says that it has no rows, before it is said to be attached: what it held when it was detached,
+or one of its name did, does not come back.
+"""
+
 _DECLARE: LiteralString = """DECLARE
     ownership constant text := {ownership};
     relation constant regclass := {relation};
@@ -182,7 +195,8 @@ BEGIN
 
 def attached(table: Name, partition: Name) -> Composed:
     """The statement that follows the ATTACH of a table that was made elsewhere."""
-    body = _OF_PARENT + _FORGET + _COPY_TO_ALL + _MARK_ROWS + tell("relation", "'attach'")
+    body = _OF_PARENT + _FORGET + _COPY_TO_ALL + _MARK_ROWS + _TELL_EMPTY
+    body += tell("relation", "'attach'")
     return _block(body, partition, parent=table.regclass, untold=Literal(WITH_ROWS_UNTOLD))
 
 
