@@ -77,7 +77,7 @@ def saved_plan(
     """
     directory = ScriptDirectory.from_config(config)
     with engine.connect() as connection:
-        objects = drift.read(connection)
+        objects = drift.objects_of(connection)
         stamped = original.stamped(connection)
         place = Place.read(connection, original.VERSION_TABLE)
     scripts = replay.pending(directory, stamped)
@@ -99,7 +99,7 @@ def changes(
     engine = create_engine(copy, poolclass=NullPool)
     replay.upgrade(config, engine.url, scripts)
     with engine.connect() as connection:
-        return document.changes(before, drift.read(connection))
+        return document.changes(before, drift.objects_of(connection))
 
 
 def steps(*relations: str) -> tuple[Step, ...]:

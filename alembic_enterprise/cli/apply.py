@@ -9,9 +9,9 @@ import click
 from alembic_enterprise.cli.options import (
     Target,
     attempts_option,
-    configured,
     format_option,
     lock_timeout_option,
+    project_options,
 )
 from alembic_enterprise.cli.output import retried, write
 from alembic_enterprise.wording import printable
@@ -36,7 +36,7 @@ file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=Fal
 
 @click.command("apply")
 @file_argument
-@configured
+@project_options
 @lock_timeout_option
 @attempts_option
 @format_option
@@ -53,14 +53,15 @@ def command(
 
     FILE is what `plan --out FILE` saved. It does not hold for another server, database or
     search_path, nor when the revision of the database, a script of the plan, or an object that its
-    steps depend on has changed since. Then nothing is applied, and the differences are told. Other
-    changes, and what the scheduled job has done, do not matter.
+    steps depend on has changed since. Then nothing is applied, and the differences are listed.
+    Other changes, and what the scheduled job has done, do not matter.
 
     The revisions run through env.py as with `alembic upgrade`, one run at a time. Each transaction
-    gives up after --lock-timeout, which counts more than what env.py sets, and is tried again as a
-    whole, if the plan still holds; who is in the way is told. CREATE INDEX CONCURRENTLY and the
-    like wait without a timeout. Once a revision has committed something without its stamp, as in an
-    autocommit_block(), nothing is tried again: what stays is told.
+    gives up after --lock-timeout, which overrides what env.py sets, and is tried again as a whole,
+    if the plan still holds; who is in the way is printed. CREATE INDEX CONCURRENTLY and the like
+    wait without a timeout. Once a revision has committed something but not its row in
+    alembic_version, as in an autocommit_block(), nothing is retried; the output lists what was
+    committed. Nor is a CALL, or a DO that commits inside, run twice.
 
     What env.py does itself, and modules that scripts import, are not compared.
 
@@ -119,7 +120,8 @@ def _text(report: "Report") -> str:
     done = [] if report.applied or report.left else [DONE]
     waited = [f"  waited for {printable(text)}" for text in sorted(map(str, report.blockers))]
     retries = [f"  {retried(report.retries)}"] if report.retries else []
-    left = [f"Not applied: {', '.join(report.left)}"] if report.left else []
+    word = "Not applied" if report.is_known else "Not known to be applied"
+    left = [f"{word}: {', '.join(report.left)}"] if report.left else []
     problem = [] if report.problem is None else [f"Error: {printable(report.problem)}"]
     return "\n".join([*applied, *done, *retries, *waited, *left, *problem])
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.options import Target, configured, only_reading
+from alembic_enterprise.cli.options import Target, only_reading, project_options
 from alembic_enterprise.cli.output import written
 from alembic_enterprise.cli.plan_output import Output, outputs_option
 
@@ -28,7 +28,7 @@ COLUMNS = 70
 
 
 @click.command("plan")
-@configured
+@project_options
 @click.option(
     "--shadow-url",
     metavar="URL",
@@ -38,7 +38,7 @@ COLUMNS = 70
 @click.option(
     "--no-shadow",
     is_flag=True,
-    help="Measure nothing: what a statement does is told by its text alone; drift stays unknown.",
+    help="Measure nothing: what a statement does is judged by its text alone; drift stays unknown.",
 )
 @click.option(
     "--prove/--no-prove",
@@ -147,7 +147,7 @@ def _refuse(
     if writes != (message is not None):
         raise click.UsageError('--write and -m go together: --write -m "add the state of an order"')
     if with_sql and not writes:
-        raise click.UsageError("--sql is of --write: give --write -m MESSAGE, too")
+        raise click.UsageError("--sql needs --write: give --write -m MESSAGE as well")
     if no_shadow and given is not None:
         raise click.UsageError("--no-shadow and --shadow-url exclude each other: leave one out")
 

@@ -26,6 +26,8 @@ from typing import Any, Literal, cast
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.finding import Finding, Severity
 from alembic_enterprise.plan.model import Basis, PlanFinding, Step, Waiver, is_called
+from alembic_enterprise.plan.rehearsal.phrases import rights
+from alembic_enterprise.wording import bytes_of
 
 Level = Severity | Literal["off"]
 """How severe the findings of a rule are; "off" leaves them out."""
@@ -34,6 +36,7 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "note", "off")
 """The most severe first."""
 
 PROTECTED = "protected-table"
+MISSING = "protected-table-missing"
 EXPIRED = "waiver-expired"
 UNUSED = "waiver-unused"
 EXPLANATIONS: Mapping[str, str] = {
@@ -41,13 +44,26 @@ EXPLANATIONS: Mapping[str, str] = {
 
 pyproject.toml lists tables that no release changes by the way: protected-tables
 in [tool.alembic-enterprise]. Each step that does more with one of them than
-read it is told, and one of which nobody knows what it does as well.
+read it is told, one that changes who may use it, and one of which nobody knows
+what it does. A table has its name of the live database, also after the release
+has renamed it.
 
 Asks for a waiver, with a reason and a last day, or for another release.
 
 Costs a word with those who look after the table.
 
 Leave it in no case: what is protected in vain should not be in the list.""",
+    MISSING: """A protected table is none of the database.
+
+Its name in protected-tables is written wrong, or the table is gone, and
+nothing is protected.
+
+Asks for its schema and name as they are in the database, with or without
+quotes; or for taking it out of pyproject.toml.
+
+Costs nothing.
+
+Leave it when a release to come makes the table.""",
     EXPIRED: """The last day of a waiver is over.
 
 What it accepted counts again. A waiver is a promise to come back to something,
@@ -70,13 +86,12 @@ Costs nothing.
 
 Leave it when the finding comes and goes.""",
 }
-"""What `explain` prints of the rules of this module; no waiver is of the last two."""
+"""What `explain` prints of the rules of this module; waivers are of the first one only."""
 
 WAIVERS = "alembic_enterprise_waivers"
 """The name of the list in a migration."""
 
 HOME = "pyproject.toml: [tool.alembic-enterprise]"
-UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 @dataclass(frozen=True)
@@ -155,11 +170,10 @@ def _level(place: str, value: Any) -> Level:
 
 
 def _bytes(place: str, size: str) -> int:
-    match = re.fullmatch(r"(\d+) ?(\w+)", size)
-    if match is None or match[2] not in UNITS:
+    found = bytes_of(size)
+    if found is None:
         raise ConfigurationError(f"{place}: {size!r} is not a size: write 500kB, 10MB or 2GB")
-    power: int = 1024 ** UNITS.index(match[2])
-    return int(match[1]) * power
+    return found
 
 
 def waivers(value: Any, rules: Collection[str], path: str | None = None) -> tuple[Waiver, ...]:
@@ -252,26 +266,82 @@ def _texts(place: str, value: Any) -> list[str]:
     return texts
 
 
-def protected(steps: Iterable[Step], accepted: Accepted) -> Iterator[PlanFinding]:
-    """A finding for each step and protected table that it changes, or may change."""
+def protected(
+    steps: Iterable[Step], accepted: Accepted, tables: Collection[str]
+) -> Iterator[PlanFinding]:
+    """A finding for each step and protected table that it changes, or may change.
+
+    One for each name besides that no table has.
+
+    Args:
+        steps: of the plan.
+        accepted: what the project accepts.
+        tables: those of the live database, by schema and name.
+    """
+    there = {*tables}
     for step in steps:
-        for name in _changed(step):
-            if any(is_called(name, given) for given in accepted.protected):
+        changed = _changed(step, tables)
+        there |= changed.keys() | {*changed.values()}
+        is_told = set[str]()
+        for called, name in changed.items():
+            is_protected = any(is_called(called, given) for given in accepted.protected)
+            if is_protected and name not in is_told:
+                is_told.add(name)
                 yield PlanFinding(_protection(name), step.number)
+    for given in accepted.protected:
+        if not any(is_called(table, given) for table in there):
+            yield PlanFinding(_missing(given))
 
 
-def _changed(step: Step) -> list[str]:
-    """The tables that a step does more with than read; all it is about when that is unknown."""
+def _changed(step: Step, tables: Collection[str]) -> dict[str, str]:
+    """The tables that a step does more with than read; all it is about when that is unknown.
+
+    By all that they are called, as a release may rename them; their live names are the values.
+    """
+    on = rights(step.statement)
+    granted = {table: table for table in tables if any(_is_on(one, table) for one in on)}
     if step.basis is Basis.UNKNOWN:
-        return [touched.table for touched in step.tables]
+        return granted | {touched.table: touched.table for touched in step.tables}
     mine = [item for item in step.effects if item.held_since is None and not item.only_reads]
-    return [*dict.fromkeys(name for item in mine for name in (item.table, item.relation))]
+    return granted | {
+        name: live
+        for item in mine
+        for name, live in (
+            (item.table, item.table),
+            (item.relation, item.relation),
+            (
+                item.called if item.called and item.relation in tables else item.relation,
+                item.relation,
+            ),
+        )
+    }
+
+
+_IN_SCHEMA = re.compile(r"ALL\s+TABLES\s+IN\s+SCHEMA\s+", re.IGNORECASE)
+
+
+def _is_on(on: str, table: str) -> bool:
+    """Whether rights are on a table, or on all of its schema."""
+    schemas = _IN_SCHEMA.match(on)
+    names = (on if schemas is None else on[schemas.end() :]).split(",")
+    plain = [name.strip() if '"' in name else name.strip().lower() for name in names]
+    if schemas is not None:
+        return table.partition(".")[0] in {name.strip('"') for name in plain}
+    return any(is_called(table, name) for name in plain)
+
+
+def _missing(name: str) -> Finding:
+    message = (
+        "no table of the database is called so, and nothing is protected: write schema and name as "
+        "they are there, or take it out of protected-tables"
+    )
+    return Finding(MISSING, "warning", name, message)
 
 
 def _protection(table: str) -> Finding:
     message = (
-        "the policy protects this table: take the change out of the release, or waive "
-        f"{PROTECTED} for it, with a reason"
+        "pyproject.toml protects this table (protected-tables): take the change out of the "
+        f"release, or waive {PROTECTED} for it, with a reason"
     )
     return Finding(PROTECTED, "error", table, message)
 

@@ -1,12 +1,11 @@
 """What the capabilities remark on the live database, whatever the release changes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import getdoc
 from itertools import chain
 
 from sqlalchemy import Connection, MetaData
 
-from alembic_enterprise import registry
 from alembic_enterprise.audit import advise as audit
 from alembic_enterprise.errors import EnterpriseError
 from alembic_enterprise.finding import Finding
@@ -14,9 +13,7 @@ from alembic_enterprise.indexes import catalog as index_catalog
 from alembic_enterprise.indexes import report as index_report
 from alembic_enterprise.indexes.rules import RULES as INDEX_RULES
 from alembic_enterprise.partitions import advise as partitions
-from alembic_enterprise.partitions import inspection as partition_inspection
 from alembic_enterprise.shards import advise as shards
-from alembic_enterprise.shards import inspection as shard_inspection
 
 Remarks = Callable[[Connection, Sequence[MetaData]], Iterable[Finding]]
 
@@ -40,16 +37,12 @@ def advised(
     return tuple(found), tuple(unseen)
 
 
-def _partitions(live: Connection, _models: Sequence[MetaData]) -> Iterator[Finding]:
-    for inspected in partition_inspection.inspect(live):
-        yield from partitions.advise(inspected)
-    yield from partitions.registries_closed(registry.closed(live).values())
+def _partitions(live: Connection, _models: Sequence[MetaData]) -> Iterable[Finding]:
+    return partitions.findings(live)[1]
 
 
-def _shards(live: Connection, _models: Sequence[MetaData]) -> Iterator[Finding]:
-    for inspected in shard_inspection.inspect(live):
-        yield from shards.advise(inspected)
-    yield from map(shards.stray, shard_inspection.strays(live))
+def _shards(live: Connection, _models: Sequence[MetaData]) -> Iterable[Finding]:
+    return shards.findings(live)[1]
 
 
 def _audit(live: Connection, models: Sequence[MetaData]) -> Iterable[Finding]:
@@ -70,28 +63,17 @@ CAPABILITIES: dict[str, Remarks] = {
 }
 """Who is asked, in the order in which it is told."""
 
-_CALLED: Mapping[Callable[..., object], str] = {
-    partitions.options_differ: "attributes-differ",
-    partitions.registries_closed: "registry-closed",
-    shards.stray: "copy-without-table",
-}
-"""The ids of findings that are not called as the functions that give them."""
-
 
 def _docstrings(*functions: Callable[..., object]) -> dict[str, str]:
-    """What functions say of themselves, by the ids of their findings; some have the same."""
-    found: dict[str, list[str]] = {}
-    for function in functions:
-        rule = _CALLED.get(function, function.__name__.replace("_", "-"))
-        found.setdefault(rule, []).append(getdoc(function) or "")
-    return {rule: "\n\n".join(texts) for rule, texts in found.items()}
+    """What functions say of themselves, by the ids of their findings, which are called as they."""
+    return {item.__name__.replace("_", "-"): getdoc(item) or "" for item in functions}
 
 
 BY_COMMAND: Mapping[str, Mapping[str, str]] = {
     "partitions check": _docstrings(
-        partitions.headroom_short, *partitions.RULES, partitions.registries_closed
+        partitions.headroom_short, *partitions.RULES, partitions.registry_closed
     ),
-    "shards check": _docstrings(*shards.RULES, shards.stray),
+    "shards check": _docstrings(*shards.RULES, shards.copy_without_table),
     "audit check": audit.EXPLANATIONS,
     "indexes advise": _docstrings(*INDEX_RULES.values()),
 }

@@ -22,8 +22,8 @@ class Held:
     Attributes:
         effects: by relation, each with the step that took its locks.
         modes: by table, how many of its relations are locked in which modes.
-        groups: the same relations, those together of which the same is told.
-        changed: groups whose relations are others now; it grows until who tells of them sets it.
+        groups: the same effects, grouped by what is printed in one go.
+        changed: groups that have gained or lost relations; the reader takes out what it has told.
     """
 
     def __init__(self) -> None:

@@ -19,6 +19,7 @@ FORMAT_VERSION = 1
 
 IN_ORDER = "No changes. The database matches the models and policies."
 
+_QUOTED = re.compile(r'"((?:[^"]|"")+)"')
 _ADDRESS = re.compile(r"\w+://|\bpassword\s*=")
 
 
@@ -40,7 +41,7 @@ class Reversibility(StrEnum):
     """Tables and columns, but not what was in them."""
     NO = "no"
     UNKNOWN = "unknown"
-    """It was not tried."""
+    """It was not tried, or a function of the database is called, which may do anything."""
 
 
 class Outcome(StrEnum):
@@ -120,12 +121,14 @@ class RelationEffect:
     """What a step does to one relation that stood before it.
 
     Attributes:
-        relation: schema and name, as a person reads them.
+        relation: schema and name in the live database, as a person reads them, whatever it is
+            called by then.
         table: the table that it belongs to: of a partition the partitioned one; else itself.
         modes: the locks that the transaction holds on it after the step.
         rewritten: whether the step gives it a new file.
         scanned: whether the step reads it from beginning to end.
         held_since: the earlier step that took the locks; None when this one did.
+        called: what the step calls it, when that is not its name in the live database.
     """
 
     relation: str
@@ -134,6 +137,7 @@ class RelationEffect:
     rewritten: bool = False
     scanned: bool = False
     held_since: int | None = None
+    called: str | None = None
 
     @property
     def blocks(self) -> frozenset[Activity]:
@@ -248,8 +252,9 @@ class Waiver:
 
 
 def is_called(table: str, name: str) -> bool:
-    """Whether a table with its schema is called so, with or without the schema."""
-    return name in (table, table.partition(".")[2])
+    """Whether a table with its schema is called so, with or without the schema and quotes."""
+    plain = _QUOTED.sub(lambda match: match[1].replace('""', '"'), name)
+    return not {name, plain}.isdisjoint((table, table.partition(".")[2]))
 
 
 @dataclass(frozen=True)
@@ -329,7 +334,7 @@ class Plan:
 
     @property
     def exit_code(self) -> int:
-        """What `alembic-enterprise plan` ends with, where there is no error (1).
+        """The exit code of `alembic-enterprise plan`, where there is no error (1).
 
         0: there is nothing to change. 2: there are changes. 3: something blocks the release.
         """

@@ -27,6 +27,7 @@ from alembic_enterprise.plan.model import Plan, PlanFinding, Revision, ShadowSer
 from alembic_enterprise.plan.proposal import autogenerate
 from alembic_enterprise.plan.rehearsal.steps import steps
 from alembic_enterprise.plan.report.sections import facts, summary
+from alembic_enterprise.plan.rules.reading import parts
 from alembic_enterprise.plan.saved import document
 from alembic_enterprise.plan.seen import Progress, Request, Seen, look
 from alembic_enterprise.plan.shadow import replay
@@ -127,7 +128,7 @@ def _plan(request: Request, seen: Seen, tried: Tried, written: Sequence[Path] = 
         pending=pending,
         steps=done,
         findings=_findings(request, seen, known, advised),
-        coverage=(*seen.coverage, *tried.coverage, *_unread(done), *left_out),
+        coverage=(*seen.coverage, *tried.coverage, *unread(done), *left_out),
         proof=tried.proof.proofs,
         partitioned=seen.live.statuses,
     )
@@ -163,22 +164,27 @@ def _findings(
     accepted = settings.with_waivers(request.accepted, seen.pending, Path.cwd())
     found = [
         *rules.found(known),
-        *protected(known.steps, accepted),
+        *protected(known.steps, accepted, known.tables),
         *(PlanFinding(finding) for finding in advised),
     ]
     return tuple(applied(found, accepted, request.now.date()))
 
 
 _CHECKS = re.compile(
-    r"\b(CONSTRAINT|UNIQUE|CHECK|REFERENCES|PRIMARY KEY|NOT NULL|ATTACH PARTITION)\b", re.IGNORECASE
+    r"\b(CONSTRAINT|UNIQUE|CHECK|REFERENCES|PRIMARY KEY|NOT NULL|EXCLUDE|TYPE|ATTACH PARTITION)\b",
+    re.IGNORECASE,
 )
 """What a statement says that rows may not satisfy."""
 
-_ROWS = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|COPY|SELECT|WITH|CALL|DO)\b", re.IGNORECASE)
+_ROWS = re.compile(
+    r"\s*(INSERT|UPDATE|DELETE|MERGE|COPY|SELECT|WITH|CALL|DO|REFRESH"
+    r"|CREATE\s[^(]*\b(TABLE|MATERIALIZED\s+VIEW)\b.*\sAS[\s(]*(SELECT|WITH|VALUES|TABLE|EXECUTE))\b",
+    re.IGNORECASE | re.DOTALL,
+)
 """How a statement begins that does as its rows ask."""
 
 
-def _unread(done: Sequence[Step]) -> Iterator[str]:
+def unread(done: Sequence[Step]) -> Iterator[str]:
     """What an empty shadow cannot tell."""
     checking = [
         step.number
@@ -195,7 +201,7 @@ def _unread(done: Sequence[Step]) -> Iterator[str]:
 
 
 def _asks_rows(step: Step) -> bool:
-    return step.operation is None and _ROWS.match(step.statement) is not None
+    return step.operation is None and any(map(_ROWS.match, parts(step.statement)))
 
 
 def _numbers(numbers: Sequence[int]) -> str:

@@ -118,20 +118,25 @@ def look(visit: Visit, config: Config, request: Request) -> Seen:
     source = None
     if request.has_shadow:
         source = Source.read(connection, version_table, whole=request.whole)
+    large, relations = autogenerate.large_tables(context), catalog.read(connection)
+    place = Place.read(connection, version_table) if request.saves else None
+    objects: Objects = {}
+    if request.saves:
+        objects = drift.objects_of(connection)  # ends the transaction
     seen = Seen(
         live=known,
         version_table=version_table,
         models=visit.metadata,
         pending=pending,
         changes=changes,
-        large=autogenerate.large_tables(context),
+        large=large,
         plugins=tuple(visit.opts.get("autogenerate_plugins") or ()),
         is_one_transaction=not visit.opts.get("transaction_per_migration"),
-        catalog=catalog.read(connection),
+        catalog=relations,
         advised=advised,
         coverage=(*known.coverage, *unseen, *_uncompared(visit.metadata)),
-        place=Place.read(connection, version_table) if request.saves else None,
-        objects=drift.read(connection) if request.saves else {},  # last: it ends the transaction
+        place=place,
+        objects=objects,
         source=source,
     )
     connection.rollback()  # whoever alters a table would wait for the end of it

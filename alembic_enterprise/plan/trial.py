@@ -183,9 +183,8 @@ def _state(copied: Shadow, seen: Seen) -> _State:
         remarks, _ = advice.advised(connection, seen.models)
         known = catalog.read(connection)
         relations = traces.relations(connection)
-        return _State(
-            relations, drift.read(connection), remarks, known
-        )  # drift ends the transaction
+        objects = drift.objects_of(connection)  # ends the transaction
+    return _State(relations, objects, remarks, known)
 
 
 def _afterwards(done: Sequence[Performed], more: Sequence[Performed]) -> list[Performed]:

@@ -22,6 +22,7 @@ from alembic_enterprise.plan.locks.table import LockMode
 from alembic_enterprise.plan.model import Basis, Outcome, PlanFinding, Proof, Step
 
 RULES = ("unused-index", "rewrites-table")
+LIVE = (ORDERS.table, EVENTS.table)
 TODAY = date(2026, 11, 21)
 WAIVER = {
     "rule": "unused-index",
@@ -179,7 +180,7 @@ def test_the_worst_first_and_what_is_waived_last() -> None:
 
 def test_a_step_that_changes_a_protected_table_is_an_error() -> None:
     accepted = Accepted(protected=("events",))
-    kept = [*protected(STEPS, accepted)]
+    kept = [*protected(STEPS, accepted, LIVE)]
     assert [(item.step, item.finding.table) for item in kept] == [
         (2, "public.events"),
         (5, "public.events"),  # nobody knows what it does
@@ -190,13 +191,56 @@ def test_a_step_that_changes_a_protected_table_is_an_error() -> None:
 def test_reading_a_protected_table_is_allowed() -> None:
     reads = effect("public.orders", LockMode.ACCESS_SHARE)
     step = Step(1, "", 1, basis=Basis.MEASURED, effects=(reads,), tables=(ORDERS, EVENTS))
-    assert not [*protected([step], Accepted(protected=("orders",)))]
+    assert not [*protected([step], Accepted(protected=("orders",)), LIVE)]
     writes = replace(step, effects=(effect("public.orders", LockMode.ROW_EXCLUSIVE),))
-    assert [*protected([writes], Accepted(protected=("orders",)))]
+    assert [*protected([writes], Accepted(protected=("orders",)), LIVE)]
 
 
 def test_locks_that_are_still_held_are_told_once() -> None:
-    assert [item.step for item in protected(STEPS, Accepted(protected=("orders",)))] == [1, 3]
+    found = protected(STEPS, Accepted(protected=("orders",)), LIVE)
+    assert [item.step for item in found] == [1, 3]
+
+
+@pytest.mark.parametrize("name", ['public."Big"', '"public"."Big"', '"Big"', "public.Big", "Big"])
+def test_a_protected_table_is_named_as_sql_writes_it_or_as_people_do(name: str) -> None:
+    locks = effect("public.Big", LockMode.ACCESS_EXCLUSIVE)
+    step = Step(1, "", 1, basis=Basis.MEASURED, effects=(locks,))
+    [item] = protected([step], Accepted(protected=(name,)), ["public.Big"])
+    assert (item.finding.rule, item.finding.table) == ("protected-table", "public.Big")
+
+
+def test_a_protected_table_that_is_none_is_a_finding() -> None:
+    [item] = protected(STEPS, Accepted(protected=("public.order",)), LIVE)
+    assert (item.step, item.finding.rule, item.finding.table) == (
+        None,
+        "protected-table-missing",
+        "public.order",
+    )
+    assert not item.is_blocking
+    renamed = replace(effect("public.orders", LockMode.ACCESS_EXCLUSIVE), called="public.order")
+    step = Step(1, "", 1, basis=Basis.MEASURED, effects=(renamed,))
+    [new] = protected([step], Accepted(protected=("public.order",)), LIVE)
+    assert (new.finding.rule, new.finding.table) == ("protected-table", "public.orders")
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_told"),
+    [
+        ("GRANT SELECT (id), UPDATE ON public.events, orders TO reader", True),
+        ('REVOKE ALL ON TABLE ONLY_ONE, "orders" FROM public', True),
+        ("GRANT SELECT ON ALL TABLES IN SCHEMA other, public TO reader", True),
+        ("CREATE ROLE reader;\nGRANT SELECT ON Orders TO reader", True),
+        ("GRANT USAGE ON SCHEMA public TO orders", False),
+        ("GRANT EXECUTE ON FUNCTION orders(integer) TO reader", False),
+        ("GRANT orders TO reader", False),
+        ("GRANT SELECT ON ALL TABLES IN SCHEMA other TO reader", False),
+    ],
+)
+def test_rights_on_a_protected_table_are_told(statement: str, *, is_told: bool) -> None:
+    """Servers up to 17 take no lock for them."""
+    step = Step(1, statement, 1, basis=Basis.MEASURED)
+    found = [*protected([step], Accepted(protected=("public.orders",)), LIVE)]
+    assert [item.finding.table for item in found] == ["public.orders"] * is_told
 
 
 def test_the_exit_code() -> None:

@@ -12,6 +12,7 @@ from alembic.config import Config
 from autogenerate import write_revision
 from saving import SCHEMAS, in_autocommit, job, stamped
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.plan.saved import apply as applying
@@ -178,6 +179,97 @@ def test_what_a_revision_has_committed_is_not_run_again(
     assert has_column(observer, "events", "place")
     assert list(observer.exec_driver_sql("TABLE unrelated").scalars()) == [1]
     assert verify(config, saved).exit_code == 4
+
+
+PROCEDURE = """
+op.execute("CREATE PROCEDURE grow() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO unrelated VALUES (1);"
+           " COMMIT; ALTER TABLE orders ADD state text; END $$")
+"""
+COMMITTING = {
+    "DO": in_autocommit(
+        "DO $$ BEGIN INSERT INTO unrelated VALUES (1); COMMIT; ALTER TABLE orders ADD a int; END $$"
+    ),
+    "CALL": PROCEDURE + in_autocommit("CALL grow()"),
+}
+
+
+@pytest.mark.parametrize("kind", COMMITTING)
+def test_what_may_have_committed_inside_is_not_run_again(
+    plan: Plan, engine: Engine, observer: Connection, kind: str
+) -> None:
+    config, saved = plan(COMMITTING[kind])
+    with engine.connect() as blocker:
+        blocker.exec_driver_sql("LOCK TABLE orders IN ACCESS SHARE MODE")
+        report = apply(config, saved, job())
+    assert (report.exit_code, report.retries, report.left) == (1, 0, ["0002"])
+    told = report.problem or ""
+    assert f"It is not known what this has committed before it failed: {kind} " in told
+    assert "Nothing is committed" not in told
+    assert list(observer.exec_driver_sql("TABLE unrelated").scalars()) == [1]
+
+
+def test_a_block_that_cannot_commit_inside_is_tried_again(plan: Plan, engine: Engine) -> None:
+    config, saved = plan(in_autocommit("DO $$ BEGIN ALTER TABLE orders ADD a int; END $$"))
+    with engine.connect() as blocker:
+        blocker.exec_driver_sql("LOCK TABLE orders IN ACCESS SHARE MODE")
+        report = apply(config, saved, job(sleep=lambda _seconds: blocker.rollback()))
+    assert (report.applied, report.retries) == (["0002"], 1)
+
+
+# --- The session that keeps another run away is cut
+
+CUTS = f"""
+op.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname ="
+           " current_database() AND application_name = '{applying.APPLICATION}'")
+"""
+
+
+def test_what_is_applied_is_told_without_that_session(plan: Plan, observer: Connection) -> None:
+    config, saved = plan(SECOND, CUTS + THIRD)
+    report = apply(config, saved, job())
+    assert (report.exit_code, report.applied, report.left) == (0, ["0002", "0003"], [])
+    assert stamped(observer) == ["0003"]
+
+
+def test_what_is_not_applied_is_told_without_that_session(plan: Plan, observer: Connection) -> None:
+    config, saved = plan(SECOND, CUTS + "op.execute('SELECT 1 / 0')")
+    report = apply(config, saved, job())
+    assert (report.exit_code, report.applied, report.left) == (1, ["0002"], ["0003"])
+    assert report.problem == (
+        "revision 0003: division by zero (SQLSTATE 22012). Nothing of it is committed, and those "
+        "before it are applied: make a new plan"
+    )
+    assert stamped(observer) == ["0002"]
+
+
+def test_nothing_is_tried_again_without_that_session(
+    plan: Plan, engine: Engine, observer: Connection
+) -> None:
+    config, saved = plan(SECOND)
+    with engine.connect() as blocker:
+        blocker.exec_driver_sql("LOCK TABLE orders IN ACCESS SHARE MODE")
+
+        def cut(_seconds: float) -> None:
+            blocker.rollback()
+            observer.exec_driver_sql(CUTS.split('"')[1] + CUTS.split('"')[3])
+
+        report = apply(config, saved, job(sleep=cut))
+    assert (report.exit_code, report.retries, report.left) == (1, 1, ["0002"])
+    assert (report.problem or "").startswith(f"revision 0002: {applying.CUT}: ")
+    assert stamped(observer) == ["0001"]
+
+
+def test_a_server_that_is_gone_leaves_it_unknown(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise SQLAlchemyError("gone")
+
+    config, saved = plan("op.execute('SELECT 1 / 0')")
+    monkeypatch.setattr(applying._Run, "_note", gone)  # noqa: SLF001  # the server is needed else
+    report = apply(config, saved, job())
+    assert (report.problem or "").endswith(applying.NOT_KNOWN)
+    assert (report.is_known, report.left) == (False, ["0002"])
 
 
 def test_an_autocommit_block_that_has_done_nothing_is_tried_again(

@@ -151,6 +151,30 @@ def test_canary_an_environment_lets_its_configure_be_replaced(
     assert [type(connection) for connection in given] == [Connection]
 
 
+def test_canary_run_migrations_asks_the_context_for_its_heads(
+    config: Config, directory: ScriptDirectory
+) -> None:
+    """So a visit answers in the place of `alembic_version`, which not every role may read."""
+    found: list[object] = []
+
+    def work(revision: object, context: MigrationContext) -> list[Any]:
+        vars(context).pop("get_current_heads")
+        found.extend([revision, context.get_current_heads()])
+        return []
+
+    environment: Any = EnvironmentContext(config, directory, fn=work, dont_mutate=True)
+    configure = environment.configure
+
+    def answering(connection: Connection, **options: Any) -> None:
+        configure(connection, **options)
+        environment.get_context().get_current_heads = lambda: ("asked",)
+
+    environment.configure = answering
+    with environment:
+        directory.run_env()
+    assert found == [("asked",), ()]
+
+
 def test_canary_an_operation_is_rendered_by_itself(
     config: Config, directory: ScriptDirectory
 ) -> None:

@@ -71,6 +71,35 @@ def test_tables_and_columns_are_called_as_in_the_live_database() -> None:
     assert [*losses(LIVE, before, gone, [])] == [Loss("public.orders")]
 
 
+def with_columns(*names: str | None, of: Relation) -> Relation:
+    return replace(of, columns=tuple(None if name is None else (name, "text") for name in names))
+
+
+def test_a_column_of_a_partition_that_was_detached_is_lost() -> None:
+    """Which columns a partition has its table tells, as long as it is one."""
+    live = LIVE | {EVENTS: with_columns("at", "note", of=LIVE[EVENTS])}
+    alone = replace(LIVE[EVENTS_1], name=Name("old", "events_1"), parent=None)
+    before = live | {EVENTS_1: with_columns("note", "at", "made", of=alone)}
+    after = live | {EVENTS_1: with_columns(None, "at", None, of=alone)}
+    assert [*losses(live, before, after, [])] == [Loss("public.events_1", "note")]
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_column_of_a_table_that_was_attached_is_lost(*, is_new: bool) -> None:
+    """Its rows are in it, whatever the columns of its new table have been before."""
+    whole = with_columns("at", "note", of=LIVE[EVENTS])
+    live = LIVE if is_new else LIVE | {EVENTS: whole}
+    oid = 9 if is_new else EVENTS
+    above = {oid: replace(whole, oid=oid), 10: relation(10, "deep", "p", parent=oid)}
+    put = replace(LIVE[ORDERS], parent=10, columns=())
+    before = live | above | {ORDERS: put}
+    after = before | {oid: with_columns("at", None, of=above[oid])}
+    told = [Loss("public.orders", "note")]
+    assert [*losses(live, before, after, [])] == (
+        told if is_new else [Loss("public.events", "note"), *told]
+    )
+
+
 @pytest.mark.parametrize(
     ("old", "new", "less"),
     [
@@ -95,7 +124,8 @@ def test_tables_and_columns_are_called_as_in_the_live_database() -> None:
         ("text", "text", False),
         ("double precision", "numeric(10,2)", True),
         ("real", "numeric(10,0)", True),
-        ("real", "numeric", False),
+        ("real", "numeric", True),
+        ("double precision", "numeric", True),
         ("numeric(10,0)", "bigint", False),
         ("numeric(5,-2)", "integer", False),
         ("integer", "numeric(6,-2)", True),

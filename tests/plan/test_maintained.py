@@ -120,8 +120,8 @@ def test_a_shadow_goes_without_the_oldest(live: Connection, folders: Sequence[Pa
         assert made.unknown == ()
         assert not made.whole
         assert tables(there) == expected
-        objects = drift.read(there)
-    assert objects == drift.read(live)
+        objects = drift.objects_of(there)
+    assert objects == drift.objects_of(live)
     with (
         shadow(Source.read(live, whole=True), folders=folders) as made,
         connected(made.url) as there,

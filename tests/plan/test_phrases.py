@@ -4,6 +4,7 @@ import pytest
 
 from alembic_enterprise.plan.rehearsal.phrases import (
     begins_transaction,
+    called,
     ends_transaction,
     goes_back,
     is_query,
@@ -59,6 +60,18 @@ def test_values_of_rows_and_passwords_are_not_shown(statement: str, shown: str |
         ("UPDATE t SET a = 1", True),
         ("DELETE FROM t", True),
         ("WITH gone AS (DELETE FROM t RETURNING a) INSERT INTO u SELECT a FROM gone", True),
+        ("INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET b = 1", True),
+        ("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING", False),
+        ("DO $$ BEGIN INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET b = 1; END $$", True),
+        ("DROP SEQUENCE s", True),
+        ("ALTER SEQUENCE s RESTART", True),
+        ("ALTER SEQUENCE s OWNED BY NONE", False),
+        ("DO $$ BEGIN PERFORM setval('s', 1); END $$", True),
+        ("ALTER TABLE t ADD restart int", False),
+        ("ALTER TABLE t ALTER a RESTART WITH 1", True),
+        ("SELECT setval('s', 1)", True),
+        ("ALTER TYPE t DROP ATTRIBUTE a", True),
+        ("ALTER TYPE t ADD ATTRIBUTE a int", False),
         ("ALTER TABLE t DROP COLUMN a", True),
         ("ALTER TABLE t DROP a", True),
         ("ALTER TABLE t ALTER a TYPE int", True),
@@ -75,6 +88,20 @@ def test_values_of_rows_and_passwords_are_not_shown(statement: str, shown: str |
 )
 def test_values_that_are_gone_are_told(statement: str, takes: bool) -> None:
     assert takes_rows(statement) is takes
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ('SELECT purge(1), "Count All" ()', "purge, Count All"),
+        ("CALL shop.Wipe()", "wipe"),
+        ("DO $$ BEGIN PERFORM purge(); EXECUTE 'SELECT more()'; END $$", "purge, more"),
+        ("ALTER TABLE t ADD a int DEFAULT f()", ""),
+        ("CREATE TRIGGER t AFTER INSERT ON t EXECUTE FUNCTION f()", ""),
+    ],
+)
+def test_what_a_statement_may_call(statement: str, words: str) -> None:
+    assert called(statement) == {*words.split(", ")} - {""}
 
 
 def test_what_is_no_step_is_known_by_its_words() -> None:

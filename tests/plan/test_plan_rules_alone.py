@@ -89,9 +89,14 @@ def test_what_is_lost_is_never_a_note(size: int, rows: int | None, severity: str
         ("UPDATE orders SET note = 'WHERE'", True, "all of its rows"),
         ("UPDATE orders SET note = $1", False, "all of its rows"),
         ("DELETE FROM public.orders", True, "all of its rows"),
-        ("DELETE FROM orders WHERE note IS NULL", True, "all that fit its WHERE"),
+        ("DELETE FROM orders WHERE note IS NULL", True, "all that fit its condition"),
         ("DELETE FROM orders WHERE id IN (SELECT id FROM orders LIMIT 9)", False, None),
         ("SELECT * FROM orders FOR UPDATE", True, None),
+        ("MERGE INTO orders AS o USING n ON true WHEN MATCHED THEN DELETE", True, "all that fit"),
+        ("MERGE INTO orders AS o USING n ON true WHEN NOT MATCHED THEN INSERT DEFAULT", True, None),
+        ("WITH a AS (UPDATE orders SET id = 1 RETURNING 1) TABLE a", True, "all of its rows"),
+        ("DO $$ BEGIN UPDATE orders SET a = 1; DELETE FROM orders; END $$", False, "all of its"),
+        ("DO $$ BEGIN DELETE FROM orders WHERE id = 1; END $$", False, None),
     ],
 )
 def test_rows_are_to_be_written_in_batches(

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, MetaData
 from alembic_enterprise.errors import StepError
 from alembic_enterprise.operation import message
 from alembic_enterprise.plan.locks.table import LockMode, strongest
-from alembic_enterprise.plan.model import Basis
+from alembic_enterprise.plan.model import Basis, Loss
 from alembic_enterprise.plan.rehearsal.rehearse import Performed, refused, rehearse
 from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.sql import Name
@@ -153,6 +153,46 @@ op.execute("ALTER TABLE customers ADD a int DEFAULT 1")
     assert (checking.rewritten, names(done[2], checking.scanned)) == (frozenset(), {"orders"})
     assert (adding.rewritten, adding.scanned) == (frozenset(), frozenset())
     assert [one.loses_data for one in done] == [True, True, False, False]
+
+
+def test_a_table_that_was_written_anew_is_emptied_all_the_same(rehearsed: Rehearse) -> None:
+    """The file is the transaction's own, so that TRUNCATE keeps it."""
+    body = """
+op.execute("ALTER TABLE orders ALTER id TYPE bigint")
+op.execute("TRUNCATE public.orders")
+op.execute("ALTER TABLE events ALTER note TYPE int USING 1")
+op.execute("TRUNCATE events, customers CASCADE")
+"""
+    _, one, _, both = rehearsed(body)
+    assert [str(loss.table) for loss in one.lost] == ["public.orders"]
+    assert one.traces.scanned == frozenset()
+    assert {"public.events", "public.customers"} <= {loss.table for loss in both.lost}
+
+
+def test_a_block_that_commits_shows_what_it_took_away(rehearsed: Rehearse) -> None:
+    """Its locks are gone afterwards, and its effects are not known."""
+    body = """
+with op.get_context().autocommit_block():
+    op.execute("DO $$ BEGIN ALTER TABLE customers DROP COLUMN name; COMMIT; END $$")
+    op.execute("DO $$ BEGIN EXECUTE 'DROP TABLE events_1'; COMMIT; END $$")
+"""
+    column, table = rehearsed(body)
+    assert column.basis is table.basis is Basis.UNKNOWN
+    assert column.lost == (Loss("public.customers", "name"),)
+    assert table.lost == (Loss("public.events_1"),)
+    assert "customers" in (column.names or ())
+    assert "events_1" in (table.names or ())
+
+
+def test_functions_of_the_database_may_do_anything(rehearsed: Rehearse) -> None:
+    body = """
+op.execute("CREATE FUNCTION purge() RETURNS void LANGUAGE sql AS 'DELETE FROM events'")
+op.execute("SELECT purge()")
+op.execute("DO $$ BEGIN PERFORM purge(); END $$")
+op.execute("SELECT count(*) FROM orders")
+op.execute("INSERT INTO customers VALUES (1)")
+"""
+    assert [one.calls for one in rehearsed(body)] == [False, True, True, False, False]
 
 
 def test_what_a_transaction_has_made_itself_is_not_told(rehearsed: Rehearse) -> None:

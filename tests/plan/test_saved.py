@@ -118,7 +118,7 @@ class Shop:
 
     def state(self) -> State:
         with self.engine.connect() as connection:
-            objects = drift.read(connection)
+            objects = drift.objects_of(connection)
             there = tuple(original.stamped(connection))
         return State(self.plan.place, there, frozenset(there), self.plan.digests, objects)
 
@@ -203,6 +203,55 @@ def test_the_file_can_be_read_back_and_fits_its_schema(there: Shop) -> None:
 def test_what_is_no_plan_is_refused(text: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(told)):
         Saved.from_text(text)
+
+
+EDITED: dict[str, tuple[str | int, ...]] = {
+    "database": ("database",),
+    "oid": ("database_oid",),
+    "server": ("server",),
+    "system identifier": ("system_identifier",),
+    "version table": ("version_table", "name"),
+    "its schema": ("version_table", "schema"),
+    "search path": ("search_path",),
+    "a schema of it": ("search_path", 0),
+    "moment": ("sampled_at",),
+    "shadow": ("shadow",),
+    "versions": ("versions",),
+    "start": ("start",),
+    "a revision of it": ("start", 0),
+    "revision": ("revisions", 0, "revision"),
+    "digest": ("revisions", 0, "digest"),
+    "touched": ("touched",),
+    "a name of it": ("touched", 0),
+    "objects": ("objects",),
+    "relation": ("objects", 0, "relation"),
+    "definition": ("objects", 0, "definition"),
+}
+"""Where each field of a plan is."""
+
+
+@pytest.mark.parametrize("value", [True, 1.5, [[1]], {"a": 1}], ids=repr)
+@pytest.mark.parametrize("name", EDITED)
+def test_a_plan_that_was_edited_is_refused(there: Shop, name: str, value: object) -> None:
+    *path, last = EDITED[name]
+    document = json.loads(there.plan.text())
+    place = document
+    for key in path:
+        place = place[key]
+    place[last] = value
+    with pytest.raises(ConfigurationError, match=r"^the plan cannot be read \("):
+        Saved.from_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("change", [{"sampled_at": "2026-01-01"}, {"touched": "public.orders"}])
+def test_a_text_in_the_wrong_place_is_refused(there: Shop, change: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match=r"^the plan cannot be read \("):
+        Saved.from_text(json.dumps(json.loads(there.plan.text()) | change))
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="it is no JSON"):
+        Saved.from_text("[" * 100_000)
 
 
 # --- What a plan depends on

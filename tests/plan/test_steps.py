@@ -125,11 +125,55 @@ def test_figures_are_of_the_tables_that_a_step_is_about() -> None:
     assert [one.table for one in last.tables] == ["public.orders"]
 
 
+def test_a_step_of_which_nothing_is_known_is_about_the_tables_that_it_names() -> None:
+    block = performed(statement="DO $$ BEGIN ...", names=("orders", "id"), basis=Basis.UNKNOWN)
+    said = performed(statement='VACUUM "order lines"', basis=Basis.UNKNOWN, transaction=2)
+    assert [[one.table for one in step.tables] for step in made(block, said)] == [
+        ["public.orders"],
+        ["public.order lines"],
+    ]
+
+
+def test_of_tables_in_two_schemas_the_one_is_meant_whose_schema_is_named() -> None:
+    live = LIVE | {"other.orders": Touched("other.orders", 1)}
+    texts = ("VACUUM other.orders", "VACUUM orders")
+    vacuums = [performed(statement=text, basis=Basis.UNKNOWN) for text in texts]
+    one, either = steps(vacuums, live, {}, "18.4")
+    assert [item.table for item in one.tables] == ["other.orders"]
+    assert [item.table for item in either.tables] == ["public.orders", "other.orders"]
+
+
+def test_a_table_has_its_live_name_whatever_it_is_called_by_then() -> None:
+    """A new one never has the name of another one that is there."""
+    renamed = RELATIONS | {ORDERS: replace(RELATIONS[ORDERS], name=Name("old", "orders_1"))}
+    new = Relation(9, Name("public", "orders"), "p", None, None, 9, 0)
+    known = {oid: one.name for oid, one in RELATIONS.items()}
+    first = performed((ORDERS, SHARE))
+    text = "ALTER TABLE orders_1 ADD a int"
+    second = performed((ORDERS, EXCLUSIVE), statement=text, before=renamed, live=known)
+    attached = renamed | {9: new, ORDERS: replace(renamed[ORDERS], parent=9)}
+    third = performed((9, EXCLUSIVE), (ORDERS, READING), before=attached, live=known, transaction=2)
+    done = made(first, second, third)
+    assert [told(step) for step in done] == [
+        [("public.orders", "public.orders", None)],
+        [("public.orders", "public.orders", None)],
+        [
+            ("public.orders", "public.orders", None),
+            ("public.orders (new)", "public.orders (new)", None),
+        ],
+    ]
+    assert [step.effects[0].called for step in done] == [None, "old.orders_1", "old.orders_1"]
+    assert [[one.table for one in step.tables] for step in done] == [["public.orders"]] * 3
+    assert [step.released for step in done] == [(), (), ()]
+
+
 def test_what_a_downgrade_brings_back() -> None:
     kept, lost = performed(), performed(loses_data=True)
-    assert [step.reversibility for step in made(kept, lost)] == [
+    asks = performed(calls=True)
+    assert [step.reversibility for step in made(kept, lost, asks)] == [
         Reversibility.FULL,
         Reversibility.STRUCTURE_ONLY,
+        Reversibility.UNKNOWN,
     ]
     [no] = made(kept, reversible=False)
     [untried] = steps([kept], LIVE, {}, "18.4")

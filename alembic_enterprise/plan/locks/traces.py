@@ -11,7 +11,7 @@ up to 15, a foreign key to a partitioned table is such.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -36,9 +36,10 @@ class Relation:
         parent: the oid of what it is a partition of; None unless it is one.
         file: the number of its file; None when it has none, as a view or a partitioned table.
         size: bytes of the rows it holds, an index in its table.
-        columns: of a table that is no partition, name and type of each by its number, without types
-            that are not the server's own; None for one that was dropped or is generated, which
-            holds nothing of its own.
+        columns: of a table that is no partition, or of a composite type, name and type of each by
+            its number; None for one that was dropped or is generated, which holds nothing of its
+            own. Of types that are not the server's own, composite ones are told, and arrays of
+            them, as the oid of their relation in parentheses.
     """
 
     oid: int
@@ -102,10 +103,16 @@ _RELATIONS = SQL("""
 SELECT c.oid, n.nspname, c.relname, c.relkind::text, i.indrelid, h.inhparent,
        pg_catalog.pg_relation_filenode(c.oid),
        coalesce(pg_catalog.pg_relation_size(coalesce(i.indrelid, c.oid)), 0),
-       CASE WHEN c.relkind IN ('r', 'p') AND NOT c.relispartition THEN ARRAY(
+       CASE WHEN c.relkind IN ('r', 'p', 'c') AND NOT c.relispartition THEN ARRAY(
            SELECT CASE WHEN attisdropped OR attgenerated <> '' THEN ARRAY[NULL, NULL]
                        ELSE ARRAY[attname, CASE WHEN atttypid < 16384 THEN
-                           pg_catalog.format_type(atttypid, atttypmod) ELSE '' END] END
+                           pg_catalog.format_type(atttypid, atttypmod) ELSE coalesce((
+                               SELECT '(' || coalesce(e.typrelid, t.typrelid) || ')'
+                               FROM pg_catalog.pg_type AS t
+                               LEFT JOIN pg_catalog.pg_type AS e
+                                      ON e.oid = t.typelem AND t.typcategory = 'A'
+                               WHERE t.oid = atttypid AND coalesce(e.typrelid, t.typrelid) <> 0
+                           ), '') END] END
            FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND attnum > 0 ORDER BY attnum) END
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
@@ -182,7 +189,7 @@ def _columns(rows: Sequence[Sequence[str | None]] | None) -> tuple[tuple[str, st
 def _since(connection: Connection, before: Look, held: Locks) -> Relations:
     known = before.relations
     locked = {oid for oid, mode in held if mode is LockMode.ACCESS_EXCLUSIVE and oid in known}
-    tables = [oid for oid in locked if known[oid].kind in "rp" and known[oid].parent is None]
+    tables = [oid for oid in locked if known[oid].kind in "rpc" and known[oid].parent is None]
     which = _SINCE.format(Literal(before.horizon), Literal(tables))
     changed = relations(connection, which)
     if all(known.get(oid) == relation for oid, relation in changed.items()):
@@ -196,13 +203,21 @@ def locks(connection: Connection, pid: Composable) -> Locks:
     return frozenset((oid, LockMode.of_catalog(mode)) for oid, mode in found)
 
 
-def difference(before: Look, after: Look) -> Traces:
-    """What happened between two looks of one transaction."""
+def difference(before: Look, after: Look, truncated: Collection[str] = ()) -> Traces:
+    """What happened between two looks of one transaction.
+
+    Args:
+        before: the first.
+        after: the second.
+        truncated: tables, without schemas, that the statement says it truncates: one that got a new
+            file from its transaction before gets no other (`ExecuteTruncateGuts` in
+            src/backend/commands/tablecmds.c).
+    """
     known = before.relations
     scans = {oid: count - before.scans.get(oid, 0) for oid, count in after.scans.items()}
     scanned = {oid for oid, count in scans.items() if count > 0 and _is_table(known.get(oid))}
     files = new_files(known, after.relations)
-    gone = _emptied(known, after.relations, files, scans)
+    gone = _emptied(known, after.relations, files, scans) | _named(known, after.locks, truncated)
     return Traces(
         frozenset((oid, mode) for oid, mode in after.locks - before.locks if oid in known),
         frozenset(oid for oid in files if oid not in gone and known[oid].table not in gone),
@@ -247,6 +262,25 @@ def _emptied(
         for oid in files
         if before[oid].kind == "r" and not after[oid].size and read[oid] <= built[oid]
     )
+
+
+def _named(known: Relations, held: Locks, names: Collection[str]) -> frozenset[int]:
+    """The tables with these names, and their partitions, that the session has for itself."""
+    if not names:
+        return frozenset()
+    alone = {oid for oid, mode in held if mode is LockMode.ACCESS_EXCLUSIVE and oid in known}
+    return frozenset(
+        oid
+        for oid in alone
+        if known[oid].kind == "r" and any(one.name.name in names for one in _lineage(known, oid))
+    )
+
+
+def _lineage(known: Relations, oid: int | None) -> Iterator[Relation]:
+    """A table, and what it is a partition of."""
+    while oid is not None and (one := known.get(oid)) is not None:
+        yield one
+        oid = one.parent
 
 
 def _is_table(relation: Relation | None) -> bool:

@@ -266,7 +266,9 @@ def _objects(url: URL, version_table: Name) -> Objects:
         query = _OWN.format(version_table.regclass, Literal(registry.TABLE))
         own = {name for (name,) in sql.rows(connection, query)}
         found = {
-            key: text for key, text in drift.read(connection).items() if key.relation not in own
+            key: text
+            for key, text in drift.objects_of(connection).items()
+            if key.relation not in own
         }
     used = {part[1] for key in found if (part := _SCHEMA.match(key.relation or key.name))}
     schemas = {key.name for key in found if key.kind == "schema"}

@@ -39,7 +39,7 @@ def losses(
     yield from map(Loss, sorted(str(live[oid].name) for oid in _outermost(gone, live)))
     for oid, old in before.items():
         now = after.get(oid)
-        if now is not None and now is not old and oid in live:
+        if now is not None and now is not old:
             yield from _of_columns(live, oid, before, after)
 
 
@@ -62,17 +62,62 @@ def _told(oid: int, gone: Collection[int], inside: Mapping[int, Collection[int]]
 
 
 def _of_columns(live: Relations, oid: int, before: Relations, after: Relations) -> Iterator[Loss]:
-    """Of a table that stays, the columns that are gone or have a type that holds less."""
-    table = str(live[oid].name)
-    for known, old, now in zip(
-        live[oid].columns, before[oid].columns, after[oid].columns, strict=False
-    ):
-        if known is None or old is None:
+    """Of a table that stays, the columns that are gone or have a type that holds less.
+
+    They are gone as well from tables that have become partitions of it in the release.
+    """
+    changed = [
+        (number, old[0], now and now[1])
+        for number, (old, now) in enumerate(
+            zip(before[oid].columns, after[oid].columns, strict=False)
+        )
+        if old is not None and (now is None or holds_less(now[1], old[1]))
+    ]
+    if changed and oid in live and live[oid].kind == "c":
+        yield from _of_type(live, oid)
+        return
+    tables = (oid, *_attached(live, oid, before)) if changed else ()
+    for table in tables:
+        for number, name, becomes in changed if table in live else ():
+            if known := _known(live, table, number if table == oid else None, name):
+                yield Loss(str(live[table].name), known, becomes)
+
+
+def _of_type(live: Relations, oid: int) -> Iterator[Loss]:
+    """Of all columns of a composite type, what it has lost."""
+    for relation in live.values():
+        for column in relation.columns:
+            if column is not None and column[1] == f"({oid})":
+                yield Loss(str(relation.name), column[0], str(live[oid].name))
+
+
+def _known(live: Relations, table: int, number: int | None, name: str) -> str | None:
+    """What a column is called in the live database, if it is there.
+
+    It has kept its number, but for one of a partition: there it has the name of its table's.
+    """
+    columns = live[table].columns
+    if number is not None and columns:
+        known = columns[number] if number < len(columns) else None
+        return known and known[0]
+    names = {one[0] for one in live[_top(live, table)].columns if one is not None}
+    return name if name in names else None
+
+
+def _attached(live: Relations, oid: int, before: Relations) -> Iterator[int]:
+    """The live tables that are in a table by now, and were not."""
+    for other in sorted(live.keys() & before.keys() - {oid}):
+        is_table, above = before[other].kind in "rp", live[other].parent
+        if not is_table or _top(before, other) != oid or _top(live, other) == oid:
             continue
-        if now is None:
-            yield Loss(table, known[0])
-        elif holds_less(now[1], old[1]):
-            yield Loss(table, known[0], now[1])
+        if above is None or _top(before, above) != oid:
+            yield other
+
+
+def _top(relations: Relations, oid: int) -> int:
+    """The outermost table that a relation is a partition of; else itself."""
+    above = relations[oid].parent if oid in relations else None
+    return oid if above is None or above not in relations else _top(relations, above)
 
 
 _FLOATING = {"real", "double precision"}
@@ -81,6 +126,7 @@ _TIMES = {"time without time zone", "time with time zone"}
 _TEXTS = {"text", "character varying", "character", "bpchar"}
 _LESS = (
     (_FLOATING, {"numeric", "bigint"}),
+    ({"numeric"}, _FLOATING),  # 6 or 15 digits: FLT_DIG, DBL_DIG
     ({"real"}, {"double precision", "integer"}),
     ({"date"} | _TIMES, _TIMESTAMPS),
     (_TIMES, {"interval"}),

@@ -17,6 +17,7 @@ _SILENT = {"SET", "RESET", "SHOW", "SAVEPOINT", "RELEASE", "LISTEN", "UNLISTEN",
 _BEGINS = {"BEGIN", "START"}
 _ENDS = {"COMMIT", "END", "ROLLBACK", "ABORT"}
 _QUERIES = {("SELECT",), ("VALUES",), ("TABLE",), ("EXPLAIN",), ("WITH",)}
+_BLOCKS = {("DO",), ("CALL",)}
 _WRITES = {"INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "TRUNCATE"}
 _TAKES = {"UPDATE", "DELETE", "MERGE", "TRUNCATE"}
 _DEFINES = {
@@ -34,15 +35,29 @@ _PIECE = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_RIGHTS = re.compile(
+    r"(?:GRANT|REVOKE)\b.*?\bON\s+(?:TABLE\s+)?(.*?)\s+(?:TO|FROM)\s", re.IGNORECASE | re.DOTALL
+)
 _ROWS = re.compile(r"\bTABLE\b.*\bAS\s*\(*\s*(SELECT|VALUES|WITH|TABLE|EXECUTE)\b", re.DOTALL)
 _DROPS = re.compile(
-    r"\bALTER\s+TABLE\b.*?(\bDROP\s+(?!CONSTRAINT|DEFAULT|NOT\b|EXPRESSION|IDENTITY)|\bTYPE\b)",
+    r"\bALTER\s+TABLE\b.*?"
+    r"(\bDROP\s+(?!CONSTRAINT|DEFAULT|NOT\b|EXPRESSION|IDENTITY)|\bTYPE\b|\bALTER\b[^,]*\bRESTART\b)"
+    r"|\bALTER\s+SEQUENCE\b.*\bRESTART\b|\bDROP\s+SEQUENCE\b"
+    r"|\bALTER\s+TYPE\b.*\bDROP\s+ATTRIBUTE\b|\bON\s+CONFLICT\b.*\bDO\s+UPDATE\b",
     re.DOTALL,
 )
-_IN_BLOCK = re.compile(r"\b(DELETE\s+FROM|MERGE\s+INTO|UPDATE\b[^;]*?\bSET)\b", re.IGNORECASE)
+_MAY_TAKE = {"ALTER", "DROP", "INSERT"}
+_SETVAL = re.compile(r"\bSETVAL\s*\(")
+_IN_BLOCK = re.compile(
+    r"\b(DELETE\s+FROM|MERGE\s+INTO|UPDATE\b[^;]*?\bSET|SETVAL|DROP\s+SEQUENCE"
+    r"|ALTER\s+SEQUENCE\b[^;]*?\bRESTART)\b",
+    re.IGNORECASE,
+)
+_CALLED = re.compile(r'(?:"((?:[^"]|"")+)"|([^\W\d][\w$]*))\s*\(')
 _MORE_ROWS = re.compile(
     r"(\bVALUES\s*{row})(?:\s*,\s*{row})+".format(row=r"\((?:[^()]|\([^()]*\))*\)"), re.IGNORECASE
 )
+_NAME = re.compile(r'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
 _WORD = re.compile(r"[^\W\d]\w*")
 
 
@@ -66,6 +81,11 @@ def goes_back(statement: str) -> bool:
     return any("ROLLBACK" in item.words and "TO" in item.words for item in _each(statement))
 
 
+def is_block(statement: str) -> bool:
+    """Whether it does what no first word tells, and may commit in between."""
+    return any(item.words[:1] in _BLOCKS for item in _each(statement))
+
+
 def is_query(statement: str) -> bool:
     """Whether it asks for rows, and writes none but by functions it calls."""
     return all(
@@ -77,9 +97,39 @@ def is_query(statement: str) -> bool:
 def takes_rows(statement: str) -> bool:
     """Whether values are gone that were in rows: by UPDATE, DELETE, a dropped or another column.
 
-    Tables that are dropped or truncated are seen without it.
+    The state of a sequence is such a value. Tables that are dropped or truncated are seen without
+    it.
     """
     return any(map(_takes_rows, _each(statement)))
+
+
+def truncated(statement: str) -> set[str]:
+    """All that may be the name of a table in TRUNCATE, without schemas."""
+    return {
+        name
+        for item in _each(statement)
+        if item.words[0] == "TRUNCATE"
+        for name in named(item.text)
+    }
+
+
+def called(statement: str) -> set[str]:
+    """All that may be the name of a function that a query, CALL or DO calls, without schemas."""
+    asking = (item for item in _each(statement) if item.words[:1] in _QUERIES | _BLOCKS)
+    found = [match for item in asking for match in _CALLED.findall(item.text)]
+    return {quoted.replace('""', '"') or plain.lower() for quoted, plain in found}
+
+
+def named(statement: str) -> set[str]:
+    """All that may be the name of a relation in a statement, without schemas."""
+    found = _NAME.findall(statement)
+    return {quoted.replace('""', '"') or plain.lower() for quoted, plain in found}
+
+
+def rights(statement: str) -> list[str]:
+    """What each GRANT or REVOKE is on: "orders, lines", or "ALL TABLES IN SCHEMA public"."""
+    found = (_RIGHTS.match(item.text) for item in _each(statement))
+    return [match[1] for match in found if match is not None]
 
 
 def readable(statement: str) -> str:
@@ -144,11 +194,13 @@ def _redacted(text: str) -> str:
 
 def _takes_rows(statement: Statement) -> bool:
     first, bare = statement.words[0], _bare(statement.text)
+    if _SETVAL.search(bare):
+        return True
     if first == "DO":
         return _IN_BLOCK.search(statement.text) is not None
     if first == "WITH":
-        return bool(_TAKES & set(_words(bare)))
-    return first in _TAKES or (first == "ALTER" and bool(_DROPS.search(bare)))
+        return bool(_TAKES & set(_words(bare)))  # of ON CONFLICT as well
+    return first in _TAKES or (first in _MAY_TAKE and bool(_DROPS.search(bare)))
 
 
 def _bare(statement: str) -> str:

@@ -17,6 +17,7 @@ from alembic_enterprise.plan.rehearsal.phrases import (
     begins_transaction,
     ends_transaction,
     goes_back,
+    is_block,
     is_silent,
 )
 from alembic_enterprise.sql import Name
@@ -162,7 +163,9 @@ class Recorder:
         if before is None:
             return
         if self._tried is None:
-            after = look(self._connection, before)
+            # What has committed inside has let go of its locks, by which columns are looked at.
+            again = is_block(statement) and self._in_autocommit
+            after = look(self._connection, None if again else before)
         else:
             after = look(self._connection, before, self._tried[1].locks)
         is_inside = not self._in_autocommit

@@ -8,7 +8,7 @@ what others would only see as a lock they wait for. A statement outside of a tra
 first tried inside of one, which is rolled back; what the server refuses there is predicted.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -23,7 +23,14 @@ from alembic_enterprise.plan.locks.prediction import predicted
 from alembic_enterprise.plan.locks.traces import Locks, Relation, Relations, Traces, difference
 from alembic_enterprise.plan.model import Basis, Loss
 from alembic_enterprise.plan.rehearsal.losses import losses
-from alembic_enterprise.plan.rehearsal.phrases import is_query, readable, takes_rows
+from alembic_enterprise.plan.rehearsal.phrases import (
+    called,
+    is_query,
+    named,
+    readable,
+    takes_rows,
+    truncated,
+)
 from alembic_enterprise.plan.rehearsal.recorder import Recorded, Recorder
 from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.plan.shadow.original import VERSION_TABLE
@@ -42,6 +49,8 @@ class Performed:
         transactional: whether it ran in a transaction block.
         lock_timeout: how long it waits for a lock at most; None when that has no end.
         before: the relations that it is about, as they were, with their tables and parents.
+        live: what those of them are called in the live database that are there; None when they are
+            all there, and called as they were.
         traces: what it did; of new locks only.
         released: locks that its transaction had taken, and lost before it by going back to a
             savepoint.
@@ -51,6 +60,9 @@ class Performed:
         dropped: those that stood before, and do not any more.
         lost: what it took away of the live database for good, but for rows of DELETE.
         loses_data: whether it took rows, or what was in them.
+        calls: whether it asks functions of the database, which may do that without a word of it.
+        names: all that may be the name of a relation in it, without schemas, where `statement` does
+            not show that.
     """
 
     statement: str
@@ -60,6 +72,7 @@ class Performed:
     transactional: bool = True
     lock_timeout: timedelta | None = None
     before: Relations = field(default_factory=dict[int, Relation])
+    live: Mapping[int, Name] | None = None
     traces: Traces = field(default_factory=Traces)
     released: Locks = frozenset()
     basis: Basis = Basis.UNKNOWN
@@ -68,6 +81,8 @@ class Performed:
     dropped: tuple[Name, ...] = ()
     lost: tuple[Loss, ...] = ()
     loses_data: bool = False
+    calls: bool = False
+    names: Collection[str] | None = None
 
 
 def rehearse(
@@ -157,7 +172,8 @@ class _Rehearsal:
             self._locks = frozenset()
         found = self._evidence(connection, recorded)
         if not (_only_asks(recorded, found[0]) or _only_looks(recorded, found)):
-            self.performed.append(self._performed(recorded, found))
+            calls = recorded.operation is None and _calls(connection, recorded.statement)
+            self.performed.append(replace(self._performed(recorded, found), calls=calls))
             self._locks = recorded.after.locks
         if recorded.transactional:
             self._hidden |= recorded.after.relations.keys() - recorded.before.relations.keys()
@@ -166,7 +182,8 @@ class _Rehearsal:
         """What a statement did, and where that is known from."""
         looks = (recorded.before, recorded.after) if recorded.transactional else recorded.tried
         if looks is not None:
-            return _without(difference(*looks), self._hidden), Basis.MEASURED, None
+            traces = difference(*looks, truncated(recorded.statement))
+            return _without(traces, self._hidden), Basis.MEASURED, None
         major = self._major or _major(connection)
         before, after = recorded.before.relations, recorded.after.relations
         prediction = predicted(connection, recorded.statement, before, after, major)
@@ -185,6 +202,7 @@ class _Rehearsal:
         loses = any(before[oid].kind in "rp" for oid in dropped) or bool(traces.emptied)
         is_ours = recorded.operation is not None
         lost = self._lost(recorded, traces)
+        about, live = self._about(before, _oids(traces, released)), self._live or {}
         return Performed(
             statement=recorded.statement.strip() if is_ours else readable(recorded.statement),
             revision=self._revision,
@@ -192,7 +210,8 @@ class _Rehearsal:
             operation=recorded.operation,
             transactional=recorded.transactional,
             lock_timeout=recorded.after.lock_timeout,
-            before=self._about(before, _oids(traces, released)),
+            before=about,
+            live={oid: live[oid].name for oid in about if oid in live},
             traces=traces,
             released=released,
             basis=basis,
@@ -201,6 +220,7 @@ class _Rehearsal:
             dropped=_names(before, after),
             lost=lost,
             loses_data=loses or bool(lost) or (takes_rows(recorded.statement) and not is_ours),
+            names=named(recorded.statement) if basis is Basis.UNKNOWN else None,
         )
 
     def _lost(self, recorded: Recorded, traces: Traces) -> tuple[Loss, ...]:
@@ -241,6 +261,19 @@ class _Rehearsal:
 def _major(connection: Connection) -> int:
     [(version,)] = sql.rows(connection, SQL("SELECT current_setting('server_version_num')::int"))
     return int(version) // 10000
+
+
+_VOLATILE = SQL("""
+SELECT EXISTS (SELECT FROM pg_catalog.pg_proc
+               WHERE oid >= 16384 AND provolatile = 'v' AND proname = ANY ({}::text[]))""")
+
+
+def _calls(connection: Connection, statement: str) -> bool:
+    """Whether a statement calls functions of the database that may write."""
+    if not (names := called(statement)):
+        return False
+    [(found,)] = sql.rows(connection, _VOLATILE.format(Literal([*names])))
+    return bool(found)
 
 
 def _only_asks(recorded: Recorded, traces: Traces) -> bool:

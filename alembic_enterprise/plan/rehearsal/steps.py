@@ -1,13 +1,12 @@
 """The steps of a plan, from what a rehearsal has seen."""
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from alembic_enterprise import registry
 from alembic_enterprise.plan.locks.table import LockMode, excluded
-from alembic_enterprise.plan.locks.traces import Relation, Relations, by_relation, own
+from alembic_enterprise.plan.locks.traces import Relation, by_relation, own
 from alembic_enterprise.plan.model import (
     Basis,
     RelationEffect,
@@ -15,9 +14,9 @@ from alembic_enterprise.plan.model import (
     Step,
     Touched,
 )
+from alembic_enterprise.plan.rehearsal.phrases import named
 from alembic_enterprise.plan.rehearsal.rehearse import Performed
-
-_NAME = re.compile(r'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
+from alembic_enterprise.sql import Name
 
 
 def steps(
@@ -41,9 +40,9 @@ def steps(
     found: list[Step] = []
     together = groupby(performed, lambda one: one.transaction)
     for transaction, (_, group) in enumerate(together, 1):
-        history = _History()
+        history = _History(tables)
         for number, (one, times) in enumerate(_distinct(group), len(found) + 1):
-            names = _names(one.statement)
+            names = named(one.statement) if one.names is None else one.names
             effects, released = history.take(one, number, names)
             step = Step(
                 number=number,
@@ -54,7 +53,11 @@ def steps(
                 server=server if one.basis is Basis.MEASURED else one.predicted_for,
                 effects=tuple(effects),
                 reversibility=_reversibility(one, reversible),
-                tables=tuple(_touched(effects, names, tables)),
+                tables=tuple(
+                    _called(names, tables)
+                    if one.basis is Basis.UNKNOWN
+                    else _touched(effects, names, tables)
+                ),
                 operation=one.operation,
                 transactional=one.transactional,
                 lock_timeout=one.lock_timeout,
@@ -92,20 +95,20 @@ def _reversibility(one: Performed, reversible: Mapping[str, bool]) -> Reversibil
     works = reversible.get(one.revision)
     if not works:
         return Reversibility.UNKNOWN if works is None else Reversibility.NO
-    return Reversibility.STRUCTURE_ONLY if one.loses_data else Reversibility.FULL
-
-
-def _names(statement: str) -> set[str]:
-    """All that may be the name of a relation in a statement, without schemas."""
-    found = _NAME.findall(statement)
-    return {quoted.replace('""', '"') or plain.lower() for quoted, plain in found}
+    if one.loses_data:
+        return Reversibility.STRUCTURE_ONLY
+    return Reversibility.UNKNOWN if one.calls else Reversibility.FULL
 
 
 class _History:
     """What a transaction holds, which of its steps took that, and what was told of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tables: Collection[str]) -> None:
+        self._tables = tables
+        """The names of the live tables."""
         self._relations: dict[int, Relation] = {}
+        self._live: dict[int, Name] = {}
+        """What those of them are called in the live database that are there."""
         self._modes = defaultdict[int, set[LockMode]](set)
         self._since: dict[int, int] = {}
         self._last: dict[int, RelationEffect] = {}
@@ -119,14 +122,14 @@ class _History:
     ) -> tuple[list[RelationEffect], list[str]]:
         """The effects of a step on what it is about; and the relations that are held no more."""
         self._relations.update(one.before)
+        there = {oid: relation.name for oid, relation in one.before.items()}
+        self._live.update(there if one.live is None else one.live)
         self._move(one, number)
         acted = {oid for oid, _ in one.traces.locks} | one.traces.rewritten | one.traces.scanned
         named = {oid for name in names for oid in self._called.get(name, ()) if oid in self._last}
         effects: list[RelationEffect] = []
         released: list[str] = []
-        for oid in sorted(
-            acted | named | self._moved(one), key=lambda oid: _order(self._relations, oid)
-        ):
+        for oid in sorted(acted | named | self._moved(one), key=self._order):
             last, effect = self._last.pop(oid, None), self._effect(oid, one, number)
             if last is not None and (effect is None or effect.relation != last.relation):
                 released.append(last.relation)
@@ -157,34 +160,45 @@ class _History:
 
     def _effect(self, oid: int, one: Performed, number: int) -> RelationEffect | None:
         """What there is to tell of a relation, if anything."""
-        relation, table = self._relations[oid], self._relations[_root(self._relations, oid)]
+        relation, table = self._relations[oid], self._relations[self._root(oid)]
         modes, is_rewritten = own(self._modes, relation), oid in one.traces.rewritten
         if table.name.name == registry.TABLE:
             return None  # as the version table, it is nobody's but the migrations'
         if not modes and not is_rewritten:
             return None
-        since = self._since.get(oid, number)
+        since, called = self._since.get(oid, number), self._name(oid)
         return RelationEffect(
-            str(relation.name),
-            str(table.name),
+            called,
+            self._name(table.oid),
             modes,
             is_rewritten,
             oid in one.traces.scanned,
             None if since == number else since,
+            None if called == str(relation.name) else str(relation.name),
         )
 
+    def _name(self, oid: int) -> str:
+        """The name in the live database; what is not there never has that of something else."""
+        if oid in self._live:
+            return str(self._live[oid])
+        name = str(self._relations[oid].name)
+        return f"{name} (new)" if name in self._tables else name
 
-def _root(relations: Relations, oid: int) -> int:
-    """The table that a relation belongs to: of a partition the outermost partitioned one."""
-    relation = relations[oid]
-    above = relation.table if relation.table is not None else relation.parent
-    return oid if above is None or above not in relations else _root(relations, above)
+    def _root(self, oid: int) -> int:
+        """The table that a relation belongs to: of a partition the outermost partitioned one.
 
+        A table of the live database that has become a partition of a new one belongs to itself.
+        """
+        relation = self._relations[oid]
+        above = relation.table if relation.table is not None else relation.parent
+        if above is None or above not in self._relations:
+            return oid
+        return oid if oid in self._live and above not in self._live else self._root(above)
 
-def _order(relations: Relations, oid: int) -> tuple[str, bool, str]:
-    """Tables by name, each before its partitions and indexes."""
-    root = _root(relations, oid)
-    return str(relations[root].name), oid != root, str(relations[oid].name)
+    def _order(self, oid: int) -> tuple[str, bool, str]:
+        """Tables by name, each before its partitions and indexes."""
+        root = self._root(oid)
+        return self._name(root), oid != root, self._name(oid)
 
 
 def _touched(
@@ -201,7 +215,7 @@ def _touched(
         if effect.held_since is None
         or effect.rewritten
         or effect.scanned
-        or effect.relation.rpartition(".")[2] in names
+        or (effect.called or effect.relation).rpartition(".")[2] in names
     ]
     whole = {effect.table for effect in about if effect.relation == effect.table}
     names_of = (
@@ -209,3 +223,15 @@ def _touched(
         for effect in about
     )
     yield from (tables[name] for name in dict.fromkeys(names_of) if name in tables)
+
+
+def _called(names: Collection[str], tables: Mapping[str, Touched]) -> Iterator[Touched]:
+    """The figures of the tables with some names, each in the schemas that are named, if any is."""
+    found: dict[str, list[tuple[str, Touched]]] = {}
+    for table, touched in tables.items():
+        schema, _, name = table.partition(".")
+        if name in names:
+            found.setdefault(name, []).append((schema, touched))
+    for alike in found.values():
+        meant = [touched for schema, touched in alike if schema in names]
+        yield from meant or (touched for _, touched in alike)

@@ -12,6 +12,7 @@ from alembic_enterprise.plan.rehearsal.phrases import (
     ends_transaction,
     is_query,
     is_silent,
+    named,
     readable,
 )
 from alembic_enterprise.plan.rehearsal.rehearse import Performed
@@ -66,6 +67,7 @@ def _of_script(
                 transaction,
                 transactional=is_inside,
                 lock_timeout=lock_timeout,
+                names=named(text) if _is_shown_short(text) else None,
             )
             transaction += not is_inside
 
@@ -78,4 +80,8 @@ _UNITS = {"ms": "milliseconds", "s": "seconds", "min": "minutes", "h": "hours"}
 
 def _shortened(text: str) -> str:
     """A block by its first line: of the others there are many."""
-    return f"{text.splitlines()[0]} ..." if text.startswith("DO ") else text
+    return f"{text.splitlines()[0]} ..." if _is_shown_short(text) else text
+
+
+def _is_shown_short(text: str) -> bool:
+    return text.startswith("DO ")

@@ -9,7 +9,14 @@ from typing import Any
 from alembic_enterprise.finding import Finding, Severity
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.plan.catalog import Catalog
-from alembic_enterprise.plan.model import Basis, PlanFinding, RelationEffect, Step, Touched
+from alembic_enterprise.plan.model import (
+    Basis,
+    PlanFinding,
+    RelationEffect,
+    Step,
+    Touched,
+    is_called,
+)
 from alembic_enterprise.plan.rules.reading import actions, parts
 from alembic_enterprise.sql import Name
 
@@ -71,8 +78,16 @@ class Facts:
 
     def effect_on(self, step: Step, name: Name) -> RelationEffect | None:
         """The effect of a step on the table of the live database that a statement calls so."""
-        called = self._called.get(str(name), ())
-        return next((effect for effect in step.effects if effect.relation in called), None)
+        text = str(name)
+        return next(
+            (
+                effect
+                for effect in step.effects
+                if is_called(effect.called or effect.relation, text)
+                and effect.relation in self.tables
+            ),
+            None,
+        )
 
     def live_table(self, step: Step, name: Name) -> str | None:
         """The same table alone, also when it is not known what the step does to it."""

@@ -164,12 +164,15 @@ def _chained(
     )
 
 
-_WRITES = shape("(UPDATE|DELETE FROM)( ONLY)? {table}")
+_MAY_WRITE = shape(r"(UPDATE|DELETE|MERGE|WITH|DO)\b.*")
+_WRITES = shape(r"\b(UPDATE|DELETE FROM|(?P<adds>MERGE INTO))( ONLY)? {table}")
+_MERGE = shape("MERGE ")
+_CHANGES = shape(r"\bTHEN (UPDATE|DELETE)\b")
 _CONDITION = shape(r".*[\s)]WHERE[\s(]")
 
 
 def every_row_written(facts: Facts) -> Iterator[PlanFinding]:
-    """An UPDATE or a DELETE goes through all of a table in one transaction.
+    """An UPDATE, DELETE or MERGE goes through all of a table in one transaction.
 
     It stops nobody at first. But each row that it has written stays locked against
     other writers until COMMIT, and leaves a dead version of itself: an UPDATE of
@@ -187,13 +190,25 @@ def every_row_written(facts: Facts) -> Iterator[PlanFinding]:
     Leave it when the table is small, or when nobody writes it then.
     """
     for step in facts.steps:
-        for match in facts.said(step, _WRITES):
+        for table, what in _all_written(facts, step).items():
+            if _is_read(step, table) and facts.tables[table].rows != 0:
+                yield _written(facts, step, table, what)
+
+
+def _all_written(facts: Facts, step: Step) -> dict[str, str]:
+    """The tables that a step may write as a whole, and which of their rows, as it says."""
+    found: dict[str, str] = {}
+    for part in facts.said(step, _MAY_WRITE):
+        text = part.string
+        has_condition = _CONDITION.match(text) is not None or _MERGE.match(text) is not None
+        if has_condition and not step.transactional:
+            continue
+        for match in _WRITES.finditer(text):
             target = facts.effect_on(step, name(match["table"]))
-            has_condition = _CONDITION.match(match.string) is not None
-            if target is None or (has_condition and not step.transactional):
-                continue
-            if _is_read(step, target.relation) and facts.tables[target.relation].rows != 0:
-                yield _written(facts, step, target.relation, has_condition=has_condition)
+            if target is not None and (match["adds"] is None or _CHANGES.search(text)):
+                fit = "all that fit its condition"
+                found[target.relation] = fit if has_condition else "all of its rows"
+    return found
 
 
 def _is_read(step: Step, table: str) -> bool:
@@ -201,8 +216,7 @@ def _is_read(step: Step, table: str) -> bool:
     return any(item.scanned and table in (item.relation, item.table) for item in step.effects)
 
 
-def _written(facts: Facts, step: Step, table: str, *, has_condition: bool) -> PlanFinding:
-    what = "all that fit its WHERE" if has_condition else "all of its rows"
+def _written(facts: Facts, step: Step, table: str, what: str) -> PlanFinding:
     return facts.remark(
         "every-row-written",
         step,
@@ -267,8 +281,8 @@ def data_lost(facts: Facts) -> Iterator[PlanFinding]:
     Leave it when nobody has read it for long.
     """
     for step in facts.steps:
-        known = _written_down(facts, step) if step.basis is Basis.UNKNOWN else step.lost
-        lost = dict.fromkeys((*known, *_deleted(facts, step)))
+        said = _written_down(facts, step) if step.basis is Basis.UNKNOWN else ()
+        lost = dict.fromkeys((*step.lost, *said, *_deleted(facts, step)))
         yield from (_gone(facts, step, loss) for loss in lost if _has_rows(facts, loss.table))
         for loss, what in dict.fromkeys(_unforeseeable(facts, step)):
             told = any((one.table, one.column) == (loss.table, loss.column) for one in lost)

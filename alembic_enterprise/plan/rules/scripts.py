@@ -93,8 +93,9 @@ def plugin_not_enabled(facts: Facts) -> Iterator[PlanFinding]:
     if any(fnmatchcase(PLUGIN, pattern) for pattern in facts.plugins):
         return
     message = (
-        "autogenerate would drop partitions: in env.py, write autogenerate_plugins="
-        '["alembic.autogenerate.*", "alembic_enterprise.*"] in context.configure()'
+        "autogenerate would drop partitions: in env.py, import alembic_enterprise.plugin, and "
+        'write autogenerate_plugins=["alembic.autogenerate.*", "alembic_enterprise.*"] in '
+        "context.configure()"
     )
     severity: Severity = "error" if any(facts.before.partitions.values()) else "warning"
     yield PlanFinding(Finding("plugin-not-enabled", severity, "env.py", message))

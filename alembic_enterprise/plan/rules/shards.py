@@ -100,7 +100,7 @@ def _changing(facts: Facts, table: Name) -> Step | None:
 
 
 def _effects(step: Step, table: Name) -> list[RelationEffect]:
-    return [effect for effect in step.effects if effect.table == str(table)]
+    return [effect for effect in step.effects if str(table) in (effect.table, effect.called)]
 
 
 _ATTACHES = shape("ALTER TABLE( IF EXISTS)?( ONLY)? {table} (ATTACH|DETACH) PARTITION ")

@@ -52,6 +52,15 @@ UNCOMMITTED = (
     "context.begin_transaction()`"
 )
 
+CUT = "the session that keeps another run away was cut"
+"""Why nothing is begun any more: somebody else may be at work."""
+
+NOT_KNOWN = (
+    "It is not known what is committed, since the server does not answer: `alembic current` tells, "
+    "and `alembic-enterprise plan` what is left"
+)
+"""The next step when the stamp cannot be read in the end."""
+
 DOCUMENT_VERSION = 1
 """Of `Report.document`; it changes when a reader of the old shape would go wrong."""
 
@@ -82,6 +91,7 @@ class Report:
         retries: how often a transaction was tried again.
         blockers: who was in the way.
         problem: what ended the run, with the next step.
+        is_known: whether `left` and `applied` could be read in the end.
     """
 
     left: list[str]
@@ -91,6 +101,7 @@ class Report:
     retries: int = 0
     blockers: set[Blocker] = field(default_factory=set[Blocker])
     problem: str | None = None
+    is_known: bool = True
 
     @property
     def exit_code(self) -> int:
@@ -157,7 +168,7 @@ def apply(config: Config, plan: Saved, job: Job | None = None) -> Report:
         control = sessions.connect(destination.engine)
         stack.callback(sessions.close, control)
         sessions.require_server(control, writes=True)
-        sessions.configured(control, APPLICATION, lock_timeout=READING)
+        sessions.set_up(control, APPLICATION, lock_timeout=READING)
         report.other = locks.only_run(stack, control, LOCK)
         if report.other is None:
             with _reading(destination.engine) as connection, locks.reading(connection):
@@ -193,7 +204,7 @@ def _look(
     again = digests_again(config, _scripts(directory, plan.digests), plan.digests)
     revisions = tuple(stamped(connection, place.version_table))
     there = _up_to(directory, revisions)
-    state = State(place, revisions, there, again, drift.read(connection))
+    state = State(place, revisions, there, again, drift.objects_of(connection))
     report.stale = stale(plan, state)
     if plan.is_applied(state):
         report.left = []
@@ -249,6 +260,7 @@ class _Run:
         self.running = report.left[0]
         self.told = ""
         self.kept = list[str]()
+        self.unsure = list[str]()
         self.seen = set[Blocker]()
 
     def run(self) -> None:
@@ -287,13 +299,14 @@ class _Run:
                 _look(connection, self.config, self.plan, self.destination.place, self.report)
             if self.report.stale or not self.report.left:
                 return
+        self._require_lock()
         before = len(self.report.left)
         failure: DBAPIError | None = None
         try:
             with ExitStack() as stack:
                 self._migrate(stack, watcher)
         except DBAPIError as error:
-            if self.kept or sqlstate(error) not in locks.LOCKED:
+            if self.kept or self.unsure or sqlstate(error) not in locks.LOCKED:
                 raise StepError(said(error)) from error
             failure = error
         finally:
@@ -333,7 +346,7 @@ class _Run:
         [(pid,)] = sql.rows(own, SQL("SELECT pg_backend_pid()"))
         self.seen = stack.enter_context(watcher.over(pid))
         session = stack.enter_context(migrating(own, self.job.patience.lock_timeout))
-        self.kept = session.kept
+        self.kept, self.unsure = session.kept, session.unsure
         return session
 
     def _require(self, context: MigrationContext, script: Script) -> None:
@@ -349,14 +362,28 @@ class _Run:
             told = ", ".join(now) or "no revision"
             raise StepError(f"the database is at {told}, since somebody else has stamped it")
 
+    def _require_lock(self) -> None:
+        """Raise `StepError` when nothing keeps another run away any more."""
+        try:
+            sql.rows(self.control, SQL("SELECT 1"))
+        except SQLAlchemyError as error:
+            raise StepError(f"{CUT}: {said(error)}") from error
+
     def _note_in_the_end(self) -> None:
         """The same as `_note`, unless it fails: the server may be gone, the stamp be unknown."""
+        self.report.is_known = False
         with suppress(SQLAlchemyError, EnterpriseError):
             self._note()
+            self.report.is_known = True
 
     def _note(self) -> None:
-        """Look which revisions are applied."""
-        now = stamped(self.control, self.destination.place.version_table)
+        """Look which revisions are applied, with another session if that of the lock was cut."""
+        table = self.destination.place.version_table
+        try:
+            now = stamped(self.control, table)
+        except SQLAlchemyError:
+            with _reading(self.destination.engine) as connection:
+                now = stamped(connection, table)
         there = {script.revision for script in replay.ordered(self.directory, now)}
         self.report.applied += [each for each in self.report.left if each in there]
         self.report.left = [each for each in self.report.left if each not in there]
@@ -378,21 +405,26 @@ class _Run:
     def _interrupted(self) -> str:
         """What is found after Ctrl-C."""
         applied, left = (", ".join(each) for each in (self.report.applied, self.report.left))
-        stays = f" This stays: {self._told_kept()}." if self.kept else ""
-        return (
-            f"Interrupted. Applied: {applied or 'none'}. Not applied: {left or 'none'}.{stays} "
-            "`alembic-enterprise plan` shows what is left"
-        )
+        stays = f" {self._told_kept()}." if self.kept or self.unsure else ""
+        found = f"Applied: {applied or 'none'}. Not applied: {left or 'none'}."
+        told = f"{found}{stays} `alembic-enterprise plan` shows what is left"
+        return f"Interrupted. {told if self.report.is_known else NOT_KNOWN + stays}"
 
     def _told_kept(self) -> str:
-        return "; ".join(map(shortened, self.kept))
+        stays, unsure = ("; ".join(map(shortened, each)) for each in (self.kept, self.unsure))
+        told = [f"This stays: {stays}"] if self.kept else []
+        if self.unsure:
+            told.append(f"It is not known what this has committed before it failed: {unsure}")
+        return ". ".join(told)
 
     def _next_step(self, error: Exception) -> str:
-        if self.kept:
+        if self.kept or self.unsure:
             return (
-                f"This stays: {self._told_kept()}. Undo it, or let the "
+                f"{self._told_kept()}. Undo it, or let the "
                 "script go on from there, and make a new plan, which shows it as drift"
             )
+        if not self.report.is_known:
+            return NOT_KNOWN
         if self.report.applied:
             return "Nothing of it is committed, and those before it are applied: make a new plan"
         if isinstance(error, LockedError):

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError
 from alembic_enterprise.plan.model import Outcome, Plan
+from alembic_enterprise.plan.saved import fields
 from alembic_enterprise.plan.saved.place import Place, differences
 from alembic_enterprise.plan.saved.slices import extent, plain, slice_of, touched
 from alembic_enterprise.plan.schema.objects import Difference, Key, Objects, compare
@@ -89,7 +90,7 @@ class Saved:
         try:
             document = json.loads(text)
             made = document["format_version"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ConfigurationError(_unreadable("it is no JSON of `plan --out`")) from error
         if made != FORMAT_VERSION:
             raise ConfigurationError(
@@ -128,19 +129,24 @@ class Saved:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """The reverse of `document`. Raises `ValueError` when it has no revisions."""
+        """The reverse of `document`. Raises `ValueError`, `TypeError`, `KeyError` if it is none."""
         if not document["revisions"]:
             raise ValueError("it has no revisions")
         return cls(
             Place.from_document(document),
-            datetime.fromisoformat(document["sampled_at"]),
-            document["shadow"],
-            document["versions"],
-            tuple(document["start"]),
-            {item["revision"]: item["digest"] for item in document["revisions"]},
-            tuple(document["touched"]),
+            _moment(document["sampled_at"]),
+            fields.text(document["shadow"]),
+            fields.mapping(document["versions"]),
+            fields.texts(document["start"]),
             {
-                Key(item["relation"], item["kind"], item["name"]): item["definition"]
+                fields.text(item["revision"]): fields.text(item["digest"])
+                for item in document["revisions"]
+            },
+            fields.texts(document["touched"]),
+            {
+                Key(*(fields.text(item[name]) for name in ("relation", "kind", "name"))): (
+                    fields.text(item["definition"])
+                )
                 for item in document["objects"]
             },
         )
@@ -193,7 +199,7 @@ def saved(
     Args:
         plan: all of whose steps belong to revisions.
         place: of the live database.
-        objects: of the live database, as `drift.read` gives them.
+        objects: of the live database, as `drift.objects_of` gives them.
         changed: what the steps make, change or drop, as `changes` gives it.
         digests: of the pending revisions, in their order.
 
@@ -312,6 +318,13 @@ def _of_sql(config: Config, script: Script) -> str | None:
 
 def _of_script(script: Script) -> str:
     return OF_SCRIPT + hashlib.sha256(Path(script.path).read_bytes()).hexdigest()
+
+
+def _moment(given: Any) -> datetime:
+    moment = datetime.fromisoformat(fields.text(given))
+    if moment.tzinfo is None:
+        raise ValueError("sampled_at has no time zone")
+    return moment
 
 
 def _unreadable(reason: str) -> str:

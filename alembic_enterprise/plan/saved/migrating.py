@@ -23,10 +23,13 @@ from alembic_enterprise.plan.rehearsal.phrases import (
     is_query,
     is_silent,
 )
+from alembic_enterprise.plan.shadow.statements import statements
 
 _EVENTS = ("before_cursor_execute", "after_cursor_execute", "begin", "commit", "rollback")
 
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
+
+_COMMITS = re.compile(r"COMMIT|CALL", re.IGNORECASE)
 
 _CALLED = re.compile(r"([\w.]+|\")\s*\(")
 _ASKS = re.compile(
@@ -44,11 +47,13 @@ class Session:
     Attributes:
         kept: statements that are committed, or may have left something, while their revision's
             stamp is not committed.
+        unsure: a statement that may commit inside, and has not come to its end.
     """
 
     connection: Connection
     lock_timeout: int
     kept: list[str] = field(default_factory=list[str])
+    unsure: list[str] = field(default_factory=list[str])
     _open: list[str] = field(default_factory=list[str])
     _committing: list[str] = field(default_factory=list[str])
     # The open transaction holds the stamp of an earlier revision, or is to commit it.
@@ -99,12 +104,17 @@ class Session:
         elif self._is_alone and _CONCURRENTLY.search(statement):
             self.kept.append(statement)
             self._set_timeouts(STASH_TIMEOUTS)
+        elif self._is_alone and RUNNING.get() is None and may_commit(statement):
+            self.unsure.append(statement)
 
     def after_cursor_execute(
         self, _connection: Connection, _cursor: Any, statement: str, *_: Any
     ) -> None:
         """Note what changes something."""
-        if self._is_own or (ends_transaction(statement) and not goes_back(statement)):
+        if self._is_own:
+            return
+        self.unsure.clear()
+        if ends_transaction(statement) and not goes_back(statement):
             return
         if not self._is_alone:
             self._open += _changing(statement)
@@ -136,6 +146,19 @@ class Session:
     def _set(self, setting: Composable) -> None:
         with self.unnoted():
             sql.rows(self.connection, setting)
+
+
+def may_commit(statement: str) -> bool:
+    """Whether it is a procedure, or a block that may commit inside: either may fail after that.
+
+    The text of a block tells: a function that it calls can commit nothing (PostgreSQL docs,
+    PL/pgSQL, "Transaction Management"), and other languages have a function of such a name.
+    """
+    return any(
+        item.words[:1] == ("CALL",)
+        or (item.words[:1] == ("DO",) and _COMMITS.search(item.text) is not None)
+        for item in statements(f"{statement}\n;")
+    )
 
 
 def is_look(statement: str) -> bool:

@@ -8,6 +8,7 @@ from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
+from alembic_enterprise.plan.saved import fields
 from alembic_enterprise.sql import Name
 
 
@@ -57,14 +58,15 @@ class Place:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """The reverse of `document`."""
+        """The reverse of `document`. Raises `TypeError` or `KeyError` when it is none."""
+        table, schema = document["version_table"], document["version_table"]["schema"]
         return cls(
-            document["database"],
-            document["database_oid"],
-            document["server"],
-            document["system_identifier"],
-            Name(document["version_table"]["schema"], document["version_table"]["name"]),
-            tuple(document["search_path"]),
+            fields.text(document["database"]),
+            fields.number(document["database_oid"]),
+            fields.text(document["server"]),
+            fields.text(document["system_identifier"]),
+            Name(None if schema is None else fields.text(schema), fields.text(table["name"])),
+            fields.texts(document["search_path"]),
         )
 
 

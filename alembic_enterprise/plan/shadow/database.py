@@ -21,7 +21,7 @@ from alembic_enterprise.binaries import EMBEDDED, PROGRAMS, binary_folders
 from alembic_enterprise.environment import connected
 from alembic_enterprise.errors import ServerError
 from alembic_enterprise.operation import message, sqlstate
-from alembic_enterprise.plan.shadow import dump, schema_copy, stand_ins
+from alembic_enterprise.plan.shadow import apart, dump, schema_copy, stand_ins
 from alembic_enterprise.plan.shadow.dump import Endpoint
 from alembic_enterprise.plan.shadow.maintained import Periods
 from alembic_enterprise.plan.shadow.original import Original
@@ -127,9 +127,10 @@ class Shadow:
         text = message(error) if state == UNDEFINED_OBJECT else ""
         if any(role in text for role in self.host.strangers):
             return CREATE_ROLES
+        hints = [apart.PERHAPS] if state == apart.NO_HANDLER else []
         if self.host.major != self.original.major and state.startswith(OF_STATEMENTS):
-            return f"The shadow is {self.description}: {SAME_VERSION}"
-        return None
+            hints.append(f"The shadow is {self.description}: {SAME_VERSION}")
+        return ". ".join(hints) or None
 
     def database(self) -> AbstractContextManager[URL]:
         """One more database on the server, an empty one; gone when the context is left."""
@@ -367,6 +368,8 @@ def _configure(url: URL, original: Original, host: Host, name: str) -> list[str]
                     sql.execute(session, statement)
             except DBAPIError as error:
                 gaps.append(f"the setting {setting} is not made: {message(error)}")
+        if not apart.guard(session):
+            gaps.append(apart.UNGUARDED)
     return gaps
 
 

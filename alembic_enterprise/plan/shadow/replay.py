@@ -25,6 +25,7 @@ from sqlalchemy.exc import (
 from alembic_enterprise.environment import connected, guarded
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
 from alembic_enterprise.operation import message, sqlstate
+from alembic_enterprise.plan.shadow import apart, elsewhere
 
 Result = TypeVar("Result")
 Watch = Callable[[Connection, Script], None]
@@ -45,6 +46,9 @@ REPLACED = (
 
 _NOT_FOUND = ("42P01", "3F000", "42704", "42501")
 """SQLSTATE of a table, a schema or a setting that does not exist, and of a missing right."""
+
+_ELSEWHERE = (apart.REFUSED, apart.NO_HANDLER, elsewhere.READ_ONLY)
+"""SQLSTATE of what leads to another database, and would write there if it were run by hand."""
 
 
 def unwatched(_connection: Connection, _script: Script) -> None:
@@ -141,7 +145,7 @@ def offline(config: Config, scripts: Sequence[Script], stamped: Sequence[str] | 
     )
     config.output_buffer = output
     try:
-        with _named(running, _WRITTEN), guarded(directory), environment:
+        with _named(running, _WRITTEN), elsewhere.only_read(), guarded(directory), environment:
             directory.run_env()
     finally:
         config.output_buffer = before
@@ -197,7 +201,8 @@ def _run(
         environment.configure = _redirected(  # type: ignore[method-assign]  # this instance only
             environment.configure, connection, advice
         )
-        with guarded(directory), environment:
+        here = elsewhere.only_read(connection.engine.url.database)
+        with apart.watched(connection), here, guarded(directory), environment:
             directory.run_env()
 
 
@@ -313,9 +318,13 @@ def _named(running: Sequence[str], way: _Way, more: Sequence[str] = ()) -> Gener
         if not running:
             raise
         revision = running[-1]
+        state = sqlstate(error) if isinstance(error, DBAPIError) else None
         sentences = [f"revision {revision} cannot be {way.done}: {said(error)}"]
-        sentences.append(way.advice.format(revision))
-        if isinstance(error, DBAPIError) and sqlstate(error) in _NOT_FOUND:
+        if not (state in _ELSEWHERE or str(error) in (apart.ADVICE, elsewhere.ADVICE)):
+            sentences.append(way.advice.format(revision))
+        if state == elsewhere.READ_ONLY:
+            sentences.append(elsewhere.ADVICE)
+        if state in _NOT_FOUND:
             sentences += more
         raise StepError(". ".join(sentences)) from error
 

@@ -1,0 +1,7 @@
+-- homes: a part is added
+CREATE TYPE address AS (street text, zip text);
+CREATE TABLE homes (id bigint PRIMARY KEY, at address);
+-- rows
+INSERT INTO homes SELECT n, '(a,b)'::address FROM generate_series(1, 10) AS n;
+-- release
+ALTER TYPE address ADD ATTRIBUTE town text CASCADE;
