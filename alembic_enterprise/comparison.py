@@ -1,6 +1,6 @@
 """What autogenerate finds: reads the models and the database, compares, and completes the script.
 
-Functions for `plugin` to register. `hide` runs before anything is reflected, `compare_all` when
+Functions for `plugin` to register. `prepare` runs before anything is reflected, `compare_all` when
 Alembic has found what it finds by itself, and `spare_types` after other people's plugins.
 """
 
@@ -25,7 +25,8 @@ from alembic_enterprise.errors import MismatchError
 from alembic_enterprise.indexes import compare as index_compare
 from alembic_enterprise.indexes import recommend, sizes
 from alembic_enterprise.operation import Operation, refuse_translation, reported
-from alembic_enterprise.partitions import catalog, compare
+from alembic_enterprise.partitions import catalog as partition_catalog
+from alembic_enterprise.partitions import compare as partition_compare
 from alembic_enterprise.partitions.catalog import Catalog
 from alembic_enterprise.shards import catalog as shard_catalog
 from alembic_enterprise.shards import compare as shard_compare
@@ -43,7 +44,7 @@ class Live:
 
     partitioned: Catalog
     shards: Mapping[Name, ShardedTable]
-    columns: Mapping[Name, audit_columns.Live]
+    columns: Mapping[Name, audit_columns.LiveColumns]
     trails: Trails
 
     def resolve(self, name: Name) -> Name:
@@ -51,7 +52,7 @@ class Live:
         return self.partitioned.resolve(name)
 
 
-def hide(
+def prepare(
     context: AutogenContext, _upgrade: UpgradeOps, _schemas: set[str | None]
 ) -> PriorityDispatchResult:
     """Let Alembic see no partitions and none of our own tables, and the recommended indexes.
@@ -81,9 +82,10 @@ def compare_all(
         live = _read(connection, context.sorted_tables)
         tables = [table for table in context.sorted_tables if _takes_part(context, table)]
         columns = _place_columns(upgrade, tables, live)
-        compare.check_references(tables)
+        partition_compare.check_references(tables)
+        _remark_on_shards(tables, live)
         found = _found(context, connection, upgrade, tables, live)
-        compare.check_key_types(upgrade.ops, live.partitioned)
+        partition_compare.check_key_types(upgrade.ops, live.partitioned)
     _guard_drops(upgrade, live)
     neighbours.spare_inherited(connection, context.dialect.default_schema_name, upgrade.ops)
     neighbours.spare_ours(connection, upgrade.ops)
@@ -112,7 +114,7 @@ def spare_types(
 
 
 def _read(connection: Connection, tables: Iterable[Table]) -> Live:
-    partitioned = catalog.read(connection)
+    partitioned = partition_catalog.read(connection)
     trails = audit_catalog.read(connection, partitioned)
     visible = {**trails.visible, **partitioned.visible}
     keys = [table.key for table in partitioned.tables.values()]
@@ -134,6 +136,15 @@ def _place_columns(upgrade: UpgradeOps, tables: Sequence[Table], live: Live) -> 
     return found
 
 
+def _remark_on_shards(tables: Sequence[Table], live: Live) -> None:
+    """Say what is so of shards and asks for no operation."""
+    declared, inside = shard_catalog.declared(tables), shard_catalog.declared_inside(tables)
+    for remark in shard_compare.unfinished(declared, live.shards, live.resolve):
+        log.info(remark)
+    for remark in shard_compare.inside(inside, live.shards, live.resolve):
+        log.warning(remark)
+
+
 def _found(
     context: AutogenContext,
     connection: Connection,
@@ -145,17 +156,13 @@ def _found(
     existing = _existing(context, tables, live)
     shards, resolve = live.shards, live.resolve
     sharded, audited = shard_catalog.declared(tables), audit_catalog.declared(tables)
-    for remark in shard_compare.unfinished(sharded, shards, resolve):
-        log.info(remark)
-    inside = shard_catalog.declared_inside(tables)
-    for remark in shard_compare.inside(inside, shards, resolve):
-        log.warning(remark)
     incomplete = shard_compare.incomplete(sharded, shards, resolve)
     orphans = shard_inspection.orphans(connection, [shards[resolve(name)] for name in incomplete])
-    partitioned, names = catalog.declared(tables), [Name(item.schema, item.name) for item in tables]
+    partitioned = partition_catalog.declared(tables)
+    names = [Name(item.schema, item.name) for item in tables]
     return _together(
         lambda: shard_compare.compare(sharded, shards, resolve, orphans),  # which ranges go into
-        lambda: compare.compare(partitioned, live.partitioned, existing, incomplete),
+        lambda: partition_compare.compare(partitioned, live.partitioned, existing, incomplete),
         lambda: audit_compare.compare(audited, live.trails, upgrade.ops, names, resolve),
     )
 
@@ -217,7 +224,7 @@ def _guards(name: Name, full: Name, live: Live) -> list[Operation]:
     if stamped := live.columns.get(full):
         found += audit_columns.dropped(name, stamped)
     if table := live.partitioned.tables.get(full):
-        found += compare.dropped(name, table, live.partitioned)
+        found += partition_compare.dropped(name, table, live.partitioned)
     if sharded := live.shards.get(full):
         found += shard_compare.dropped(name, sharded)
     return found

@@ -7,7 +7,7 @@
     ├── PlacementError          where a key belongs cannot be computed
     ├── ActorError              who acts cannot be told to the database
     ├── LockedError             a lock could not be had in the time allowed
-    ├── StepError               a step of a maintenance run failed
+    ├── StepError               a step of a run failed
     ├── ConfigurationError      env.py, alembic.ini or the command line lack something
     └── ServerError             no private PostgreSQL server could be had
 
@@ -44,7 +44,10 @@ class LockedError(EnterpriseError):
 
 
 class StepError(EnterpriseError):
-    """A step of a maintenance run failed; the server's error is its cause."""
+    """A step of a run failed: of maintenance, growth, a rehearsal or `apply`.
+
+    The server's error, if there is one, is its cause.
+    """
 
 
 class ConfigurationError(EnterpriseError):

@@ -51,7 +51,7 @@ class Finding:
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """What a check ends with that found these; notes do not count."""
+    """The exit code of a check with these findings; notes do not count."""
     return 2 if any(found.severity != "note" for found in findings) else 0
 
 
@@ -61,7 +61,7 @@ def document(tables: int, findings: Sequence[Finding], code: int) -> dict[str, A
     Args:
         tables: how many were looked at.
         findings: what was found.
-        code: what the check ends with.
+        code: the exit code of the check.
     """
     return {
         "format_version": FORMAT_VERSION,

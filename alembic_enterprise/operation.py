@@ -220,7 +220,7 @@ STASH_TIMEOUTS = SQL(
 RESTORE_TIMEOUTS = SQL(
     "SELECT set_config(name, current_setting('alembic_enterprise.' || name), false) FROM {}"
 ).format(_TIMEOUTS)
-"""Let it wait as long as before `STASH_TIMEOUTS`, of which one alone may be in force."""
+"""Undo `STASH_TIMEOUTS`. They do not nest: a second stash would overwrite the first."""
 RESTORE_LOCK_TIMEOUT = SQL(
     "SELECT set_config('lock_timeout', current_setting('alembic_enterprise.lock_timeout'), false)"
 )

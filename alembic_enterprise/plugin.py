@@ -14,7 +14,7 @@ from alembic.operations import Operations
 from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority
 
-from alembic_enterprise import comparison
+from alembic_enterprise import comparison, revision
 from alembic_enterprise.audit import operations as audit_operations
 from alembic_enterprise.indexes import operations as index_operations
 from alembic_enterprise.operation import (
@@ -43,12 +43,12 @@ It covers all capabilities, and keeps the name of the first, which an env.py may
 
 
 def setup(plugin: Plugin) -> None:
-    """Add our comparators to Alembic's: hide before anything is reflected, compare at the end.
+    """Add our comparators to Alembic's: before anything is reflected, at the end, and after others.
 
     Each has a `compare_element` of its own, so that no result of another plugin can silence it.
     """
     plugin.add_autogenerate_comparator(
-        comparison.hide,
+        comparison.prepare,
         "schema",
         "alembic_enterprise.hide",
         qualifier="postgresql",
@@ -80,6 +80,7 @@ def register() -> None:
     Operations.implementation_for(Operation)(execute)
     renderers.dispatch_for(Operation)(render)
     renderers.dispatch_for(InOrder)(render_in_order)
+    renderers.dispatch_for(revision.Kept)(revision.render_kept)
     Plugin.setup_plugin_from_module(sys.modules[__name__], NAME)
 
 

@@ -2,7 +2,7 @@
 
 Partitions are hidden *before* they are reflected: reflecting them and filtering afterwards costs
 as much as the whole comparison of a large database, and Alembic proposes to drop what it sees
-(alembic issue 539). This is also the one file that leans on internals of others:
+(alembic issue 539). What it leans on in Alembic and SQLAlchemy:
 
 - `AutogenContext.inspector` can be replaced before the first comparator uses it;
 - the inspector reads tables through `get_table_names` and the `get_multi_*` methods.

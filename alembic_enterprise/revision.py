@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alembic import command
-from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.config import Config
 from alembic.operations import MigrateOperation, Operations
@@ -19,14 +18,14 @@ from alembic_enterprise.operation import Operation
 
 
 @dataclass
-class _Kept(MigrateOperation):
+class Kept(MigrateOperation):
     """What stands in the downgrade instead of the reverse of an operation."""
 
     operation: Operation
 
 
-@renderers.dispatch_for(_Kept)
-def _render(_context: AutogenContext, kept: _Kept) -> str:
+def render_kept(_context: AutogenContext, kept: Kept) -> str:
+    """The line of the downgrade that says so."""
     name, first = kept.operation.operation_name, kept.operation.words()[0]
     # A body cannot be a comment alone.
     return f"pass  # {first} stays: {name} has completed what was there before"
@@ -132,5 +131,5 @@ def _fill(
     [upgrade], [downgrade] = script.upgrade_ops_list, script.downgrade_ops_list
     upgrade.ops[:] = operations
     downgrade.ops[:] = [
-        _Kept(item) if item in kept else item.reverse() for item in reversed(operations)
+        Kept(item) if item in kept else item.reverse() for item in reversed(operations)
     ]

@@ -34,7 +34,7 @@ def close(connection: Connection) -> None:
         connection.close()
 
 
-def configured(connection: Connection, application: str, **settings: str) -> int:
+def set_up(connection: Connection, application: str, **settings: str) -> int:
     """Set up a session; returns the pid of its backend.
 
     What a role or a database sets for the application's statements would cut long ones here, so
@@ -71,7 +71,7 @@ _STATE = SQL(
 def require_server(connection: Connection, *, writes: bool) -> int:
     """The server's version, as `server_version_num`.
 
-    Ask before `configured`: what that sets must not reach the sessions of others.
+    Ask before `set_up`: what that sets must not reach the sessions of others.
 
     Raises `ConfigurationError` for a server that is too old or a replica, where the session
     `writes`, but its transactions are read-only, and behind a pooler by transaction.

@@ -1,5 +1,6 @@
-"""How names and figures are written for people, wherever they are shown."""
+"""How names and figures are written for people, wherever they are shown, and sizes by them."""
 
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -19,6 +20,19 @@ def in_bytes(count: int) -> str:
         number /= 1024
         units.pop(0)
     return f"{number:,.0f} {units[0]}"
+
+
+UNITS = ("b", "kb", "mb", "gb", "tb")
+"""In which people write sizes, each 1024 times the one before it, as PostgreSQL counts them."""
+
+
+def bytes_of(text: str) -> int | None:
+    """A size as people write it, such as "500kB", "10 mb" or "8192"; None when it is none."""
+    found = re.fullmatch(rf"([0-9]+)\s*({'|'.join(UNITS)})?", text.strip().lower())
+    if found is None:
+        return None
+    power: int = 1024 ** UNITS.index(found[2] or "b")
+    return int(found[1]) * power
 
 
 def in_days(span: timedelta) -> str:

@@ -45,7 +45,7 @@ from alembic_enterprise.partitions.operations import CreateRangePartitions, SetP
 from alembic_enterprise.partitions.report import TableReport
 from alembic_enterprise.partitions.retired import Ties, retired, retirement
 from alembic_enterprise.partitions.steps import Step
-from alembic_enterprise.partitions.worker import Job, Worker, configured
+from alembic_enterprise.partitions.worker import Job, Worker, set_up
 from alembic_enterprise.server import temporary_server
 from alembic_enterprise.sessions import connect
 from alembic_enterprise.sql import Name
@@ -175,7 +175,7 @@ def make_scene(url: str, name: str, seed: int, *, default: bool) -> Scene:
 def interleave(scene: Scene, count: int) -> None:
     """Create and retire so many partitions while others use the table."""
     with in_use(scene), connect(scene.engine) as control:
-        configured(control, 0, 0)
+        set_up(control, 0, 0)
         worker = Worker(scene.engine, control, Job(uniform=scene.chance.uniform))
         with closing(worker):
             for number in range(count):

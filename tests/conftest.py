@@ -23,8 +23,11 @@ from alembic_enterprise.binaries import find_binaries, run
 from alembic_enterprise.errors import ServerError
 from alembic_enterprise.server import temporary_server
 
-# How long an example takes says more of the machine than of the code.
-hypothesis.settings.register_profile("untimed", deadline=None)
+# How long an example takes says more of the machine than of the code. In CI, too, each run tries
+# others: there hypothesis would begin with a profile that does not.
+hypothesis.settings.register_profile(
+    "untimed", hypothesis.settings.get_profile("default"), deadline=None
+)
 hypothesis.settings.load_profile("untimed")
 
 pytest.register_assert_rewrite("laws", "golden_files")

@@ -27,7 +27,7 @@ RUNS: dict[str, Callable[[Engine], object]] = {
     **constrained.RUNS,
     "create index": indexed.create,
     "grow": lambda engine: growing.run(engine, batch=100),
-    "maintain": lambda engine: scheduled.run(engine, yes=True),
+    "maintain": lambda engine: scheduled.run(engine, drop_detached=True),
 }
 
 

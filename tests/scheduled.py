@@ -56,7 +56,7 @@ class Choices(TypedDict, total=False):
     now: datetime
     only: frozenset[str]
     dry_run: bool
-    yes: bool
+    drop_detached: bool
     patience: Patience
     sleep: Callable[[float], None]
     uniform: Callable[[float, float], float]

@@ -32,7 +32,7 @@ def test_no_timeout_of_a_role_cuts_a_run(
     if sql.rows(connection, known) == [(False,)]:
         pytest.skip(f"this server has no {timeout}")
     with limited(database_url, f"{timeout}=7s") as session:
-        pid = sessions.configured(session, "a run", lock_timeout="0")
+        pid = sessions.set_up(session, "a run", lock_timeout="0")
         assert session.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() == pid
         assert session.exec_driver_sql(f"SHOW {timeout}").scalar_one() == "0"
         assert session.exec_driver_sql("SHOW application_name").scalar_one() == "a run"
@@ -84,7 +84,7 @@ def test_a_session_that_a_pooler_hands_on_keeps_no_setting(database_url: str) ->
     with pooler(database_url, "session", 1, "server_reset_query =") as url:
         engine = create_engine(url, poolclass=NullPool)
         session = sessions.connect(engine)
-        pid = sessions.configured(session, "a run", lock_timeout="7s")
+        pid = sessions.set_up(session, "a run", lock_timeout="7s")
         sessions.close(session)
         with engine.connect() as other:
             assert other.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() == pid
@@ -94,7 +94,7 @@ def test_a_session_that_a_pooler_hands_on_keeps_no_setting(database_url: str) ->
 
 def test_a_session_that_was_cut_is_closed(connection: Connection, engine: Engine) -> None:
     session = sessions.connect(engine)
-    pid = sessions.configured(session, "a run", lock_timeout="0")
+    pid = sessions.set_up(session, "a run", lock_timeout="0")
     connection.exec_driver_sql(f"SELECT pg_terminate_backend({pid}, 5000)")
     sessions.close(session)
     assert session.closed

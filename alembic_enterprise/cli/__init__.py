@@ -93,7 +93,7 @@ class Commands(click.Group):
 Exit codes:
   0    all is well
   1    an error, or the command line is wrong; of doctor, something is missing
-  2    there is something to do, which is told
+  2    there is something to do, which is printed
   3    it is urgent: partitions end soon, or a plan must not be released
   4    a saved plan is stale
   130  interrupted with Ctrl-C, or by SIGTERM

@@ -11,9 +11,9 @@ from alembic_enterprise.cli.options import (
     Target,
     format_option,
     key_of,
+    project_or_url_options,
     table_argument,
     tables_argument,
-    targeted,
 )
 from alembic_enterprise.cli.output import write
 
@@ -38,7 +38,7 @@ def command() -> None:
 
 @command.command("status")
 @tables_argument
-@targeted
+@project_or_url_options
 @format_option
 def status_command(tables: tuple[str, ...], target: Target, form: str) -> None:
     """List audited tables, with the figures of each.
@@ -78,7 +78,7 @@ def _status(connection: "Connection", tables: tuple[str, ...]) -> "list[Status]"
 @command.command("history")
 @table_argument
 @click.argument("values", metavar="COLUMN=VALUE...", nargs=-1, required=True)
-@targeted
+@project_or_url_options
 @format_option
 def history_command(table: str, values: tuple[str, ...], target: Target, form: str) -> None:
     """Tell what happened to one row, first to last.

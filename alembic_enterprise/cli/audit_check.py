@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.options import Target, format_option, targeted
+from alembic_enterprise.cli.options import Target, format_option, project_or_url_options
 from alembic_enterprise.cli.output import findings_text, write
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@targeted
+@project_or_url_options
 @format_option
 @click.pass_context
 def check_command(context: click.Context, target: Target, form: str) -> None:

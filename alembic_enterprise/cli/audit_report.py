@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alembic_enterprise.cli.options import Target, as_listed, targeted
+from alembic_enterprise.cli.options import Target, as_listed, project_or_url_options
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -43,7 +43,7 @@ def _moment(
 
 
 @click.command("report")
-@targeted
+@project_or_url_options
 @click.option(
     "--from", "start", callback=_moment, required=True, metavar="TIME", help="The beginning."
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.options import Target, targeted
+from alembic_enterprise.cli.options import Target, format_option, project_or_url_options
 from alembic_enterprise.cli.output import write
 from alembic_enterprise.wording import printable
 
@@ -22,15 +22,8 @@ LABELS = {
 
 
 @click.command("doctor")
-@targeted
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print the outcome.",
-)
+@project_or_url_options
+@format_option
 @click.pass_context
 def command(context: click.Context, target: Target, form: str) -> None:
     """Say what is right, and what is missing.

@@ -62,11 +62,11 @@ def explanation(rule: str) -> str:
 
 def _groups() -> Iterator[tuple[str, Mapping[str, str]]]:
     """What the rules say, by the command that has them and by their ids."""
-    of_indexes, of_plans, of_waivers, _ = _explanations()
+    _, of_plans, of_waivers, _ = _explanations()
     yield "plan", {**of_plans, **of_waivers}
     from alembic_enterprise.plan import advice  # noqa: PLC0415  # --help stays fast
 
-    yield from {**advice.BY_COMMAND, "indexes advise": of_indexes}.items()
+    yield from advice.BY_COMMAND.items()
 
 
 def _explanations() -> Iterator[Mapping[str, str]]:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 
 from alembic_enterprise.environment import SHAPE
 from alembic_enterprise.errors import EnterpriseError
-from alembic_enterprise.operation import sqlstate
+from alembic_enterprise.operation import message, sqlstate
 from alembic_enterprise.wording import printable
 
 NEXT_STEPS = {
@@ -101,8 +101,7 @@ def _line(error: object) -> str:
 
 def _said(error: DBAPIError) -> str:
     """What the server, or else the driver, says of it, without the statement."""
-    diagnostics = getattr(error.orig, "diag", None)
-    return _line(getattr(diagnostics, "message_primary", None) or error.orig)
+    return _line(message(error))
 
 
 def _next_step(error: DBAPIError) -> str:

@@ -1,14 +1,14 @@
 """`indexes advise`: what the rules say of a live database, and a migration that mends it."""
 
 import json
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.options import Target, tables_argument, targeted
+from alembic_enterprise.cli.options import Target, project_or_url_options, tables_argument
 from alembic_enterprise.cli.output import write
+from alembic_enterprise.wording import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,21 +20,16 @@ if TYPE_CHECKING:
     from alembic_enterprise.indexes.report import Report
 
 
-UNITS = ("", "kb", "mb", "gb", "tb")
-"""Each 1024 times the one before it, as PostgreSQL counts them."""
-
-
 def _bytes(_context: click.Context, _option: click.Parameter, value: str) -> int:
-    match = re.fullmatch(r"(\d+)\s*([a-z]*)", value.strip().lower())
-    if match is None or match[2] not in UNITS:
+    found = bytes_of(value)
+    if found is None:
         raise click.BadParameter(f"{value!r} is not a size: write 500kB, 10MB or 2GB")
-    power: int = 1024 ** UNITS.index(match[2])
-    return int(match[1]) * power
+    return found
 
 
 @click.command("advise")
 @tables_argument
-@targeted
+@project_or_url_options
 @click.option(
     "--schema",
     "schemas",

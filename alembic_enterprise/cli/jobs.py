@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alembic_enterprise.cli.options import Target, targeted
+from alembic_enterprise.cli.options import Target, project_or_url_options
 from alembic_enterprise.cli.output import write, written
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.jobs import render
@@ -216,7 +216,7 @@ def airflow_command(schedule: str, program: str, connection: str, name: str) -> 
 
 
 @render_group.command("pg_cron")
-@targeted
+@project_or_url_options
 @_schedule(HOURLY, "the server's cron.timezone")
 def pg_cron_command(target: Target, schedule: str) -> None:
     """SQL that lets pg_cron create partitions.

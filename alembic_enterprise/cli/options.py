@@ -179,8 +179,8 @@ def only_reading() -> Generator[None]:
             os.environ["PGOPTIONS"] = before
 
 
-def configured(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add those of a project to a command, which gets them as its argument `target`."""
+def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add -c, -n and -x; the command gets them as `target`."""
 
     @wraps(command)
     def with_target(
@@ -191,8 +191,8 @@ def configured(command: Callable[..., Any]) -> Callable[..., Any]:
     return _with(with_target, _OPTIONS[:-1])
 
 
-def targeted(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add all options to a command, which gets them as its argument `target`."""
+def project_or_url_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add -c, -n, -x and --url; the command gets them as `target`."""
 
     @wraps(command)
     def with_target(
@@ -204,7 +204,7 @@ def targeted(command: Callable[..., Any]) -> Callable[..., Any]:
         **options: Any,
     ) -> Any:
         if url is not None and (files or arguments):
-            raise click.UsageError("--url goes without env.py: leave out -c and -x, or --url")
+            raise click.UsageError("--url does not use env.py: leave out -c and -x, or --url")
         return command(*values, target=Target(files, name, arguments, url), **options)
 
     return _with(with_target, _OPTIONS)

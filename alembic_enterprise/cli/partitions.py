@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.options import Target, tables_argument, targeted
+from alembic_enterprise.cli.options import (
+    Target,
+    format_option,
+    project_or_url_options,
+    tables_argument,
+)
 from alembic_enterprise.cli.output import write
 from alembic_enterprise.cli.partitions_check import check_command
 from alembic_enterprise.cli.partitions_maintain import maintain_command
@@ -30,16 +35,9 @@ def command() -> None:
 
 @command.command("list")
 @tables_argument
-@targeted
+@project_or_url_options
 @click.option("--schema", metavar="SCHEMA", help="Only tables of this schema.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print them.",
-)
+@format_option
 def list_command(tables: tuple[str, ...], target: Target, schema: str | None, form: str) -> None:
     """List tables: a timeline, then figures.
 

@@ -1,7 +1,6 @@
 """`partitions check`: what needs attention in the tables of the scheduled job."""
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
@@ -9,20 +8,15 @@ from alembic_enterprise.cli.options import (
     Target,
     format_option,
     min_headroom_option,
+    project_or_url_options,
     tables_argument,
-    targeted,
 )
 from alembic_enterprise.cli.output import findings_text, write
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from alembic_enterprise.finding import Finding
 
 
 @click.command("check")
 @tables_argument
-@targeted
+@project_or_url_options
 @min_headroom_option
 @format_option
 @click.pass_context
@@ -58,35 +52,16 @@ def check_command(
     In the package, schemas/partitions-check.schema.json describes the JSON. A change that breaks
     readers changes its format_version.
     """  # noqa: D301  # click wants the character \b
-    count, findings = target.connected(
-        lambda connection: _findings(connection, frozenset(tables), min_headroom)
-    )
-    from alembic_enterprise.finding import document  # noqa: PLC0415  # as above
-    from alembic_enterprise.partitions.advise import exit_code  # noqa: PLC0415  # as above
+    from alembic_enterprise.finding import document  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.partitions.advise import exit_code, findings  # noqa: PLC0415  # as above
 
-    code = exit_code(findings)
+    count, found = target.connected(lambda connection: findings(connection, tables, min_headroom))
+    code = exit_code(found)
     if form == "json":
-        write(json.dumps(document(count, findings, code), indent=2))
+        write(json.dumps(document(count, found, code), indent=2))
     else:
-        write(findings_text(findings, "Every policy is true." if count else NOTHING))
+        write(findings_text(found, "Every policy is true." if count else NOTHING))
     context.exit(code)
-
-
-def _findings(
-    connection: "Connection", only: frozenset[str], min_headroom: int | None
-) -> "tuple[int, list[Finding]]":
-    """How many tables were looked at, and what was found."""
-    from alembic_enterprise import registry  # noqa: PLC0415  # --help stays fast
-    from alembic_enterprise.partitions.advise import (  # noqa: PLC0415  # as above
-        advise,
-        registries_closed,
-    )
-    from alembic_enterprise.partitions.inspection import inspect  # noqa: PLC0415  # as above
-
-    inspected = inspect(connection, only)
-    closed = {} if only else registry.closed(connection)
-    found = [found for item in inspected for found in advise(item, min_headroom)]
-    return len(inspected), [*found, *registries_closed(closed.values())]
 
 
 NOTHING = "No table here has a policy, so nothing was checked. Is it the right database?"

@@ -19,8 +19,8 @@ from alembic_enterprise.cli.options import (
     format_option,
     lock_timeout_option,
     min_headroom_option,
+    project_or_url_options,
     tables_argument,
-    targeted,
 )
 from alembic_enterprise.cli.output import retried, write
 from alembic_enterprise.wording import in_days, printable
@@ -36,12 +36,12 @@ INTERRUPTED = "Interrupted: the next run finishes what this one has begun"
 
 @click.command("maintain")
 @tables_argument
-@targeted
+@project_or_url_options
 @click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
 @click.option(
-    "--yes",
+    "--drop-detached",
     is_flag=True,
-    help='Also drop what on_expire="detach" left, hold= days after it was detached (7).',
+    help='Also drop what on_expire="detach" has detached, hold= days later (7).',
 )
 @lock_timeout_option
 @attempts_option
@@ -60,7 +60,7 @@ def maintain_command(
     tables: tuple[str, ...],
     target: Target,
     dry_run: bool,  # a flag of the command line
-    yes: bool,  # a flag of the command line
+    drop_detached: bool,  # a flag of the command line
     lock_timeout: int,
     attempts: int,
     min_headroom: int | None,
@@ -72,8 +72,8 @@ def maintain_command(
 
     Run it every day, as the owner of the tables. It needs no models: the policies stand in the
     database. Each step is one short transaction that gives up when it gets no lock, and is tried
-    again; expired partitions are detached concurrently where the server can. A run that was killed
-    is made up for by the next, and a second run at the same time goes away.
+    again; expired partitions are detached concurrently where the server can. The next run finishes
+    what a killed one began; a second run at the same time says who is at work and ends.
 
     \b
     Examples:
@@ -82,7 +82,7 @@ def maintain_command(
       alembic-enterprise partitions maintain --url postgresql://app@db/shop
     \b
     Exit codes:
-      0  every policy is true
+      0  every policy is true, or another run is at work
       1  an error before anything was tried
       2  some table was left undone
       3  partitions end sooner than --min-headroom
@@ -96,7 +96,7 @@ def maintain_command(
         job = Job(
             only=frozenset(tables),
             dry_run=dry_run,
-            yes=yes,
+            drop_detached=drop_detached,
             analyze=not no_analyze,
             patience=Patience(lock_timeout, attempts),
             progress=progress,

@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.options import Target, format_option, tables_argument, targeted
+from alembic_enterprise.cli.options import (
+    Target,
+    format_option,
+    project_or_url_options,
+    tables_argument,
+)
 from alembic_enterprise.cli.output import write
 from alembic_enterprise.cli.shards_advise import advise_command
 from alembic_enterprise.cli.shards_check import check_command
@@ -32,7 +37,7 @@ def command() -> None:
 
 @command.command("list")
 @tables_argument
-@targeted
+@project_or_url_options
 @format_option
 def list_command(tables: tuple[str, ...], target: Target, form: str) -> None:
     """List tables: figures, then a bar for each shard.

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.options import Target, format_option, table_argument, targeted
+from alembic_enterprise.cli.options import (
+    Target,
+    format_option,
+    project_or_url_options,
+    table_argument,
+)
 from alembic_enterprise.cli.output import fitted, speaks_unicode, wrapped, write
 from alembic_enterprise.wording import printable
 
@@ -21,7 +26,7 @@ NAME, VALUE, FIGURE = 20, 15, 7
 
 @click.command("advise")
 @table_argument
-@targeted
+@project_or_url_options
 @click.option(
     "--count",
     "counts",

@@ -1,22 +1,21 @@
 """`shards check`: what needs attention in sharded tables."""
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
-from alembic_enterprise.cli.options import Target, format_option, tables_argument, targeted
+from alembic_enterprise.cli.options import (
+    Target,
+    format_option,
+    project_or_url_options,
+    tables_argument,
+)
 from alembic_enterprise.cli.output import findings_text, write
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from alembic_enterprise.finding import Finding
 
 
 @click.command("check")
 @tables_argument
-@targeted
+@project_or_url_options
 @format_option
 @click.pass_context
 def check_command(
@@ -45,26 +44,16 @@ def check_command(
     The package has a schema of the JSON in schemas/shards-check.schema.json. A change that breaks
     readers changes its format_version.
     """  # noqa: D301  # click wants the character \b
-    count, findings = target.connected(lambda connection: _findings(connection, tables))
-    from alembic_enterprise.finding import document, exit_code  # noqa: PLC0415  # as above
+    from alembic_enterprise.finding import document, exit_code  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise.shards.advise import findings  # noqa: PLC0415  # as above
 
-    code = exit_code(findings)
+    count, found = target.connected(lambda connection: findings(connection, tables))
+    code = exit_code(found)
     if form == "json":
-        write(json.dumps(document(count, findings, code), indent=2))
+        write(json.dumps(document(count, found, code), indent=2))
     else:
-        write(findings_text(findings, "Every shard is in its place." if count else NOTHING))
+        write(findings_text(found, "Every shard is in its place." if count else NOTHING))
     context.exit(code)
-
-
-def _findings(connection: "Connection", only: tuple[str, ...]) -> "tuple[int, list[Finding]]":
-    """How many tables were looked at, and what was found."""
-    from alembic_enterprise.shards.advise import advise, stray  # noqa: PLC0415  # --help stays fast
-    from alembic_enterprise.shards.inspection import inspect, strays  # noqa: PLC0415  # as above
-
-    inspected = inspect(connection, only)
-    found = [finding for item in inspected for finding in advise(item)]
-    copies = [] if only else strays(connection)
-    return len(inspected), [*found, *map(stray, copies)]
 
 
 NOTHING = "No table here is sharded, so nothing was checked. Is it the right database?"

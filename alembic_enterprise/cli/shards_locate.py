@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alembic_enterprise.cli.options import Target, key_of, table_argument, targeted
+from alembic_enterprise.cli.options import Target, key_of, project_or_url_options, table_argument
 from alembic_enterprise.cli.output import write
 from alembic_enterprise.wording import printable
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command("locate")
 @table_argument
 @click.argument("values", metavar="[COLUMN=VALUE]...", nargs=-1)
-@targeted
+@project_or_url_options
 @click.option("--null", "nulls", multiple=True, metavar="COLUMN", help="A column that is NULL.")
 def locate_command(
     table: str, values: tuple[str, ...], target: Target, nulls: tuple[str, ...]

@@ -6,13 +6,13 @@ from pathlib import Path
 import click
 
 from alembic_enterprise.cli.apply import DONE, file_argument, read, stale_lines
-from alembic_enterprise.cli.options import Target, configured, format_option, only_reading
+from alembic_enterprise.cli.options import Target, format_option, only_reading, project_options
 from alembic_enterprise.cli.output import write
 
 
 @click.command("verify")
 @file_argument
-@configured
+@project_options
 @format_option
 @click.pass_context
 def command(context: click.Context, file: Path, target: Target, form: str) -> None:
@@ -28,7 +28,7 @@ def command(context: click.Context, file: Path, target: Target, form: str) -> No
     Exit codes:
       0  the plan holds, or is applied already
       1  an error
-      4  the plan is stale, and the differences are told
+      4  the plan is stale, and the differences are listed
 
     The package has a schema of the JSON in schemas/apply.schema.json. A change that breaks readers
     changes its format_version.

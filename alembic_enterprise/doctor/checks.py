@@ -8,6 +8,7 @@ from typing import Any, Literal
 from alembic_enterprise.doctor.facts import PLUGIN, Environment, Facts, Project, Versions
 from alembic_enterprise.operation import COMMIT_FIRST
 from alembic_enterprise.registry import TABLE
+from alembic_enterprise.sessions import OLDEST
 
 FORMAT_VERSION = 1
 """Of `document`; it changes when a reader of the old shape would go wrong."""
@@ -16,9 +17,6 @@ State = Literal["ok", "missing", "unknown"]
 
 PLUGINS = ("alembic.autogenerate.*", "alembic_enterprise.*")
 """What `autogenerate_plugins` lists."""
-
-SERVER = 140000
-"""The oldest server, as `server_version_num`."""
 
 CONFIGURE = "in env.py, in each call of context.configure(), write "
 EACH = "transaction_per_migration=True"
@@ -115,7 +113,7 @@ def server(facts: Facts) -> Row:
     """PostgreSQL 14, the oldest that is maintained."""
     version = facts.server_version
     name = f"PostgreSQL {version // 10000}.{version % 10000}"
-    if version >= SERVER:
+    if version >= OLDEST:
         return Row("server", "ok", name)
     return Row("server", "missing", f"{name} is older than 14", "upgrade the server to 14 or newer")
 

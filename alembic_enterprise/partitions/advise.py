@@ -1,15 +1,16 @@
 """What is not as it should be: one rule a function, each pure over one inspected table."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from zoneinfo import ZoneInfo
 
 from psycopg.sql import SQL, Literal
+from sqlalchemy import Connection
 
 from alembic_enterprise import finding, registry
 from alembic_enterprise.finding import Finding, Severity
 from alembic_enterprise.partitions.catalog import Partition
 from alembic_enterprise.partitions.due import bounds, due, ended, headroom, least_headroom, window
-from alembic_enterprise.partitions.inspection import Attributes, Inspection
+from alembic_enterprise.partitions.inspection import Attributes, Inspection, inspect
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.partitions.periods import floor, shift, today
 from alembic_enterprise.partitions.status import COUNTED, MAINTAIN, shortage
@@ -22,6 +23,24 @@ FIXED_DETACH = {14: 140014, 15: 150009, 16: 160005, 17: 170001}
 
 BUDGET = 0.5
 """Share of the lock table that one statement over all partitions may take without a remark."""
+
+
+def findings(
+    connection: Connection, only: Collection[str] = (), min_headroom: int | None = None
+) -> tuple[int, list[Finding]]:
+    """How many tables were looked at, and all findings on them, with what could not be read.
+
+    Args:
+        connection: its transaction becomes read-only.
+        only: names of the tables to look at; empty means all.
+        min_headroom: as for `advise`.
+
+    Raises `ConfigurationError` as `inspect`.
+    """
+    inspected = inspect(connection, only)
+    closed = {} if only else registry.closed(connection)
+    found = [found for item in inspected for found in advise(item, min_headroom)]
+    return len(inspected), [*found, *registry_closed(closed.values())]
 
 
 def advise(inspection: Inspection, min_headroom: int | None = None) -> list[Finding]:
@@ -39,7 +58,7 @@ def policy_unusable(inspection: Inspection) -> Iterator[Finding]:
         yield Finding("policy-unusable", "error", str(table.name), table.unusable)
 
 
-def registries_closed(names: Iterable[str]) -> list[Finding]:
+def registry_closed(names: Iterable[str]) -> list[Finding]:
     """Nothing is known of the tables whose policies this role may not read."""
     return [Finding("registry-closed", "note", name, registry.CLOSED) for name in names]
 
@@ -156,15 +175,18 @@ def ended_not_ours(inspection: Inspection) -> Iterator[Finding]:
         if not item.owned
     ]
     if names:
-        comment = SQL("COMMENT ON TABLE {} IS {}").format(names[0].sql, Literal(made_for(table)))
+        made = Literal(made_for(table))
+        comments = [
+            text_of(SQL("COMMENT ON TABLE {} IS {}").format(name.sql, made)) for name in names
+        ]
         yield Finding(
             "ended-not-ours",
             "note",
             str(table.name),
             f"{counted(len(names), 'partition')}, {names[0]} first, ended before what the policy "
             "retains and will stay, as alembic-enterprise did not make them. To hand one over to "
-            f"the scheduled job: {text_of(comment)}",
-            {"partitions": [str(name) for name in names]},
+            f"the scheduled job, as --format json has it for each: {comments[0]}",
+            {"partitions": [str(name) for name in names], "comments": comments},
         )
 
 
@@ -254,7 +276,10 @@ def orphan(inspection: Inspection) -> Iterator[Finding]:
 
 
 def attributes_differ(inspection: Inspection) -> Iterator[Finding]:
-    """A partition has not the owner, grants, row security or replica identity of its table."""
+    """A partition has not the owner, grants, row security or replica identity of its table.
+
+    Or it has other storage options than the newest; the partitioned table itself has none.
+    """
     compared = [(inspection.parent, name, leaf) for name, leaf in inspection.leaves.items()]
     for above, name, below in [
         (inspection.root, inspection.table.name, inspection.parent),
@@ -262,10 +287,10 @@ def attributes_differ(inspection: Inspection) -> Iterator[Finding]:
     ]:
         if above and below and (words := _differences(above, below)):
             yield _different(inspection, name, words, "warning")
+    yield from _options_differ(inspection)
 
 
-def options_differ(inspection: Inspection) -> Iterator[Finding]:
-    """A partition has other storage options than the newest: a table by partitions has none."""
+def _options_differ(inspection: Inspection) -> Iterator[Finding]:
     names = [item.name for item in inspection.partitions if item.range is not None]
     newest = next(
         (inspection.leaves[name] for name in names[::-1] if name in inspection.leaves), None
@@ -359,7 +384,6 @@ RULES: Sequence[Callable[[Inspection], Iterator[Finding]]] = (
     detach_pending,
     orphan,
     attributes_differ,
-    options_differ,
     index_invalid,
     statistics_missing,
     lock_budget,
@@ -369,7 +393,7 @@ RULES: Sequence[Callable[[Inspection], Iterator[Finding]]] = (
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """What `partitions check` ends with: as `partitions maintain`, and notes do not count."""
+    """The exit code of `partitions check`: as `partitions maintain`, and notes do not count."""
     if any(found.rule == "headroom-short" for found in findings):
         return 3
     return finding.exit_code(findings)

@@ -1,9 +1,9 @@
 """The scheduled job: keeps each policy of a database true, and waits for its locks only briefly.
 
 One step is one statement and one transaction; the failure of one table never stops the others; a
-run that was killed at any point is made up for by the next. A default partition has the table
-locked for a moment, and refuses rows of a period while that is created (`steps.guarded`); a foreign
-key has writers of the table at its other end wait.
+run that was killed at any point is finished by the next. A default partition has the table locked
+for a moment, and refuses rows of a period while that is created (`steps.guarded`); a foreign key
+has writers of the table at its other end wait.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ from alembic_enterprise.partitions.plainly import DISAGREE, create_plainly, take
 from alembic_enterprise.partitions.report import Report, TableReport
 from alembic_enterprise.partitions.retired import Ties, why_not_archived
 from alembic_enterprise.partitions.steps import Step
-from alembic_enterprise.partitions.worker import Job, Worker, configured
+from alembic_enterprise.partitions.worker import Job, Worker, set_up
 from alembic_enterprise.sessions import close, connect, require_server, said
 from alembic_enterprise.sql import Name
 
@@ -53,7 +53,7 @@ def maintain(bind: Engine | Connection, job: Job | None = None) -> Report:
         control = connect(bind.engine)
         stack.callback(close, control)
         version = require_server(control, writes=not job.dry_run)
-        configured(control, 0, 0)
+        set_up(control, 0, 0)
         [(now,)] = sql.rows(control, SQL("SELECT {}").format(catalog.NOW))
         now = job.now or now
         other = locks.only_run(stack, control, LOCK)
@@ -350,7 +350,8 @@ class _Run:
 
     def _drop(self, report: TableReport) -> None:
         for found in self.seen.retired_of(report.table):
-            if not found.droppable(report.policy, self.now, yes=self.job.yes):
+            drop_detached = self.job.drop_detached
+            if not found.droppable(report.policy, self.now, drop_detached=drop_detached):
                 continue
             if found.put_away:
                 report.notes.append(found.why_it_stays)

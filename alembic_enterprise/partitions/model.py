@@ -182,8 +182,9 @@ class RangePartitions(Declaration):
         ahead: how many periods beyond the current one exist after each migration and each run of
             the scheduled job.
         retain: how many whole past periods the scheduled job keeps; None keeps all.
-        on_expire: "detach" (a table of its own that nobody drops), "drop" (detached, and dropped
-            `hold` days later) or "archive" (detached and moved to the schema `archive`).
+        on_expire: "detach" (a table of its own, which only `partitions maintain --drop-detached`
+            drops), "drop" (detached, and dropped `hold` days later) or "archive" (detached and
+            moved to the schema `archive`).
         hold: days between detaching and dropping.
         archive: schema for `on_expire="archive"`.
         timezone: IANA zone in which periods begin at midnight.

@@ -73,7 +73,7 @@ class Report:
     notes: list[str] = field(default_factory=list[str])
 
     def exit_code(self, min_headroom: int | None) -> int:
-        """What the job's process ends with, unless something failed before anything was tried (1).
+        """The exit code of the job, unless something failed before anything was tried (1).
 
         0: every policy is true. 2: some table was left undone. 3: partitions end sooner than
         `min_headroom`, whatever was left undone besides.

@@ -75,14 +75,14 @@ class Retired:
             f"when it is not needed, or COMMENT ON TABLE {self.name.text} IS NULL ends this note"
         )
 
-    def droppable(self, policy: Policy, now: datetime, *, yes: bool) -> bool:
+    def droppable(self, policy: Policy, now: datetime, *, drop_detached: bool) -> bool:
         """Whether it may be dropped: held long enough, and with consent.
 
         The policy has to say so now, and had to when it was detached: changing it afterwards does
-        not doom what was meant to stay. `yes` is consent to drop what stayed.
+        not doom what was meant to stay. `drop_detached` is consent to drop that as well.
         """
         dooms = self.to_drop and policy.on_expire == "drop"
-        consent = dooms or (yes and policy.on_expire != "archive")
+        consent = dooms or (drop_detached and policy.on_expire != "archive")
         return consent and self.since + timedelta(days=policy.hold) <= now
 
 

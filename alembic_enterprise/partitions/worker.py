@@ -28,7 +28,7 @@ class Job:
         now: the moment to work for (aware); None asks the server.
         only: names of the tables to work on; empty means all.
         dry_run: collect the statements and execute none.
-        yes: also drop what `on_expire="detach"` left, once it was held long enough.
+        drop_detached: also drop what `on_expire="detach"` has detached, `hold` days later.
         analyze: refresh the statistics of tables whose partitions changed.
         progress: called after each step with the numbers of steps done and expected.
     """
@@ -36,7 +36,7 @@ class Job:
     now: datetime | None = None
     only: frozenset[str] = frozenset()
     dry_run: bool = False
-    yes: bool = False
+    drop_detached: bool = False
     analyze: bool = True
     patience: Patience = field(default_factory=Patience)
     sleep: Callable[[float], None] = time.sleep
@@ -44,9 +44,9 @@ class Job:
     progress: Callable[[int, int], None] = lambda _done, _expected: None
 
 
-def configured(connection: Connection, lock_timeout: float, statement_timeout: float) -> int:
+def set_up(connection: Connection, lock_timeout: float, statement_timeout: float) -> int:
     """Set the session's timeouts, in milliseconds, 0 for none; returns the pid of its backend."""
-    return sessions.configured(
+    return sessions.set_up(
         connection,
         APPLICATION,
         lock_timeout=f"{lock_timeout:.0f}",
@@ -107,7 +107,7 @@ class Worker:
             try:
                 self._connection = sessions.connect(self._engine)
                 self._timeouts = (self._job.patience.lock_timeout, 0)
-                self._pid = configured(self._connection, *self._timeouts)
+                self._pid = set_up(self._connection, *self._timeouts)
             except DBAPIError as error:
                 self._lost = error
                 raise
@@ -176,7 +176,7 @@ class Worker:
         attempt()
 
     def _set(self, connection: Connection, *timeouts: float) -> None:
-        """Set the session's timeouts, as `configured` takes them, unless they are set already."""
+        """Set the session's timeouts, as `set_up` takes them, unless they are set already."""
         if self._timeouts != timeouts:
-            configured(connection, *timeouts)
+            set_up(connection, *timeouts)
             self._timeouts = timeouts

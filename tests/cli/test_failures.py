@@ -5,8 +5,9 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from sqlalchemy.exc import ProgrammingError
 
-from alembic_enterprise.cli.failures import redacted
+from alembic_enterprise.cli.failures import CONNECT, explained, redacted
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,11 @@ def test_no_url_that_is_well_formed_gives_its_password_away(password: str, mark:
     text = f"postgresql://me:{quote(secret, safe='')}@h:1/d"
     assert redacted(f"cannot open {text}") == "cannot open postgresql://me:***@h:1/d"
     assert secret not in redacted(f"bad word {secret}!", [text])
+
+
+def test_what_asyncpg_says_goes_without_the_name_of_its_class() -> None:
+    """SQLAlchemy 2.0 wraps it so."""
+    said = "permission denied for table orders"
+    wrapper = Exception(f"<class 'asyncpg.exceptions.InsufficientPrivilegeError'>: {said}")
+    wrapper.__cause__ = Exception(said)
+    assert explained(ProgrammingError("SELECT", (), wrapper)) == (f"{said}. {CONNECT}")

@@ -180,9 +180,9 @@ def test_it_gives_up_on_a_locked_table(
         connection.exec_driver_sql("SELECT 'this is shown'")
         outcome = run("partitions", "list", "--url", database_url)
     assert outcome.code == 1
-    told = f"canceling statement due to lock timeout. Locked are events_3 by pid {pid}, "
+    told = f"canceling statement due to lock timeout. In the way: pid {pid}, "
     assert outcome.error.startswith(f"Error: {told}{make_url(database_url).username} since ")
-    assert outcome.error.endswith(": SELECT 'this is shown'. Run this again\n")
+    assert outcome.error.endswith(": SELECT 'this is shown' (locks events_3). Run this again\n")
 
 
 def test_round_trips_do_not_grow_with_tables(engine: Engine) -> None:

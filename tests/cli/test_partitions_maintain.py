@@ -67,6 +67,16 @@ def test_a_run_that_makes_all_true_ends_with_0(shop: Connection, maintain: Run) 
     assert names(shop) == ["default", "y2026_m10", "y2026_m11", "y2026_m12"]
 
 
+def test_what_was_detached_is_dropped_by_a_run_that_is_told_to(
+    connection: Connection, engine: Engine, maintain: Run
+) -> None:
+    clock(engine)
+    table(connection, start="2026-08-01", stop="2027-01-01", retain=1, hold=0)
+    assert "; 2 detached; " in maintain().output
+    assert maintain().output.startswith("public.events: true; nothing was due; ")
+    assert maintain("--drop-detached").output.startswith("public.events: true; 2 dropped; ")
+
+
 def test_a_table_that_is_left_undone_ends_with_2(shop: Connection, maintain: Run) -> None:
     insert(shop, "2026-12-12Z")
     outcome = maintain("--min-headroom", "0")

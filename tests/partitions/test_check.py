@@ -129,7 +129,8 @@ def test_partitions_of_others_that_retain_would_take_are_a_note(
     )
     (found,) = findings(connection)
     assert (found.rule, found.severity) == ("ended-not-ours", "note")
-    told, _, comment = found.message.partition(" job: ")
+    told, _, comment = found.message.partition(" for each: ")
+    assert found.evidence["comments"] == [comment]
     assert told.startswith("1 partition, public.of Ada first, ended before what the policy retains")
     assert run(engine).exit_code(None) == 0
     assert "ended-not-ours" in rules(connection)

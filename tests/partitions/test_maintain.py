@@ -176,13 +176,15 @@ def test_expired_partitions_are_detached_and_kept(connection: Connection, engine
     assert "drop" not in {kind for kind, _ in only(much_later).done}
 
 
-def test_yes_drops_what_was_detached_and_held(connection: Connection, engine: Engine) -> None:
+def test_what_was_detached_and_held_is_dropped_when_asked(
+    connection: Connection, engine: Engine
+) -> None:
     table(connection, start="2026-09-01", stop="2026-12-01", retain=1, hold=7)
-    run(engine, yes=True)
+    run(engine, drop_detached=True)
     assert "events_y2026_m09" in relations(connection)
-    run(engine, now=NOW + timedelta(days=6, hours=23), yes=True)
+    run(engine, now=NOW + timedelta(days=6, hours=23), drop_detached=True)
     assert "events_y2026_m09" in relations(connection)
-    assert done(run(engine, now=NOW + timedelta(days=7), yes=True)) == [
+    assert done(run(engine, now=NOW + timedelta(days=7), drop_detached=True)) == [
         "drop public.events_y2026_m09"
     ]
 
@@ -202,14 +204,14 @@ def test_archived_partitions_move_to_their_schema(connection: Connection, engine
     policy: dict[str, Any] = {"retain": 1, "on_expire": "archive", "archive": "old"}
     table(connection, start="2026-09-01", stop="2026-12-01", **policy)
     insert(connection, "2026-09-09Z")
-    report = run(engine, yes=True)
+    report = run(engine, drop_detached=True)
     assert done(report)[1:4] == [
         "mark public.events_y2026_m09",
         "detach public.events_y2026_m09",
         "archive public.events_y2026_m09",
     ]
     assert "old.events_y2026_m09" in relations(connection)
-    assert done(run(engine, now=NOW + timedelta(days=9), yes=True)) == []
+    assert done(run(engine, now=NOW + timedelta(days=9), drop_detached=True)) == []
 
 
 def test_without_the_archive_nothing_is_detached(connection: Connection, engine: Engine) -> None:
@@ -229,8 +231,8 @@ def test_what_was_made_by_hand_is_never_touched(connection: Connection, engine: 
         "CREATE TABLE events_y2019_m01 (LIKE events)",
         "COMMENT ON TABLE mine IS 'retired 2020-01-01'",
     )
-    run(engine, yes=True)
-    run(engine, now=NOW + timedelta(days=400), yes=True)
+    run(engine, drop_detached=True)
+    run(engine, now=NOW + timedelta(days=400), drop_detached=True)
     assert "mine" in names(connection)
     assert "events_y2019_m01" in relations(connection)
 

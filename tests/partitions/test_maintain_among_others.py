@@ -243,7 +243,7 @@ def test_a_concurrent_detach_that_is_cut_is_finalized_by_the_next_run(
     assert done(run(engine))[0] == "finalize public.events_y2026_m09"
     assert names(connection)[0] == "y2026_m10"
     assert count(connection, "events_y2026_m09") == 1
-    assert run(engine, now=NOW + timedelta(days=8), yes=True).exit_code(0) == 0
+    assert run(engine, now=NOW + timedelta(days=8), drop_detached=True).exit_code(0) == 0
     assert "events_y2026_m09" not in relations(connection)
 
 

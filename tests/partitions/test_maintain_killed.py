@@ -1,4 +1,4 @@
-"""A run killed between any two statements, or with its server, is made up for by the next."""
+"""A run killed between any two statements, or with its server, is finished by the next."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,9 +83,9 @@ def test_a_run_killed_before_any_statement_is_made_up_for_by_the_next(
 def state_after_a_run(url: str) -> dict[str, Any]:
     """The catalog and all rows after one more run, which leaves nothing to do."""
     engine = create_engine(url, poolclass=NullPool)
-    report = run(engine, yes=True)
+    report = run(engine, drop_detached=True)
     assert report.exit_code(1) == 0, report
-    assert all(item.done == [] for item in run(engine, yes=True).tables)
+    assert all(item.done == [] for item in run(engine, drop_detached=True).tables)
     with engine.connect() as connection:
         found = laws.snapshot(connection)
         relations = {name for name, kind, *_ in found["relations"] if kind == "r"}

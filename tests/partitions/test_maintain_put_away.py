@@ -44,8 +44,8 @@ def test_what_somebody_has_put_away_is_not_dropped(
     run_sql(connection, "CREATE SCHEMA legal_hold", f"ALTER TABLE events_y2026_m09 {change}")
     there = relations(connection)
     assert only(run(engine)).notes == []
-    for yes in (False, True):
-        report = run(engine, now=LATER, yes=yes)
+    for drop_detached in (False, True):
+        report = run(engine, now=LATER, drop_detached=drop_detached)
         assert (done(report), report.exit_code(0)) == ([], 0)
         (note,) = only(report).notes
         assert note == (
