@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from alembic_enterprise import sql
 from alembic_enterprise.errors import LockedError
-from alembic_enterprise.operation import message, sqlstate
+from alembic_enterprise.sql import message, sqlstate
 from alembic_enterprise.wording import first_few
 
 Result = TypeVar("Result")

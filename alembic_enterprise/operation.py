@@ -34,14 +34,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from alembic_enterprise import sql
 from alembic_enterprise.errors import EnterpriseError, OperationError
+from alembic_enterprise.sql import REFUSED, message, sqlstate
 
 Other = TypeVar("Other", bound="Operation")
 
 LINE = 60
 """Longest list of arguments that is rendered on one line, in characters."""
-
-REFUSED = "AE001"
-"""SQLSTATE of a refusal raised by our own blocks; the message ends in the next step."""
 
 
 class Operation(MigrateOperation):
@@ -270,19 +268,3 @@ def reported() -> Generator[None]:
         if sqlstate(error) != REFUSED:
             raise
         raise CommandError(message(error)) from error
-
-
-def sqlstate(error: DBAPIError) -> str | None:
-    """The SQLSTATE of an error: psycopg 3 says `sqlstate`, psycopg2 and asyncpg say `pgcode`."""
-    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
-
-
-def message(error: DBAPIError) -> str:
-    """What the server said, in one line."""
-    diagnostics = getattr(error.orig, "diag", None)
-    told = getattr(diagnostics, "message_primary", None)
-    if told:
-        return str(told)
-    # SQLAlchemy 2.0 puts the name of a class before what asyncpg says.
-    lines = str((error.orig and error.orig.__cause__) or error.orig).strip().splitlines()
-    return lines[0] if lines else type(error.orig).__name__

@@ -23,8 +23,7 @@ from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
-from alembic_enterprise.operation import REFUSED
-from alembic_enterprise.sql import Name, do_block
+from alembic_enterprise.sql import REFUSED, Name, do_block
 
 TABLE = "alembic_enterprise_policy"
 """Name of the registry in every schema that has one; hidden from autogenerate."""

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from alembic_enterprise import sql
 from alembic_enterprise.errors import ConfigurationError, LockedError, StepError
 from alembic_enterprise.locks import Blocker, Watcher
-from alembic_enterprise.operation import REFUSED, message, sqlstate
+from alembic_enterprise.sql import REFUSED, message, sqlstate
 
 OLDEST = 140000
 """Oldest server that runs work on, as `server_version_num`: multiranges, DETACH CONCURRENTLY and

@@ -1,4 +1,4 @@
-"""Names and composed SQL; the one place where a statement becomes executable and is run.
+"""Names and composed SQL; the one place where a statement is run, and what the server says of it.
 
 A statement is a `psycopg.sql.Composable`, so that a name or a value can only get into it quoted.
 """
@@ -11,7 +11,10 @@ from typing import Any, LiteralString
 from alembic.runtime.migration import MigrationContext
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 from sqlalchemy import Connection, CursorResult
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+
+REFUSED = "AE001"
+"""SQLSTATE of a refusal raised by our own blocks; the message ends in the next step."""
 
 
 @dataclass(frozen=True, order=True)
@@ -189,3 +192,19 @@ def _settings(connection: Connection, wanted: Mapping[str, str]) -> Generator[No
 def _change(settings: Mapping[str, str]) -> Composed:
     names, wanted = list(settings), list(settings.values())
     return _SETTINGS.format(names=Literal(names), wanted=Literal(wanted))
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    """The SQLSTATE of an error: psycopg 3 says `sqlstate`, psycopg2 and asyncpg say `pgcode`."""
+    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+
+
+def message(error: DBAPIError) -> str:
+    """What the server said, in one line."""
+    diagnostics = getattr(error.orig, "diag", None)
+    told = getattr(diagnostics, "message_primary", None)
+    if told:
+        return str(told)
+    # SQLAlchemy 2.0 puts the name of a class before what asyncpg says.
+    lines = str((error.orig and error.orig.__cause__) or error.orig).strip().splitlines()
+    return lines[0] if lines else type(error.orig).__name__

@@ -37,7 +37,6 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
 from alembic_enterprise.locks import LOCKED
-from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.partitions import due, steps
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.model import Policy
@@ -48,7 +47,7 @@ from alembic_enterprise.partitions.steps import Step
 from alembic_enterprise.partitions.worker import Job, Worker, set_up
 from alembic_enterprise.server import temporary_server
 from alembic_enterprise.sessions import connect
-from alembic_enterprise.sql import Name
+from alembic_enterprise.sql import Name, sqlstate
 from bench._shared import exit_with, progress
 
 TABLES = 4

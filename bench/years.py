@@ -34,12 +34,11 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
 from alembic_enterprise.locks import Patience
-from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.partitions.maintain import Job, maintain
 from alembic_enterprise.partitions.managed import look
 from alembic_enterprise.partitions.operations import SetPartitionPolicy
 from alembic_enterprise.server import temporary_server
-from alembic_enterprise.sql import Name
+from alembic_enterprise.sql import Name, sqlstate
 from bench._shared import exit_with, progress
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

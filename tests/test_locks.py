@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from alembic_enterprise import locks, sql
 from alembic_enterprise.errors import LockedError
 from alembic_enterprise.locks import Blocker, Patience
-from alembic_enterprise.operation import sqlstate
+from alembic_enterprise.sql import sqlstate
 
 EAGER = Patience(lock_timeout=100, attempts=3)
 

@@ -11,9 +11,8 @@ from waiting import waiting
 
 from alembic_enterprise import registry, sql
 from alembic_enterprise.errors import ConfigurationError
-from alembic_enterprise.operation import REFUSED, message, sqlstate
 from alembic_enterprise.partitions import catalog
-from alembic_enterprise.sql import Name
+from alembic_enterprise.sql import REFUSED, Name, message, sqlstate
 
 EVENTS = "CREATE TABLE events (at date NOT NULL) PARTITION BY RANGE (at)"
 POLICY = {"kind": "range", "every": "month"}

@@ -17,10 +17,9 @@ from alembic_enterprise.audit.history import PARTS
 from alembic_enterprise.audit.model import RESERVED
 from alembic_enterprise.audit.status import chosen
 from alembic_enterprise.errors import ConfigurationError
-from alembic_enterprise.operation import message, sqlstate
 from alembic_enterprise.partitions import catalog as partition_catalog
 from alembic_enterprise.partitions.catalog import Catalog
-from alembic_enterprise.sql import Name
+from alembic_enterprise.sql import Name, message, sqlstate
 
 FORMAT_VERSION = 1
 """Of `document`; it changes when a reader of the old shape would go wrong."""

@@ -10,9 +10,8 @@ from typing import LiteralString
 from psycopg.sql import SQL, Composable, Composed, Literal
 
 from alembic_enterprise.audit import capture
-from alembic_enterprise.operation import REFUSED
 from alembic_enterprise.registry import OWNERSHIP
-from alembic_enterprise.sql import Name, do_block
+from alembic_enterprise.sql import REFUSED, Name, do_block
 
 NAME = "audit_trail"
 """What the view is called, in the schema of the histories that it shows."""

@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 
 from alembic_enterprise.environment import SHAPE
 from alembic_enterprise.errors import EnterpriseError
-from alembic_enterprise.operation import message, sqlstate
+from alembic_enterprise.sql import message, sqlstate
 from alembic_enterprise.wording import printable
 
 NEXT_STEPS = {

@@ -12,14 +12,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
-from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.partitions.catalog import PartitionedTable
 from alembic_enterprise.partitions.declaration import NAME_BYTES
 from alembic_enterprise.partitions.due import bounds
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.periods import SUFFIX_BYTES, suffix
 from alembic_enterprise.partitions.steps import Step, made_for, period
-from alembic_enterprise.sql import Name, do_block
+from alembic_enterprise.sql import Name, do_block, sqlstate
 
 NOT_PLAIN = "42P17"
 """SQLSTATE (invalid_object_definition) of the block where the short way is not enough, and of the

@@ -10,7 +10,6 @@ from typing import Literal as Word
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from alembic_enterprise.operation import REFUSED
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import (
@@ -20,7 +19,7 @@ from alembic_enterprise.partitions.operations import (
 )
 from alembic_enterprise.partitions.retired import Retired, Ties, retirement
 from alembic_enterprise.registry import OWNERSHIP
-from alembic_enterprise.sql import Name, Remaining, do_block
+from alembic_enterprise.sql import REFUSED, Name, Remaining, do_block
 
 Kind = Word[
     "finalize",

@@ -14,7 +14,6 @@ from sqlalchemy.exc import DBAPIError
 from alembic_enterprise.environment import connected
 from alembic_enterprise.errors import StepError
 from alembic_enterprise.finding import Finding
-from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.plan import advice, catalog, rules
 from alembic_enterprise.plan.catalog import Catalog
 from alembic_enterprise.plan.locks import traces
@@ -30,6 +29,7 @@ from alembic_enterprise.plan.schema.objects import Difference, Key, Objects
 from alembic_enterprise.plan.seen import Progress, Request, Seen
 from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.plan.shadow.database import Shadow
+from alembic_enterprise.sql import sqlstate
 from alembic_enterprise.wording import counted, first_few
 
 Identity = tuple[str, str, tuple[str, ...]]

@@ -11,14 +11,13 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
 from alembic_enterprise.errors import ConfigurationError, PlacementError
-from alembic_enterprise.operation import message, sqlstate
 from alembic_enterprise.shards import catalog
 from alembic_enterprise.shards.catalog import Shard, ShardedTable
 from alembic_enterprise.shards.inspection import only
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.shards.placement import ShardMap
 from alembic_enterprise.shards.values import loaded, value_of
-from alembic_enterprise.sql import Name
+from alembic_enterprise.sql import Name, message, sqlstate
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from waiting import waiting
 from alembic_enterprise import sql
 from alembic_enterprise.indexes.operations import patiently, progress
 from alembic_enterprise.locks import Patience
-from alembic_enterprise.operation import REFUSED, Operation, message, sqlstate
-from alembic_enterprise.sql import Name
+from alembic_enterprise.operation import Operation
+from alembic_enterprise.sql import REFUSED, Name, message, sqlstate
 
 
 @pytest.fixture

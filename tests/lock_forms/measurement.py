@@ -10,7 +10,6 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
 from alembic_enterprise.errors import ServerError
-from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.plan.locks.table import Effect, LockMode, Role, Table, strongest
 from alembic_enterprise.plan.locks.traces import (
     Relations,
@@ -23,6 +22,7 @@ from alembic_enterprise.plan.locks.traces import (
     relations,
 )
 from alembic_enterprise.sessions import connect
+from alembic_enterprise.sql import sqlstate
 from lock_forms import FORMS, Form
 from lock_forms.freezing import frozen
 from lock_forms.layouts import COMMON, INDEX_OF, LAYOUTS

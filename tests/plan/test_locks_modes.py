@@ -9,8 +9,8 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
 from alembic_enterprise.locks import LOCKED
-from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.plan.locks.table import Activity, LockMode, blocks, excluded, strongest
+from alembic_enterprise.sql import sqlstate
 
 LOCK = {mode: SQL("LOCK TABLE t IN {} MODE NOWAIT").format(SQL(mode.value)) for mode in LockMode}
 

@@ -9,11 +9,10 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
-from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.plan.locks.table import LockMode
 from alembic_enterprise.plan.locks.traces import Look, Traces, difference, look, relations
 from alembic_enterprise.sessions import connect
-from alembic_enterprise.sql import Name
+from alembic_enterprise.sql import Name, sqlstate
 
 TABLE = Name('sch"ema', 'we"ird: %s {x}')
 INDEX = Name('sch"ema', "Mixed Case")

@@ -7,8 +7,8 @@ from autogenerate import run_sql
 from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
 
-from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.plan.rules import explained
+from alembic_enterprise.sql import sqlstate
 
 SCHEMA = """
 CREATE TABLE events (id bigint, at date, body text) PARTITION BY RANGE (at);

@@ -11,12 +11,11 @@ from autogenerate import project, run_sql, write_revision
 from sqlalchemy import Engine, MetaData
 
 from alembic_enterprise.errors import StepError
-from alembic_enterprise.operation import message
 from alembic_enterprise.plan.locks.table import LockMode, strongest
 from alembic_enterprise.plan.model import Basis, Loss
 from alembic_enterprise.plan.rehearsal.rehearse import Performed, refused, rehearse
 from alembic_enterprise.plan.shadow import replay
-from alembic_enterprise.sql import Name
+from alembic_enterprise.sql import Name, message
 
 SHOP = (
     "CREATE TABLE customers (id int PRIMARY KEY, name text)",

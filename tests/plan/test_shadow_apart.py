@@ -15,11 +15,11 @@ from alembic_enterprise import sql
 from alembic_enterprise.binaries import binary_folders
 from alembic_enterprise.environment import connected, parse
 from alembic_enterprise.errors import StepError
-from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.plan.shadow import apart, replay
 from alembic_enterprise.plan.shadow.database import Shadow, shadow
 from alembic_enterprise.plan.shadow.source import Source
 from alembic_enterprise.server import temporary_server
+from alembic_enterprise.sql import sqlstate
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ from psycopg.sql import SQL, Composable, Literal
 
 from alembic_enterprise.audit.operations import column_blocks as blocks
 from alembic_enterprise.audit.stamps import AuditColumns, Existing, Stamps
-from alembic_enterprise.operation import REFUSED, Operation
-from alembic_enterprise.sql import Name, do_block
+from alembic_enterprise.operation import Operation
+from alembic_enterprise.sql import REFUSED, Name, do_block
 
 
 @dataclass

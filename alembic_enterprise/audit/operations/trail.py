@@ -12,9 +12,9 @@ from alembic_enterprise import registry
 from alembic_enterprise.audit import capture, view
 from alembic_enterprise.audit.model import Trail
 from alembic_enterprise.audit.operations import baseline, blocks
-from alembic_enterprise.operation import REFUSED, RESTORE_LOCK_TIMEOUT, Operation
+from alembic_enterprise.operation import RESTORE_LOCK_TIMEOUT, Operation
 from alembic_enterprise.partitions.operations import CreateRangePartitions
-from alembic_enterprise.sql import Name, do_block
+from alembic_enterprise.sql import REFUSED, Name, do_block
 
 
 @dataclass

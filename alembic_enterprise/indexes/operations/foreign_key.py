@@ -18,8 +18,8 @@ from alembic_enterprise.indexes.operations import blocks
 from alembic_enterprise.indexes.operations.deferral import Deferral
 from alembic_enterprise.indexes.operations.index import released
 from alembic_enterprise.indexes.operations.validation import brief, tree, validations
-from alembic_enterprise.operation import REFUSED, Operation
-from alembic_enterprise.sql import Name, do_block, text_of
+from alembic_enterprise.operation import Operation
+from alembic_enterprise.sql import REFUSED, Name, do_block, text_of
 
 Words = Mapping[str | None, tuple[LiteralString, str]]
 """What follows the words of a clause, and how pg_constraint calls it."""

@@ -20,8 +20,7 @@ from alembic_enterprise.indexes.operations.elements import (
     verbatim,
 )
 from alembic_enterprise.indexes.operations.patience import endured, patient_text
-from alembic_enterprise.operation import REFUSED, message
-from alembic_enterprise.sql import Name, Remaining, do_block, text_of
+from alembic_enterprise.sql import REFUSED, Name, Remaining, do_block, message, text_of
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from sqlalchemy import Connection
 from alembic_enterprise.indexes.operations import blocks
 from alembic_enterprise.indexes.operations.index import released
 from alembic_enterprise.indexes.operations.validation import brief, tree, validations
-from alembic_enterprise.operation import REFUSED, Operation
-from alembic_enterprise.sql import Name, do_block
+from alembic_enterprise.operation import Operation
+from alembic_enterprise.sql import REFUSED, Name, do_block
 
 _COLUMNS: LiteralString = """, columns AS (
     SELECT tree.*, a.attnotnull, label, filled, empty, k.conname, k.convalidated

@@ -13,8 +13,7 @@ from typing import LiteralString
 from psycopg.sql import SQL, Composable, Composed, Literal
 
 from alembic_enterprise.locks import Patience
-from alembic_enterprise.operation import REFUSED
-from alembic_enterprise.sql import do_block, text_of
+from alembic_enterprise.sql import REFUSED, do_block, text_of
 
 Lock = OneOf["SHARE", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"]
 
@@ -93,7 +92,7 @@ def patiently(
         lock: the strongest lock that the statement takes on them.
         patience: how long to wait for one lock where no `lock_timeout` is set, and how often.
 
-    The block ends in SQLSTATE AE001 (`operation.REFUSED`) when all attempts have failed.
+    The block ends in SQLSTATE AE001 (`sql.REFUSED`) when all attempts have failed.
     """
     text, array = Literal(text_of(statement)), SQL("ARRAY[{}]::regclass[]").format(tables)
     return do_block(_BLOCK, **_values(text, array, endured(lock), patience))

@@ -11,8 +11,8 @@ from psycopg.sql import SQL, Composable, Composed, Literal
 
 from alembic_enterprise.indexes.operations import blocks
 from alembic_enterprise.indexes.operations.patience import Lock, endured, patient_text
-from alembic_enterprise.operation import REFUSED, Operation
-from alembic_enterprise.sql import Remaining, text_of
+from alembic_enterprise.operation import Operation
+from alembic_enterprise.sql import REFUSED, Remaining, text_of
 
 _TREE: LiteralString = """WITH tree AS (
     SELECT c.oid, c.oid::regclass::text AS relation, c.relkind,

@@ -18,9 +18,8 @@ from typing import LiteralString
 
 from psycopg.sql import Composable, Composed, Literal
 
-from alembic_enterprise.operation import REFUSED
 from alembic_enterprise.registry import OWNERSHIP
-from alembic_enterprise.sql import Name, do_block
+from alembic_enterprise.sql import REFUSED, Name, do_block
 
 ON_EACH_PARTITION = OWNERSHIP + "on each partition"
 """How the comment of a trigger begins that every partition of its table should have."""

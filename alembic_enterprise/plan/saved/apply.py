@@ -28,7 +28,6 @@ from alembic_enterprise import environment, locks, sessions, sql
 from alembic_enterprise.environment import Visit, guarded
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, LockedError, StepError
 from alembic_enterprise.locks import Blocker, Patience, Watcher
-from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.plan.saved.document import Saved, Stale, State, digests_again, stale
 from alembic_enterprise.plan.saved.migrating import Session, migrating
 from alembic_enterprise.plan.saved.place import Place
@@ -36,7 +35,7 @@ from alembic_enterprise.plan.saved.words import held_by, said, shortened, withou
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.plan.shadow.original import stamped
-from alembic_enterprise.sql import Name
+from alembic_enterprise.sql import Name, sqlstate
 
 LOCK = "alembic_enterprise.apply"
 """Name of the advisory lock that two runs on one database compete for."""

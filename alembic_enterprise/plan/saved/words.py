@@ -8,9 +8,9 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise.environment import MEND_ENVIRONMENT, MEND_MIGRATION
 from alembic_enterprise.locks import Blocker
-from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.plan.rehearsal.phrases import REDACTED, readable
 from alembic_enterprise.plan.shadow import replay
+from alembic_enterprise.sql import sqlstate
 
 STATEMENT = 60
 """How much of a statement is told, in characters."""

@@ -20,7 +20,6 @@ from alembic_enterprise import sql
 from alembic_enterprise.binaries import EMBEDDED, PROGRAMS, binary_folders
 from alembic_enterprise.environment import connected
 from alembic_enterprise.errors import ServerError
-from alembic_enterprise.operation import message, sqlstate
 from alembic_enterprise.plan.shadow import apart, dump, schema_copy, stand_ins
 from alembic_enterprise.plan.shadow.dump import Endpoint
 from alembic_enterprise.plan.shadow.maintained import Periods
@@ -29,7 +28,7 @@ from alembic_enterprise.plan.shadow.schema_copy import Rest
 from alembic_enterprise.plan.shadow.source import Source
 from alembic_enterprise.plan.shadow.stand_ins import StandIn
 from alembic_enterprise.server import temporary_server
-from alembic_enterprise.sql import Name
+from alembic_enterprise.sql import Name, message, sqlstate
 from alembic_enterprise.wording import counted, first_few
 
 PREFIX = "alembic_enterprise_shadow_"

@@ -24,8 +24,8 @@ from sqlalchemy.exc import (
 
 from alembic_enterprise.environment import connected, guarded
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
-from alembic_enterprise.operation import message, sqlstate
 from alembic_enterprise.plan.shadow import apart, elsewhere
+from alembic_enterprise.sql import message, sqlstate
 
 Result = TypeVar("Result")
 Watch = Callable[[Connection, Script], None]

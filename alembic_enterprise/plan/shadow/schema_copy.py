@@ -10,9 +10,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import registry, sql
-from alembic_enterprise.operation import message
 from alembic_enterprise.plan.shadow.statements import Statement, statements
-from alembic_enterprise.sql import Name
+from alembic_enterprise.sql import Name, message
 from alembic_enterprise.wording import first_few
 
 LEFT_OUT = (

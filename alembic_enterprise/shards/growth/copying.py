@@ -5,7 +5,6 @@ from typing import LiteralString
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
-from alembic_enterprise.operation import REFUSED
 from alembic_enterprise.partitions.operations import pieces
 from alembic_enterprise.partitions.steps import GUARD
 from alembic_enterprise.shards.growth import likeness, mirror
@@ -14,7 +13,7 @@ from alembic_enterprise.shards.growth.mirror import belongs, equal, listed, of
 from alembic_enterprise.shards.leftovers import Copy, copy_comment
 from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.shards.operations import own
-from alembic_enterprise.sql import Name, do_block, dollar_quoted, text_of
+from alembic_enterprise.sql import REFUSED, Name, do_block, dollar_quoted, text_of
 
 _CREATE: LiteralString = (
     """DECLARE

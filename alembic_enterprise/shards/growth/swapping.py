@@ -8,7 +8,6 @@ from typing import LiteralString
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from alembic_enterprise.operation import REFUSED
 from alembic_enterprise.partitions.operations import pieces
 from alembic_enterprise.partitions.steps import GUARD
 from alembic_enterprise.registry import OWNERSHIP
@@ -17,7 +16,7 @@ from alembic_enterprise.shards.growth.copies import Mirror, Source
 from alembic_enterprise.shards.growth.copying import together
 from alembic_enterprise.shards.growth.mirror import listed
 from alembic_enterprise.shards.leftovers import PENDING, Copy, Pending
-from alembic_enterprise.sql import do_block
+from alembic_enterprise.sql import REFUSED, do_block
 
 _SWAP: LiteralString = """DECLARE
     root constant regclass := {table};

@@ -14,8 +14,8 @@ from sqlalchemy.exc import DBAPIError
 from alembic_enterprise import locks, sessions, sql
 from alembic_enterprise.errors import StepError
 from alembic_enterprise.locks import Patience
-from alembic_enterprise.operation import sqlstate
 from alembic_enterprise.shards.growth.report import Behind, Report
+from alembic_enterprise.sql import sqlstate
 
 APPLICATION = "alembic-enterprise shards grow"
 """The `application_name` of the sessions of a run."""

@@ -8,11 +8,11 @@ from alembic.operations import Operations
 from psycopg.sql import Composable, Literal
 
 from alembic_enterprise.errors import OperationError
-from alembic_enterprise.operation import REFUSED, InOrder, Operation
+from alembic_enterprise.operation import InOrder, Operation
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.shards.model import check_count
 from alembic_enterprise.shards.operations import blocks
-from alembic_enterprise.sql import Name, do_block
+from alembic_enterprise.sql import REFUSED, Name, do_block
 
 
 @dataclass

@@ -18,12 +18,12 @@ from alembic.operations import Operations
 from psycopg.sql import Composable, Literal
 
 from alembic_enterprise.errors import OperationError
-from alembic_enterprise.operation import REFUSED, Operation
+from alembic_enterprise.operation import Operation
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.shards.model import check_count
 from alembic_enterprise.shards.moduli import ALL, Class
 from alembic_enterprise.shards.operations import blocks
-from alembic_enterprise.sql import Name, do_block
+from alembic_enterprise.sql import REFUSED, Name, do_block
 
 
 def _change(table: Name, within: Class, modulus: int, *, growing: bool) -> list[Composable]:
