@@ -134,24 +134,7 @@ WHERE t.tgparentid = 0 AND NOT EXISTS (
     CROSS JOIN (VALUES {triggers}) AS wanted (name, type, old_rows, new_rows)
     WHERE a.number = trails.number AND a.relation = t.tgrelid AND wanted.name = t.tgname)"""
 
-_SWALLOWING: LiteralString = """
-SELECT r.number, format('%s: trigger %I is not ours, and may keep changes out', r.called, t.tgname)
-FROM relations AS r JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = r.oid
-WHERE NOT t.tgisinternal AND t.tgparentid = 0
-UNION ALL
-SELECT r.number, format('%s: rule %I is not ours, and may keep changes out', r.called, w.rulename)
-FROM relations AS r JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = r.oid"""
-
 _REFUSING: LiteralString = """
-SELECT r.number, format('%s: constraint %I is not ours, and may make changes fail', r.called,
-                        k.conname)
-FROM relations AS r JOIN pg_catalog.pg_constraint AS k ON k.conrelid = r.oid
-WHERE k.contype = 'c' AND k.conislocal AND k.coninhcount = 0
-UNION ALL
-SELECT r.number, format('%s has row security', r.called)
-FROM relations AS r JOIN pg_catalog.pg_class AS c USING (oid)
-WHERE c.relrowsecurity OR c.relforcerowsecurity
-UNION ALL
 SELECT trails.number, format('%s: column %I is NOT NULL', trails.history::regclass, a.attname)
 FROM trails JOIN pg_catalog.pg_attribute AS a ON a.attrelid = trails.history AND a.attnum > 0
 WHERE a.attnotnull AND NOT a.attisdropped AND NOT a.attname = ANY ({never_null}::text[])
@@ -287,7 +270,7 @@ LEFT JOIN pg_catalog.pg_class AS shown ON shown.relnamespace = place.oid
 WHERE shown.oid IS NULL OR obj_description(shown.oid, 'pg_class') IS DISTINCT FROM {view_comment}
 GROUP BY place.nspname, shown.oid"""
 
-_GAPS: tuple[LiteralString, ...] = (_TRIGGERS, _STRANGERS, _SWALLOWING)
+_GAPS: tuple[LiteralString, ...] = (_TRIGGERS, _STRANGERS)
 _OTHERS: tuple[LiteralString, ...] = (
     _REFUSING,
     _FUNCTIONS,

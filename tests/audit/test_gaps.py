@@ -294,22 +294,6 @@ def test_what_becomes_of_it_then_is_not_told_of_the_whole_table(events: Connecti
     assert events.execute(as_of(EVENTS, func.clock_timestamp())).all() == []
 
 
-# --- A history that keeps changes out
-
-
-def test_what_was_kept_out_is_told(events: Connection) -> None:
-    run_sql(
-        events,
-        "CREATE RULE swallow AS ON INSERT TO audit.events_history DO INSTEAD NOTHING",
-        f"INSERT INTO events VALUES (3, '{FIRST}', 'c')",
-    )
-    rule = "audit.events_history: rule swallow is not ours, and may keep changes out"
-    assert drift(events) == [rule]
-    laws.apply(events, [ALTER])
-    assert history_matches_rows(events)
-    assert drift(events) == []
-
-
 # --- Roles
 
 

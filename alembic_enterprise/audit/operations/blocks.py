@@ -63,46 +63,26 @@ _HISTORY: LiteralString = """
         RAISE EXCEPTION '%: % has no column %: rename it back, or begin another history: ALTER '
             'TABLE % RENAME TO ...', root, history, column_name, history USING ERRCODE = {refused};
     END IF;
-    FOR command, told IN
-        SELECT format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass), true
-        FROM pg_catalog.pg_trigger AS t
-        WHERE t.tgrelid IN (SELECT relid FROM pg_partition_tree(history))
-          AND NOT t.tgisinternal AND t.tgparentid = 0
-        UNION ALL
-        SELECT format('DROP RULE %I ON %s', r.rulename, r.ev_class::regclass), true
-        FROM pg_catalog.pg_rewrite AS r
-        WHERE r.ev_class IN (SELECT relid FROM pg_partition_tree(history))
-        UNION ALL
-        SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', c.conrelid::regclass, c.conname), false
-        FROM pg_catalog.pg_constraint AS c
-        WHERE c.conrelid IN (SELECT relid FROM pg_partition_tree(history)) AND c.contype = 'c'
-          AND c.conislocal AND c.coninhcount = 0
-        UNION ALL
-        SELECT format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', history, a.attname), false
+    FOR command IN
+        SELECT format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', history, a.attname)
         FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = history::regclass AND a.attnum > 0 AND NOT a.attisdropped
           AND a.attnotnull AND NOT a.attname = ANY ({never_null}::text[])
         UNION ALL
-        SELECT format('ALTER TABLE %s DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY',
-                      c.oid::regclass), false
-        FROM pg_catalog.pg_class AS c
-        WHERE c.oid IN (SELECT relid FROM pg_partition_tree(history))
-          AND (c.relrowsecurity OR c.relforcerowsecurity)
-        UNION ALL
         -- Of what was kept until now nobody knows it.
         SELECT format('ALTER TABLE %s ADD COLUMN %I %s', history, own.name,
-                      replace(own.type, ' NOT NULL', '')), false
+                      replace(own.type, ' NOT NULL', ''))
         FROM jsonb_each_text({own_types}) AS own (name, type)
         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
                           WHERE a.attrelid = history::regclass AND a.attname = own.name)
     LOOP
         EXECUTE command;
-        IF told THEN
-            untold := untold || root;  -- it may have kept changes out
-        END IF;
     END LOOP;
 """
-"""Takes away what keeps rows out of the history, or makes those who write the table fail."""
+"""Gives the history the columns that are its own, and lets the others be NULL.
+
+What somebody has put on it, such as a trigger or row security, is his.
+"""
 
 _COLUMNS: LiteralString = (
     """

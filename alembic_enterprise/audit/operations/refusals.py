@@ -105,11 +105,11 @@ FOREIGN_CODE: LiteralString = """
     IF EXISTS (
         SELECT FROM pg_partition_tree(history) AS part
         JOIN pg_catalog.pg_class AS c ON c.oid = part.relid
-        WHERE EXISTS (SELECT FROM pg_catalog.pg_trigger
-                      WHERE tgrelid = c.oid AND NOT tgisinternal)
-           OR EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid)
-           OR c.relowner <> current_user::regrole AND (
-               EXISTS (SELECT FROM pg_catalog.pg_attrdef WHERE adrelid = c.oid)
+        WHERE c.relowner <> quote_ident(current_user)::regrole AND (
+               EXISTS (SELECT FROM pg_catalog.pg_trigger
+                       WHERE tgrelid = c.oid AND NOT tgisinternal)
+               OR EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid)
+               OR EXISTS (SELECT FROM pg_catalog.pg_attrdef WHERE adrelid = c.oid)
                OR EXISTS (SELECT FROM pg_catalog.pg_constraint
                           WHERE conrelid = c.oid AND contype = 'c')
                OR EXISTS (SELECT FROM pg_catalog.pg_index

@@ -256,8 +256,8 @@ class AlterAuditTrail(_Capture):
         The history gets the columns it lacks and the types of the table's, of a changed one without
         its length or precision. So it never loses a column, nor a part of a value: a type that
         cannot hold what was kept is refused. Functions, triggers, rights and policy are made anew
-        where they differ. What keeps changes out of the history, or makes them fail, is dropped:
-        triggers and rules on it, CHECK constraints, NOT NULL, row security.
+        where they differ. Its own columns that are missing come back, and NOT NULL goes from the
+        others; triggers, rules, constraints and row security that somebody put on it stay.
 
         Where changes went past the trail, because a trigger was missing, off or another one, or a
         partition was attached with rows, the history of that table or partition ends with `detach`,
