@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from alembic_enterprise.audit.actor import actor, current_actor, install, stamp
+    from alembic_enterprise.audit.actor import actor, current_actor, install, tell_actor
+    from alembic_enterprise.audit.column_model import AuditColumns
     from alembic_enterprise.audit.history import as_of, diff, history
     from alembic_enterprise.audit.history_table import history_table
     from alembic_enterprise.audit.mixins import (
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
         without_deleted,
     )
     from alembic_enterprise.audit.model import AuditTrail
-    from alembic_enterprise.audit.stamps import AuditColumns
     from alembic_enterprise.errors import (
         ActorError,
         DeclarationError,
@@ -54,14 +54,14 @@ __all__ = [
     "history",
     "history_table",
     "install",
-    "stamp",
+    "tell_actor",
     "unique_undeleted",
     "without_deleted",
 ]
 
 _HOMES = {
     "ActorError": "alembic_enterprise.errors",
-    "AuditColumns": "alembic_enterprise.audit.stamps",
+    "AuditColumns": "alembic_enterprise.audit.column_model",
     "AuditMixin": "alembic_enterprise.audit.mixins",
     "AuditTrail": "alembic_enterprise.audit.model",
     "DeclarationError": "alembic_enterprise.errors",
@@ -81,7 +81,7 @@ _HOMES = {
     "history": "alembic_enterprise.audit.history",
     "history_table": "alembic_enterprise.audit.history_table",
     "install": "alembic_enterprise.audit.actor",
-    "stamp": "alembic_enterprise.audit.actor",
+    "tell_actor": "alembic_enterprise.audit.actor",
     "unique_undeleted": "alembic_enterprise.audit.mixins",
     "without_deleted": "alembic_enterprise.audit.mixins",
 }

@@ -41,7 +41,7 @@ def find_binaries(given: Path | None = None, candidates: Iterable[Path] | None =
 
     Args:
         given: The folder to use, whatever else there is.
-        candidates: Where to look otherwise, best first; `binary_folders()` unless told.
+        candidates: Where to look otherwise, best first; `binary_folders()` by default.
 
     Raises:
         ServerError: None of them holds all three; the message says what to install.

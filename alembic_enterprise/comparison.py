@@ -6,7 +6,7 @@ Alembic has found what it finds by itself, and `spare_types` after other people'
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 from alembic.autogenerate.api import AutogenContext
@@ -15,12 +15,12 @@ from alembic.operations.ops import DropTableOp, ModifyTableOps, UpgradeOps
 from alembic.util import PriorityDispatchResult
 from sqlalchemy import Connection, Table
 
-from alembic_enterprise import neighbours, reflection
+from alembic_enterprise import neighbours, reflection, registry
 from alembic_enterprise.audit import catalog as audit_catalog
 from alembic_enterprise.audit import columns as audit_columns
 from alembic_enterprise.audit import compare as audit_compare
 from alembic_enterprise.audit.catalog import Trails
-from alembic_enterprise.audit.stamps import columns_on
+from alembic_enterprise.audit.column_model import columns_on
 from alembic_enterprise.errors import MismatchError
 from alembic_enterprise.indexes import compare as index_compare
 from alembic_enterprise.indexes import recommend, sizes
@@ -28,6 +28,7 @@ from alembic_enterprise.operation import Operation, refuse_translation, reported
 from alembic_enterprise.partitions import catalog as partition_catalog
 from alembic_enterprise.partitions import compare as partition_compare
 from alembic_enterprise.partitions.catalog import Catalog
+from alembic_enterprise.partitions.detached import Detached, detached_from
 from alembic_enterprise.shards import catalog as shard_catalog
 from alembic_enterprise.shards import compare as shard_compare
 from alembic_enterprise.shards import inspection as shard_inspection
@@ -43,6 +44,7 @@ class Live:
     """What the database has, each kind by the full names of the tables."""
 
     partitioned: Catalog
+    detached: Mapping[Name, Sequence[Detached]]
     shards: Mapping[Name, ShardedTable]
     columns: Mapping[Name, audit_columns.LiveColumns]
     trails: Trails
@@ -84,6 +86,7 @@ def compare_all(
         columns = _place_columns(upgrade, tables, live)
         partition_compare.check_references(tables)
         _remark_on_shards(tables, live)
+        _refuse_closed(connection, upgrade, tables, live)
         found = _found(context, connection, upgrade, tables, live)
         partition_compare.check_key_types(upgrade.ops, live.partitioned)
     _guard_drops(upgrade, live)
@@ -95,6 +98,12 @@ def compare_all(
         log.info("Detected %s", item)
     for remark in audit_compare.reasons(found, live.trails, live.resolve):
         log.info(remark)
+    held = audit_catalog.held(connection, audit_compare.growing(found))
+    for remark in audit_compare.stale(found, held):
+        log.warning(remark)
+    declared = partition_catalog.declared(tables).values()
+    for remark in partition_compare.left_out(declared, live.partitioned, live.detached):
+        log.warning(remark)
     for remark in shard_compare.locking(found):
         log.warning(remark)
     placed = audit_compare.placed(upgrade.ops, found, live.resolve)
@@ -116,14 +125,14 @@ def spare_types(
 def _read(connection: Connection, tables: Iterable[Table]) -> Live:
     partitioned = partition_catalog.read(connection)
     trails = audit_catalog.read(connection, partitioned)
-    visible = {**trails.visible, **partitioned.visible}
     keys = [table.key for table in partitioned.tables.values()]
     hashed = any(key.strategy == "HASH" for key in keys if key)
-    stamped = [table.name for table in tables if columns_on(table)]
+    with_columns = [table.name for table in tables if columns_on(table)]
     return Live(
-        replace(partitioned, visible=visible),
+        trails.seen_with(partitioned),
+        detached_from(connection, partitioned.kept()),
         shard_catalog.read(connection) if hashed else {},
-        audit_columns.read(connection, stamped),
+        audit_columns.read(connection, with_columns),
         trails,
     )
 
@@ -137,12 +146,32 @@ def _place_columns(upgrade: UpgradeOps, tables: Sequence[Table], live: Live) -> 
 
 
 def _remark_on_shards(tables: Sequence[Table], live: Live) -> None:
-    """Say what is so of shards and asks for no operation."""
+    """Warn of what is wrong with shards and asks for no operation."""
     declared, inside = shard_catalog.declared(tables), shard_catalog.declared_inside(tables)
     for remark in shard_compare.unfinished(declared, live.shards, live.resolve):
         log.info(remark)
     for remark in shard_compare.inside(inside, live.shards, live.resolve):
         log.warning(remark)
+
+
+def _refuse_closed(
+    connection: Connection, upgrade: UpgradeOps, tables: Sequence[Table], live: Live
+) -> None:
+    """Refuse to compare or drop a table whose policy this role may not read."""
+    dropped = [
+        Name(item.schema, item.table_name) for item in upgrade.ops if isinstance(item, DropTableOp)
+    ]
+    declared = partition_catalog.declared(tables).values()
+    unknown = partition_compare.without_policy(declared, dropped, live.partitioned)
+    closed = registry.closed(connection) if unknown else {}
+    problems = [
+        f"{name}: its policy is not known, as this role may not read {closed[name.schema]}: "
+        f"{registry.OPEN_IT.format('the table')}"
+        for name in unknown
+        if name.schema in closed
+    ]
+    if problems:
+        raise MismatchError("\n".join(problems))
 
 
 def _found(
@@ -162,7 +191,9 @@ def _found(
     names = [Name(item.schema, item.name) for item in tables]
     return _together(
         lambda: shard_compare.compare(sharded, shards, resolve, orphans),  # which ranges go into
-        lambda: partition_compare.compare(partitioned, live.partitioned, existing, incomplete),
+        lambda: partition_compare.compare(
+            partitioned, live.partitioned, existing, incomplete, live.detached
+        ),
         lambda: audit_compare.compare(audited, live.trails, upgrade.ops, names, resolve),
     )
 
@@ -221,8 +252,8 @@ def _guard_drops(upgrade: UpgradeOps, live: Live) -> None:
 
 def _guards(name: Name, full: Name, live: Live) -> list[Operation]:
     found: list[Operation] = []
-    if stamped := live.columns.get(full):
-        found += audit_columns.dropped(name, stamped)
+    if columns := live.columns.get(full):
+        found += audit_columns.dropped(name, columns)
     if table := live.partitioned.tables.get(full):
         found += partition_compare.dropped(name, table, live.partitioned)
     if sharded := live.shards.get(full):

@@ -1,4 +1,4 @@
-"""Connections: of a project's own env.py, or of a URL. Nothing here keeps or prints a password."""
+"""What a project's own env.py sets up, and where its errors are."""
 
 import configparser
 import logging
@@ -20,39 +20,19 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from psycopg.sql import SQL
-from sqlalchemy import (
-    URL,
-    Connection,
-    MetaData,
-    NullPool,
-    Pool,
-    Table,
-    create_engine,
-    event,
-    make_url,
-)
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, MetaData, Table, event
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from alembic_enterprise import asynchronous
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError
-from alembic_enterprise.sql import text_of
+from alembic_enterprise.sql import interruption, text_of
+from alembic_enterprise.urls import SHAPE
 
 Result = TypeVar("Result")
-
-SHAPE = "postgresql://user:password@host:5432/database"
-"""How a URL is written."""
-
-DRIVER = "postgresql+psycopg"
-"""What every URL without a driver gets, whatever the release of SQLAlchemy takes it for."""
-
-OTHER_NAMES = ("postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg_async")
-"""Schemes that are read as `DRIVER`; an asyncio driver cannot be used here."""
 
 MEND_ENVIRONMENT = "Mend it; commands that take --url go without env.py"
 MEND_MIGRATION = "Mend the migration, and run this again"
 """The next step after an error in env.py or what it imports, and after one in a migration."""
-
-CONNECT_TIMEOUT = 10
-"""Seconds that a URL of the command line gets to connect, unless it has a connect_timeout."""
 
 
 @dataclass(frozen=True)
@@ -79,75 +59,14 @@ class Visit:
         return (given,) if isinstance(given, MetaData) else tuple(given)
 
     @property
+    def engine(self) -> Engine:
+        """What connects to where env.py does, without asyncio."""
+        return asynchronous.without_asyncio(self.connection)
+
+    @property
     def tables(self) -> list[Table]:
         """The tables of the models."""
         return [table for part in self.metadata for table in part.tables.values()]
-
-
-def resolved(given: str) -> str:
-    """The URL that `env:NAME` or `file:PATH` stand for, as openssl writes such sources.
-
-    Anything else is a URL already. Raises `ConfigurationError` when there is none.
-    """
-    scheme, _, source = given.partition(":")
-    if scheme == "env":
-        if not (url := environ.get(source, "").strip()):
-            raise ConfigurationError(f"the variable {source} is not set: let it hold the URL")
-        return url
-    if scheme == "file":
-        return _from_file(Path(source))
-    return given
-
-
-def _from_file(path: Path) -> str:
-    try:
-        lines = path.read_text(encoding="utf-8").strip().splitlines()
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ConfigurationError(
-            f"{path} cannot be read ({reason}): let it hold the URL, readable for who runs this"
-        ) from error
-    if len(lines) != 1:
-        raise ConfigurationError(f"{path} does not hold one line: write {SHAPE} there")
-    return lines[0]
-
-
-def parse(url: str) -> URL:
-    """The URL with a driver that is installed. Raises `ConfigurationError`, without the URL."""
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise ConfigurationError(f"the URL cannot be read: write {SHAPE}") from error
-    if parsed.drivername in OTHER_NAMES:
-        parsed = parsed.set(drivername=DRIVER)
-    if parsed.get_backend_name() != "postgresql":
-        raise ConfigurationError(f"the URL is not a PostgreSQL one: write {SHAPE}")
-    if "@" in (parsed.host or ""):
-        raise ConfigurationError("the URL has two @: write the one in the password as %40")
-    return parsed
-
-
-@contextmanager
-def connected(url: URL) -> Generator[Connection]:
-    """A connection of its own to the database of a parsed URL.
-
-    Raises `ConfigurationError` when its driver is not installed, or not known.
-    """
-    arguments: dict[str, Any] = {}
-    if url.drivername == DRIVER:
-        # Prepared statements would be lost, or found twice, behind PgBouncer.
-        arguments["prepare_threshold"] = None
-    if "connect_timeout" not in url.query:
-        arguments["connect_timeout"] = CONNECT_TIMEOUT
-    try:
-        engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
-    except (ImportError, NoSuchModuleError) as error:
-        raise ConfigurationError(
-            f"the driver of the URL, {url.get_driver_name()}, cannot be loaded ({error}): write "
-            f"{SHAPE}, or install it"
-        ) from error
-    with engine.connect() as connection:
-        yield connection
 
 
 def configuration(files: Sequence[str], name: str, arguments: Sequence[str]) -> Config:
@@ -205,6 +124,8 @@ def visit(config: Config, function: Callable[[Visit], Result], *, reads: bool = 
     read_only = ExitStack()
 
     def work(_revision: object, context: MigrationContext) -> list[Any]:
+        if reads and context.connection is not None:
+            _look(context.connection)  # env.py may go on with it
         read_only.close()  # the sessions that `function` makes itself may write
         vars(context).pop("get_current_heads", None)  # that of `_observe`
         try:
@@ -220,7 +141,7 @@ def visit(config: Config, function: Callable[[Visit], Result], *, reads: bool = 
     _observe(environment, observed)
     if reads:
         read_only.enter_context(_read_only())
-    with guarded(script, failures), environment, read_only:
+    with guarded(script, failures), environment, read_only, asynchronous.noted():
         script.run_env()
     if len(results) != 1:
         raise ConfigurationError(
@@ -232,20 +153,48 @@ def visit(config: Config, function: Callable[[Visit], Result], *, reads: bool = 
 
 @contextmanager
 def _read_only() -> Generator[None]:
-    """Let each new session of this process be read-only, whatever its URL or its driver has."""
+    """Let new connections of this process be read-only, whatever their URL or their driver has.
 
-    def connected_now(driver: Any, _record: object) -> None:
-        before, driver.autocommit = driver.autocommit, True
-        cursor = driver.cursor()
-        cursor.execute(text_of(SQL("SET default_transaction_read_only = on")))
-        cursor.close()
-        driver.autocommit = before
+    Each transaction begins so: a setting of the session would reach others behind a pooler. There
+    is no other way in AUTOCOMMIT, and where an event of env.py has left a transaction open.
+    """
 
-    event.listen(Pool, "connect", connected_now)
+    def connected_now(connection: Connection) -> None:
+        dialect: Any = connection.dialect
+        if dialect.name != "postgresql":
+            return
+        try:
+            dialect.set_readonly(connection.connection.dbapi_connection, True)
+        except dialect.dbapi.Error:
+            _set_read_only(connection)
+
+    event.listen(Engine, "engine_connect", connected_now)
+    event.listen(Engine, "before_cursor_execute", _look)
     try:
         yield
     finally:
-        event.remove(Pool, "connect", connected_now)
+        event.remove(Engine, "engine_connect", connected_now)
+        event.remove(Engine, "before_cursor_execute", _look)
+
+
+def _look(connection: Connection, *_: Any) -> None:
+    """Let a session be read-only that has no transactions of its driver."""
+    own = connection.connection.dbapi_connection
+    if connection.dialect.name == "postgresql" and getattr(own, "autocommit", False):
+        _set_read_only(connection)
+
+
+def _set_read_only(connection: Connection) -> None:
+    """Let a session be read-only, and the transaction that is open."""
+    if not connection.info.get(_IS_READ_ONLY):
+        connection.info[_IS_READ_ONLY] = True
+        cursor = connection.connection.cursor()
+        cursor.execute(text_of(SQL("SET default_transaction_read_only = on")))
+        cursor.execute(text_of(SQL("SET transaction_read_only = on")))
+        cursor.close()
+
+
+_IS_READ_ONLY = "alembic_enterprise_read_only"
 
 
 def _observe(environment: EnvironmentContext, observed: list[bool]) -> None:
@@ -342,17 +291,36 @@ def _programs_apart() -> Generator[None]:
 def _own_errors(script: ScriptDirectory, failures: Sequence[Exception]) -> Generator[None]:
     """Tell where in the project an error of env.py, or of the models, comes from."""
     try:
-        yield
+        with _ends_nothing(script, failures):
+            yield
     except ArgumentError as error:
         if "URL" in str(error) or error in failures:
             raise
         raise ConfigurationError(_located(script, error)) from error
-    except (EnterpriseError, CommandError, SQLAlchemyError, configparser.Error):
+    except (EnterpriseError, CommandError, SQLAlchemyError, configparser.Error) as error:
+        if interruption(error) is not None:  # an autocommit_block() ends in an error that hides it
+            raise KeyboardInterrupt from None
         raise
     except Exception as error:
         if error in failures:
             raise
         raise ConfigurationError(_located(script, error)) from error
+
+
+@contextmanager
+def _ends_nothing(script: ScriptDirectory, failures: Sequence[Exception]) -> Generator[None]:
+    """Let env.py not end this program, perhaps with 0: why it would is the error."""
+    try:
+        yield
+    except SystemExit as error:
+        behind = error.__cause__ or error.__context__
+        if isinstance(behind, _TOLD) or (isinstance(behind, Exception) and behind in failures):
+            raise behind  # noqa: B904  # its own cause stays
+        raise ConfigurationError(_located(script, error)) from error
+
+
+_TOLD = (EnterpriseError, CommandError, SQLAlchemyError, KeyboardInterrupt)
+"""Errors that say themselves what is to be done; env.py may end the program for them."""
 
 
 def _is_own(file: Path, env: Path) -> bool:
@@ -361,7 +329,7 @@ def _is_own(file: Path, env: Path) -> bool:
     return inside and "site-packages" not in file.parts
 
 
-def _located(script: ScriptDirectory, error: Exception) -> str:
+def _located(script: ScriptDirectory, error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name == "psycopg2":
         return f"psycopg2 is not installed: write the URL as {SHAPE.replace('://', '+psycopg://')}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -376,6 +344,6 @@ def _located(script: ScriptDirectory, error: Exception) -> str:
 
 
 def _is_migration(script: ScriptDirectory, file: Path) -> bool:
-    """Whether it is in a folder of migrations, where Alembic finds them unless told."""
+    """Whether it is in a folder of migrations, where Alembic finds them by default."""
     folders = [Path(each) for each in script.version_locations] or [Path(script.dir, "versions")]
     return any(file.absolute().is_relative_to(folder.absolute()) for folder in folders)

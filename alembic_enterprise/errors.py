@@ -3,13 +3,13 @@
     EnterpriseError
     ├── DeclarationError        a model declares something PostgreSQL cannot do
     ├── MismatchError           models and database differ in a way no migration can mend
-    ├── OperationError          an operation was given arguments it cannot use
+    ├── OperationError          an operation or a query cannot be run as it is written
     ├── PlacementError          where a key belongs cannot be computed
-    ├── ActorError              who acts cannot be told to the database
+    ├── ActorError              who acts cannot be recorded in the database
     ├── LockedError             a lock could not be had in the time allowed
     ├── StepError               a step of a run failed
     ├── ConfigurationError      env.py, alembic.ini or the command line lack something
-    └── ServerError             no private PostgreSQL server could be had
+    └── ServerError             a program or server of PostgreSQL is missing or fails
 
 Each message ends in the next step: what to write, run or set.
 """
@@ -28,7 +28,10 @@ class MismatchError(EnterpriseError):
 
 
 class OperationError(EnterpriseError):
-    """An operation was given arguments it cannot use."""
+    """An operation or a query cannot be run as it is written.
+
+    Its arguments, env.py or rows in the table are in its way.
+    """
 
 
 class PlacementError(EnterpriseError):
@@ -36,7 +39,7 @@ class PlacementError(EnterpriseError):
 
 
 class ActorError(EnterpriseError):
-    """Who acts cannot be told to the database, or not on this connection."""
+    """Who acts cannot be recorded in the database, or not on this connection."""
 
 
 class LockedError(EnterpriseError):
@@ -55,4 +58,4 @@ class ConfigurationError(EnterpriseError):
 
 
 class ServerError(EnterpriseError):
-    """No private PostgreSQL server could be found or started."""
+    """A program or a server of PostgreSQL that this needs is missing or fails."""

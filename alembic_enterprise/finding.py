@@ -1,4 +1,4 @@
-"""Finding: a remark on the live database, with the operations that mend it."""
+"""Finding: a remark on a database or a release, with the operations that mend it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ FORMAT_VERSION = 1
 """Of `document`; it changes when a reader of the old shape would go wrong."""
 
 AUTOGENERATE = "write a revision with `alembic revision --autogenerate`"
-"""The next step where the models say what is missing."""
+"""The next step where autogenerate writes what is missing."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,10 @@ class Finding:
 
     Attributes:
         rule: its stable id, such as "partitions-missing".
-        severity: "error" when rows are refused or lost if nobody acts.
+        severity: "error" when somebody has to act: rows are refused or lost, or a release is
+            blocked.
         table: the table as a person writes it.
-        message: what is so, and the next step.
+        message: the problem, and the next step.
         evidence: the figures behind it, as JSON values.
         operations: what mends it, in order; empty where a person has to decide.
     """

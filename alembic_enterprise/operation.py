@@ -149,7 +149,10 @@ COMMIT_FIRST = "in env.py, call connection.commit() first, and connect() instead
 
 @contextmanager
 def _committing(context: MigrationContext, operation: Operation) -> Generator[None]:
-    """An autocommit_block(), also in another one; in a transaction of env.py `OperationError`."""
+    """An autocommit_block(), which may be nested.
+
+    Raises `OperationError` in a transaction that env.py opened.
+    """
     with ExitStack() as stack:
         if context.as_sql or not _commits_each(context.connection):
             try:
@@ -169,22 +172,32 @@ def _commits_each(connection: Connection | None) -> bool:
     return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
 
 
+CARRIES_ON = (
+    "Run the migration again: this carries on. Statements before it in the script are committed "
+    "and will run again: remove those that cannot run twice"
+)
+"""The next step after an operation that commits as it goes was interrupted."""
+
+
 @contextmanager
 def _cut(operation: Operation) -> Generator[None]:
-    """Say why a connection was cut; an autocommit_block() ends in an error that hides it.
+    """Say why a connection was lost; an autocommit_block() ends in an error that hides it.
 
-    Operations that commit as they go can all be run again, and do what is left.
+    It hides Ctrl-C as well, which goes on as it came. Operations that commit as they go can all be
+    run again, and do what is left.
     """
     try:
         yield
     except SQLAlchemyError as error:
+        if (interruption := sql.interruption(error)) is not None:
+            interruption.add_note(f"{operation}: interrupted. {CARRIES_ON}")
+            # Where it came from fills pages, and tells nothing.
+            raise interruption.with_traceback(None) from None
         lost = _loss(error)
         if lost is None:
             raise
         raise CommandError(
-            f"{operation}: the connection was cut: {message(lost)}. Run the migration again: "
-            "this carries on. What stands before it in the script is committed already, and is "
-            "run once more: take out what cannot be"
+            f"{operation}: the connection was lost: {message(lost)}. {CARRIES_ON}"
         ) from lost
 
 
@@ -201,8 +214,8 @@ def refuse_translation(connection: Connection | None) -> None:
     """Raise `OperationError` when SQLAlchemy would translate schemas: our SQL would not follow."""
     if connection is not None and connection.get_execution_options().get("schema_translate_map"):
         raise OperationError(
-            "schema_translate_map does not reach partitions, they would be made in another schema: "
-            "set the search_path instead, as Alembic's cookbook does for many tenants"
+            "schema_translate_map does not reach this operation, which would run in another "
+            "schema: set the search_path instead, as Alembic's cookbook does for many tenants"
         )
 
 

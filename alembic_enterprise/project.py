@@ -39,7 +39,7 @@ def init(
     """
     folder, ini = Path(directory), Path(file)
     if not re.fullmatch(r"(?!DEFAULT$|(loggers|handlers|formatters)$)[^\[\]\s]+", name):
-        raise ConfigurationError(f"{name!r} is no section for Alembic: write one word for -n")
+        raise ConfigurationError(f"{name!r} is not a section for Alembic: write one word for -n")
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigurationError(
             f"{directory} is not empty: give the name of a new folder, or run `alembic-enterprise "
@@ -54,8 +54,7 @@ def init(
     config = Config(ini, cmd_opts=Namespace(quiet=True))
     with redirect_stdout(StringIO()):
         command.init(config, directory, template=str(template.resolve()))
-    driver = "postgresql+asyncpg" if asynchronous else "postgresql+psycopg"
-    _adapt(ini, name, None if url is None else url.set(drivername=driver))
+    _adapt(ini, name, url)
     return [file, *sorted(str(path) for path in folder.iterdir() if path.is_file())]
 
 

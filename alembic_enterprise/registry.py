@@ -1,6 +1,6 @@
 """The small table that keeps, in the database, what pg_catalog cannot say: policies.
 
-It stands in the schema of the tables it describes and is created on first use, like
+It is in the schema of the tables it describes and is created on first use, like
 `alembic_version`. A row is found by `regclass`, so it follows its table through RENAME, SET SCHEMA
 and pg_upgrade (PostgreSQL docs, "pg_upgrade": regclass columns can be upgraded).
 
@@ -30,6 +30,9 @@ TABLE = "alembic_enterprise_policy"
 
 OWNERSHIP = "alembic-enterprise: "
 """How the comment of every relation begins that we made, and may therefore drop."""
+
+KEPT = OWNERSHIP + "kept"
+"""The comment of a table that a person keeps: nobody drops it, and autogenerate does not see it."""
 
 _READABLE = SQL("""c.relkind = 'r' AND NOT row_security_active(c.oid)
               AND 2 = (SELECT count(*) FROM pg_catalog.pg_attribute AS a
@@ -178,7 +181,7 @@ def read(connection: Connection) -> dict[int, Any]:
 
 
 def read_with_disowned(connection: Connection) -> tuple[dict[int, Any], dict[int, tuple[Any, str]]]:
-    """What `read` gives, and policies that stopped to count: oid -> policy, and what is so.
+    """What `read` gives, and policies that no longer count: oid -> policy, and why.
 
     Those stand in their table's own schema, and one of the two was given to another owner since.
     """
@@ -196,7 +199,7 @@ DISOWNED = (
     "its policy does not count: {} belongs to {}, who lacks the rights of {}, the owner of the "
     "table. Give it to a role with the rights of its tables' owners; if it is a stranger's, drop it"
 )
-"""What is so with the policy of a table that was given to another owner, and the next step."""
+"""Why the policy of a table that changed its owner does not count, and the next step."""
 
 
 def _rows(connection: Connection) -> list[_Row]:
@@ -235,4 +238,4 @@ CLOSED = (
     "this role may not read these policies, so their tables are left out: "
     f"{OPEN_IT.format('the tables')}"
 )
-"""What is so with a registry that is closed, and the next step."""
+"""Why the policies of a registry that is closed are left out, and the next step."""

@@ -19,7 +19,7 @@ from alembic_enterprise.operation import Operation
 
 @dataclass
 class Kept(MigrateOperation):
-    """What stands in the downgrade instead of the reverse of an operation."""
+    """What is in the downgrade instead of the reverse of an operation."""
 
     operation: Operation
 
@@ -28,7 +28,7 @@ def render_kept(_context: AutogenContext, kept: Kept) -> str:
     """The line of the downgrade that says so."""
     name, first = kept.operation.operation_name, kept.operation.words()[0]
     # A body cannot be a comment alone.
-    return f"pass  # {first} stays: {name} has completed what was there before"
+    return f"pass  # not reversed: {name} completed {first}, which was there before"
 
 
 def write(

@@ -88,7 +88,7 @@ class Server:
 
 @dataclass(frozen=True)
 class _Postmaster:
-    """What postmaster.pid tells."""
+    """What postmaster.pid says."""
 
     pid: int
     socket_folder: Path
@@ -110,7 +110,7 @@ def temporary_server(binaries: Path | None = None) -> Generator[Server]:
             shutil.rmtree(folder)
 
 
-def start_server(folder: Path, binaries: Path | None = None) -> Server:
+def start_server(folder: Path | str, binaries: Path | None = None) -> Server:
     """Return the server of a folder; start it when it is down, with a new cluster if there is none.
 
     It keeps running after this process, until `stop_server`. ``binaries`` as in `find_binaries`.
@@ -119,7 +119,7 @@ def start_server(folder: Path, binaries: Path | None = None) -> Server:
         ServerError: There are no binaries, or they could not start a server.
     """
     binaries = find_binaries(binaries)
-    folder = _make_folder(folder)
+    folder = _make_folder(Path(folder))
     with _locked(folder):
         postmaster = _live_postmaster(folder)
         if postmaster is not None and _accepts_connections(postmaster):
@@ -130,7 +130,7 @@ def start_server(folder: Path, binaries: Path | None = None) -> Server:
         return Server(folder, _launch(folder, runnable), binaries)
 
 
-def stop_server(folder: Path, *, immediately: bool = False) -> None:
+def stop_server(folder: Path | str, *, immediately: bool = False) -> None:
     """Stop the server of a folder and keep its data; do nothing when it is down.
 
     Args:
@@ -140,7 +140,7 @@ def stop_server(folder: Path, *, immediately: bool = False) -> None:
     Raises:
         ServerError: The server did not stop within a minute.
     """
-    folder = folder.resolve()
+    folder = Path(folder).resolve()
     postmaster = _live_postmaster(folder)
     if postmaster is None:
         return
@@ -299,8 +299,8 @@ def _disown_stale_pid(folder: Path) -> None:
     file.write_text(file.read_text().replace(str(stale.pid), str(os.getpid()), 1))
 
 
-def _wait_until_down(folder: Path, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
+def _wait_until_down(folder: Path) -> None:
+    deadline = time.monotonic() + 60
     while _live_postmaster(folder) is not None:
         if time.monotonic() > deadline:
             raise ServerError(f"The server in {folder} does not stop. Look at {folder / 'log'}.")

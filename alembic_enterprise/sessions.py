@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from alembic_enterprise import sql
-from alembic_enterprise.errors import ConfigurationError, LockedError, StepError
+from alembic_enterprise.errors import ConfigurationError, EnterpriseError, LockedError, StepError
 from alembic_enterprise.locks import Blocker, Watcher
 from alembic_enterprise.sql import REFUSED, message, sqlstate
 
@@ -39,9 +39,11 @@ def set_up(connection: Connection, application: str, **settings: str) -> int:
 
     What a role or a database sets for the application's statements would cut long ones here, so
     there are no timeouts but those given; and what others commit is seen by the next statement.
+    Drivers read moments in ISO form only.
     """
     values = {
         "application_name": application,
+        "DateStyle": "ISO, YMD",
         "default_transaction_isolation": "read committed",
         "idle_session_timeout": "0",
         "statement_timeout": "0",
@@ -89,12 +91,25 @@ def require_server(connection: Connection, *, writes: bool) -> int:
             "default_transaction_read_only"
         )
     with connect(connection.engine) as other:
-        if are_pooled(connection, other):
-            raise ConfigurationError(
-                "sessions share server processes here, as behind PgBouncer with pool_mode = "
-                "transaction: connect to PostgreSQL itself, or with pool_mode = session"
-            )
+        _require_apart(connection, other)
     return int(version)
+
+
+def require_direct(engine: Engine) -> None:
+    """Raise `ConfigurationError` behind a pooler by transaction.
+
+    Ask before anything is set for a session, also by pg_dump, which would reach those of others.
+    """
+    with connect(engine) as one, connect(engine) as other:
+        _require_apart(one, other)
+
+
+def _require_apart(one: Connection, other: Connection) -> None:
+    if are_pooled(one, other):
+        raise ConfigurationError(
+            "sessions share server processes here, as behind PgBouncer with pool_mode = "
+            "transaction: connect to PostgreSQL itself, or with pool_mode = session"
+        )
 
 
 def are_pooled(one: Connection, other: Connection) -> bool:
@@ -158,3 +173,8 @@ def said(error: DBAPIError) -> str:
         return message(error)
     code = "" if state is None else f" (SQLSTATE {state})"
     return f"{message(error).strip().splitlines()[0]}{code}. The next run tries again"
+
+
+def error_text(error: EnterpriseError | DBAPIError) -> str:
+    """What a run reports of an error."""
+    return said(error) if isinstance(error, DBAPIError) else str(error)

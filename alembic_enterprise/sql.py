@@ -3,6 +3,7 @@
 A statement is a `psycopg.sql.Composable`, so that a name or a value can only get into it quoted.
 """
 
+from asyncio import CancelledError
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,15 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 REFUSED = "AE001"
 """SQLSTATE of a refusal raised by our own blocks; the message ends in the next step."""
+
+NOW = SQL(
+    "coalesce(nullif(pg_catalog.current_setting('alembic_enterprise.now', true), '')"
+    "::timestamptz, pg_catalog.now())"
+)
+"""The server's clock, or the moment that `SET alembic_enterprise.now` asks to pretend."""
+
+PRETENDED = SQL("coalesce(pg_catalog.current_setting('alembic_enterprise.now', true), '')")
+"""That moment as it is written there; empty while nobody pretends one."""
 
 
 @dataclass(frozen=True, order=True)
@@ -53,6 +63,11 @@ def text_of(statement: Composable) -> str:
     return statement.as_string(None)
 
 
+def rendered(statement: Composable) -> SQL:
+    """The same, composed once and for all: its parts are not quoted again with each use."""
+    return SQL(text_of(statement))  # pyright: ignore[reportArgumentType]  # they are quoted
+
+
 class Remaining(Composed):
     """A query whose rows are statements that remain to be run, in their order; none: all is done.
 
@@ -72,9 +87,10 @@ def dollar_quoted(text: Composable, tag: LiteralString) -> Composed:
     The quote grows until the text does not contain it: a table may be called `$block$`.
     """
     quote: LiteralString = "$" + tag + "$"
-    while quote[:-1] in text_of(text):
+    body = rendered(text)
+    while quote[:-1] in text_of(body):
         quote = "$_" + quote[1:]
-    return SQL("{}\n{}\n{}").format(SQL(quote), text, SQL(quote))
+    return SQL("{}\n{}\n{}").format(SQL(quote), body, SQL(quote))
 
 
 def run(context: MigrationContext, statement: Composable) -> None:
@@ -100,9 +116,9 @@ def run(context: MigrationContext, statement: Composable) -> None:
 
 
 def run_remaining(connection: Connection, query: Remaining) -> None:
-    """Run the statements that a query tells.
+    """Run the statements that a query returns.
 
-    One that fails because its table is gone meanwhile is passed over, if it is told no more: the
+    One whose table has been dropped meanwhile is skipped, if the query no longer returns it: the
     retention of partitions does not wait for the indexes of all of them.
     """
     for (text,) in rows(connection, query):
@@ -139,11 +155,33 @@ def _execute(connection: Connection, text: str) -> CursorResult[Any]:
     return connection.exec_driver_sql(text, execution_options={"no_parameters": True})
 
 
+def begin(connection: Connection) -> None:
+    """Begin a transaction on a connection in AUTOCOMMIT; on others the first statement does.
+
+    What is set for a transaction alone would be gone at once, and each query would see another
+    moment.
+    """
+    if _is_in_autocommit(connection):
+        execute(connection, SQL("BEGIN"))
+
+
+def end(connection: Connection) -> None:
+    """Roll back the transaction, also that of `begin`, of which not every driver knows."""
+    if _is_in_autocommit(connection):
+        execute(connection, SQL("ROLLBACK"))
+    connection.rollback()
+
+
+def _is_in_autocommit(connection: Connection) -> bool:
+    return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
+
+
 def read_only(connection: Connection) -> None:
     """Let the transaction refuse to write, wait 5 seconds for a lock at most, and print plainly."""
     guard = SQL(
         "SELECT set_config('transaction_read_only', 'on', true),"
-        " set_config('lock_timeout', '5s', true), set_config('bytea_output', 'hex', true)"
+        " set_config('lock_timeout', '5s', true), set_config('bytea_output', 'hex', true),"
+        " set_config('DateStyle', 'ISO, YMD', true)"
     )
     rows(connection, guard)
 
@@ -208,3 +246,11 @@ def message(error: DBAPIError) -> str:
     # SQLAlchemy 2.0 puts the name of a class before what asyncpg says.
     lines = str((error.orig and error.orig.__cause__) or error.orig).strip().splitlines()
     return lines[0] if lines else type(error.orig).__name__
+
+
+def interruption(error: BaseException) -> BaseException | None:
+    """Ctrl-C, or what asyncio makes of it, if this error has hidden it."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, (KeyboardInterrupt, CancelledError)):
+        behind = behind.__context__
+    return behind

@@ -27,7 +27,7 @@ UNITS = ("b", "kb", "mb", "gb", "tb")
 
 
 def bytes_of(text: str) -> int | None:
-    """A size as people write it, such as "500kB", "10 mb" or "8192"; None when it is none."""
+    """A size as people write it, such as "500kB", "10 mb" or "8192"; None when it is not one."""
     found = re.fullmatch(rf"([0-9]+)\s*({'|'.join(UNITS)})?", text.strip().lower())
     if found is None:
         return None

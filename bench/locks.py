@@ -3,13 +3,13 @@
     python bench/locks.py                                    is the table true on the embedded one?
     python bench/locks.py --binaries .../14/bin .../15/bin   is it on these?
     python bench/locks.py add-check vacuum                   only some forms
-    python bench/locks.py --write --binaries .../14/bin ...  measure, and write the table anew
+    python bench/locks.py --write --binaries .../14/bin ...  measure, and rewrite the table
 
 Each server is started for it, with an empty cluster. Every form is run on small tables with rows,
 in a transaction that is rolled back; what cannot run in one is run in a copy of the database, with
 sessions in its way. Nothing is timed: other work on the machine changes no result. Versions of
-which no server is given stay in the table as they are. Exits with 1 when the table tells otherwise
-than a server.
+which no server is given stay in the table as they are. Exits with 1 when the table differs from
+a server.
 """
 
 import argparse
@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from lock_forms import FORMS, Form  # of the tests
 from lock_forms.measurement import measure
+from lock_forms.writing import disagreements, text, updated
 
 from alembic_enterprise.errors import ServerError
 from alembic_enterprise.plan.locks.table import FILE, Table
@@ -40,13 +41,13 @@ def main(words: Sequence[str] | None = None) -> int:
     except ServerError as error:
         print(error, file=sys.stderr)
         return 2
-    wrong = [line for one in measured for line in table.disagreements(one)]
+    wrong = [line for one in measured for line in disagreements(table, one)]
     print("\n".join([*wrong, f"{len(wrong)} of {len(measured) * len(forms)} effects differ"]))
     if not arguments.write:
         return 1 if wrong else 0
     for one in measured:
-        table = table.updated(one)
-    arguments.table.write_text(table.text)
+        table = updated(table, one)
+    arguments.table.write_text(text(table))
     return 0
 
 

@@ -21,7 +21,7 @@ that copies them and takes more than twice as long; pg_partman copies none unles
 What the job does beyond that: each step is a transaction under a short lock_timeout, and is tried
 again. The detach is CONCURRENT, which takes two. What is detached gets a comment first, by which
 the next run makes up for one that was killed. So it commits four times for each table. It looks at
-what stands around the tables, and at the partitions once more for its report.
+what stands around the tables, and once more at the partitions that it changed.
 
 What pg_partman does beyond that: it stays in the server, and works out name and bounds of all
 partitions one by one. Its procedure commits once for each table, its function once in all, after a

@@ -153,7 +153,7 @@ def tell(folder: Path, url: str) -> None:
     run(project, "alembic-enterprise partitions check", expect="payments", code=3)
     explain("The job that runs every day creates them, and stops nobody:")
     run(project, "alembic-enterprise partitions maintain", expect="created")
-    run(project, "alembic-enterprise partitions check", expect="Every policy is true.")
+    run(project, "alembic-enterprise partitions check", expect="Every policy is satisfied.")
     explain("Autogenerate knows them, whoever made them:")
     run(project, "alembic check", expect="No new upgrade operations detected.")
 

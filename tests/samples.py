@@ -67,11 +67,11 @@ def every_kind(engine: Engine) -> None:
     execute(engine, EVERY_KIND)
 
 
-def clock(engine: Engine) -> None:
-    """Let the clock of each new session stand at `NOW`."""
+def clock(engine: Engine, now: str = NOW) -> None:
+    """Let the clock of each new session stand still."""
     with engine.begin() as connection:
         name = connection.engine.url.database
-        connection.exec_driver_sql(f"ALTER DATABASE {name} SET alembic_enterprise.now = '{NOW}'")
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET alembic_enterprise.now = '{now}'")
 
 
 def execute(engine: Engine, statements: str) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine
 
 import alembic_enterprise
 from alembic_enterprise.locks import Patience
+from alembic_enterprise.plan import revisions
 from alembic_enterprise.plan.locks.table import LockMode
 from alembic_enterprise.plan.model import Database, Plan, Revision, Step
 from alembic_enterprise.plan.saved import document
@@ -24,7 +25,7 @@ from alembic_enterprise.plan.saved.document import Saved
 from alembic_enterprise.plan.saved.place import Place
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.schema.objects import Key, Objects
-from alembic_enterprise.plan.shadow import original, replay
+from alembic_enterprise.plan.shadow import replay
 
 SCHEMAS = Path(alembic_enterprise.__file__).parent / "schemas"
 """Of the documents that programs read."""
@@ -78,9 +79,9 @@ def saved_plan(
     directory = ScriptDirectory.from_config(config)
     with engine.connect() as connection:
         objects = drift.objects_of(connection)
-        stamped = original.stamped(connection)
-        place = Place.read(connection, original.VERSION_TABLE)
-    scripts = replay.pending(directory, stamped)
+        stamped = revisions.stamped(connection)
+        place = Place.read(connection, revisions.VERSION_TABLE)
+    scripts = revisions.pending(directory, stamped)
     plan = Plan(
         Database(place.database, place.server, tuple(stamped)),
         planned.IN_ORDER.circumstances,

@@ -28,7 +28,6 @@ WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
 
 
-@pytest.mark.every_server
 @pytest.mark.parametrize(
     ("operation", "told"),
     [
@@ -59,9 +58,9 @@ def test_a_connection_that_is_cut_is_told_with_the_next_step(
     assert isinstance(error, CommandError)
     said = str(error).replace("consuming input failed: ", "")  # by older releases of psycopg
     assert said == (
-        f"{told}: the connection was cut: terminating connection due to administrator command. Run "
-        "the migration again: this carries on. What stands before it in the script is committed "
-        "already, and is run once more: take out what cannot be"
+        f"{told}: the connection was lost: terminating connection due to administrator command. "
+        "Run the migration again: this carries on. Statements before it in the script are "
+        "committed and will run again: remove those that cannot run twice"
     )
     laws.apply(connection, [operation])
 

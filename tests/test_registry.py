@@ -121,7 +121,6 @@ def remove_theirs(connection: Connection) -> None:
     remove(connection, Name("theirs", "events"))
 
 
-@pytest.mark.every_server
 @pytest.mark.parametrize(
     "made",
     [
@@ -145,7 +144,6 @@ def test_reading_runs_no_code_of_a_stranger(
     assert ran(connection) == []
 
 
-@pytest.mark.every_server
 def test_a_registry_that_gets_row_security_while_it_is_waited_for_is_not_read(
     connection: Connection, engine: Engine, stranger: str, role: str
 ) -> None:
@@ -171,7 +169,6 @@ def test_settings_of_the_session_stay_as_they_were(connection: Connection) -> No
     assert sql.rows(connection, query) == []
 
 
-@pytest.mark.every_server
 def test_forgetting_a_policy_runs_no_trigger_of_a_stranger(
     connection: Connection, stranger: str
 ) -> None:
@@ -182,7 +179,6 @@ def test_forgetting_a_policy_runs_no_trigger_of_a_stranger(
     assert policies(connection) == []
 
 
-@pytest.mark.every_server
 def test_a_registry_that_a_stranger_made_before_is_refused(
     connection: Connection, stranger: str
 ) -> None:

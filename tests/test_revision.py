@@ -56,7 +56,7 @@ def test_what_was_there_before_is_not_reversed(config: Config) -> None:
     upgrade, downgrade = written.read_text().split("def downgrade")
     assert "op.set_partition_policy('orders', every='month')" in upgrade
     assert "op.attach_partition(" in downgrade
-    assert "    pass  # 'orders' stays: set_partition_policy has completed what was" in downgrade
+    assert "    pass  # not reversed: set_partition_policy completed 'orders', which" in downgrade
     assert "op.drop_partition_policy(" not in downgrade
 
 

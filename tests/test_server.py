@@ -30,8 +30,6 @@ with temporary_server(Path(sys.argv[1])) as server:
     time.sleep(60)
 """
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -145,7 +143,7 @@ def test_variables_meant_for_other_servers_are_ignored(
 def test_a_running_server_is_reused(folder: Path, binaries: Path) -> None:
     first = start_server(folder, binaries)
     pid = pid_of(folder)
-    assert start_server(folder, binaries) == first
+    assert start_server(str(folder), binaries) == first
     assert pid_of(folder) == pid
 
 
@@ -159,6 +157,7 @@ def test_a_stopped_server_keeps_its_data(folder: Path, binaries: Path) -> None:
 
 def test_stopping_what_does_not_run_does_nothing(folder: Path) -> None:
     stop_server(folder)
+    assert not (folder / "data").exists()
 
 
 def test_a_killed_postmaster_is_replaced(folder: Path, binaries: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who acts, told to the database in each transaction that writes.
+"""Who acts, recorded in the database in each transaction that writes.
 
     install(engine)                                         # once, where the engine is made
 
@@ -57,14 +57,14 @@ class Actor:
 
     @cached_property
     def settings(self) -> Settings:
-        """What the database is told of it.
+        """What the database gets of it.
 
         Raises `ActorError` for what PostgreSQL cannot keep.
         """
         try:
             context = json.dumps(self.context, ensure_ascii=False, allow_nan=False, default=str)
         except (TypeError, ValueError) as error:
-            raise ActorError(f"the actor's context is no JSON: {error}") from error
+            raise ActorError(f"the actor's context is not JSON: {error}") from error
         found = (self.name or "", context if self.context else "")
         if not _storable(*found):
             raise ActorError(
@@ -135,7 +135,7 @@ def _require_name(name: object) -> None:
 
 
 def install(target: "Target") -> None:
-    """Let an engine tell the database who acts, before the first write of each transaction.
+    """Let an engine record who acts, before the first write of each transaction.
 
     Of a sessionmaker it is the engines it has: `bind`, `binds` and a `ShardedSession`'s `shards`.
     Once is enough, again does no harm. Connections that are open already do not notice.
@@ -149,12 +149,12 @@ def install(target: "Target") -> None:
         event.listen(engine, "before_cursor_execute", _before_cursor_execute)
 
 
-def stamp(connection: Connection) -> None:
+def tell_actor(connection: Connection) -> None:
     """Tell the database now who acts, for a write that is not seen as one.
 
     That is a SELECT of a function that writes, and what goes past SQLAlchemy, such as psycopg's
-    `copy()`. It holds to the end of the transaction: `stamp(session.connection())`, or
-    `await connection.run_sync(stamp)`. Without an actor nothing is sent.
+    `copy()`. It holds to the end of the transaction: `tell_actor(session.connection())`, or
+    `await connection.run_sync(tell_actor)`. Without an actor nothing is sent.
 
     Raises:
         ActorError: the connection commits each statement by itself.

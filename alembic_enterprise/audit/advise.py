@@ -1,7 +1,7 @@
 """What is not as it should be: by the models, or by what trails and columns were made with."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table
@@ -31,7 +31,7 @@ EXPLANATIONS: Mapping[str, str] = {
 
 Compares triggers, functions and their settings, owners, rights, columns, the
 partitions and the policy of the history, and the view of all trails. One that
-is off, or another one, lets changes go by untold, or lets somebody read or
+is disabled or changed lets changes go by unrecorded, or lets somebody read or
 change what is kept.
 
 Asks for a revision by `alembic revision --autogenerate`, which puts all of it
@@ -48,6 +48,11 @@ restore.""",
 
 Logical replication applies rows and no statements, so it fires triggers of rows
 only. An audit trail has triggers of statements.""",
+    "trail-obstructed": """Somebody has put something on a history that can keep changes out of it.
+
+A trigger, a rule, a constraint, a unique index or forced row security runs for
+each change: it can swallow what is kept, alter it, or refuse it and so fail the
+writers of the table. It is not ours, and no operation touches it.""",
     "trail-undeclared": "The changes of a table are captured, and its model has no AuditTrail().",
     "audit-columns-drifted": "The audit columns of a table, or their trigger, are not as declared.",
 }
@@ -86,18 +91,18 @@ def findings(
         MismatchError: a history cannot be the one that is declared.
     """
     trails = live.trails
-    stamped = columns.read(connection, [table.name for table in tables or ()])
+    with_columns = columns.read(connection, [table.name for table in tables or ()])
     past = [
         _subscribed(name, subscription)
         for name, subscription in catalog.subscribed(connection).items()
         if name in trails.tables
     ]
+    past += _obstructed(connection, trails)
     if tables is None:
-        return [*by_options(trails), *past, *map(_unstamped, columns.repairs(stamped))]
-    visible = {**trails.visible, **live.partitioned.visible}
-    resolve = replace(live.partitioned, visible=visible).resolve
-    unlike = columns.compare(columns.declared(tables), stamped, resolve)
-    return [*by_models(tables, trails, resolve), *past, *map(_unstamped, unlike)]
+        return [*by_options(trails), *past, *map(_unlike, columns.repairs(with_columns))]
+    resolve = trails.seen_with(live.partitioned).resolve
+    unlike = columns.compare(columns.declared(tables), with_columns, resolve)
+    return [*by_models(tables, trails, resolve), *past, *map(_unlike, unlike)]
 
 
 def by_options(trails: Trails) -> list[Finding]:
@@ -168,6 +173,20 @@ def _subscribed(name: Name, subscription: str) -> Finding:
     )
 
 
+def _obstructed(connection: Connection, trails: Trails) -> Iterator[Finding]:
+    audited = {table.history: table.name for table in trails.tables.values()}
+    for history, found in catalog.obstacles(connection, audited).items():
+        yield Finding(
+            "trail-obstructed",
+            "warning",
+            str(audited[history]),
+            f"somebody has put on {history} what can swallow its changes, alter or refuse them: "
+            f"{'; '.join(found)}. It is left alone: look what it is for, and drop it by hand "
+            "unless it does no harm",
+            {"obstacles": found},
+        )
+
+
 def _needed(item: Operation, trails: Trails, resolve: Callable[[Name], Name]) -> Finding:
     about = cast("CreateAuditTrail | AlterAuditTrail | DropAuditTrail", item)
     name = resolve(about.name)
@@ -192,9 +211,9 @@ def _needed(item: Operation, trails: Trails, resolve: Callable[[Name], Name]) ->
     )
 
 
-def _unstamped(item: Operation) -> Finding:
+def _unlike(item: Operation) -> Finding:
     about = cast("AddAuditColumns | DropAuditColumns", item)
-    told = "the trigger that fills its audit columns is missing, off or another one"
+    told = "the trigger that fills its audit columns is missing, disabled or changed"
     if isinstance(item, DropAuditColumns):
         told = "a trigger fills audit columns that the model has not"
     elif about.columns:

@@ -91,7 +91,9 @@ _COLUMNS = SQL("""SELECT a.attnum AS position, a.attname AS name,
        CASE WHEN ({trail} -> 'mask') || ({trail} -> 'hash') ? a.attname THEN 'text'
             ELSE format_type(base.type, base.modifier) END AS type,
        CASE WHEN ({trail} -> 'mask') || ({trail} -> 'hash') ? a.attname THEN 'text'
-            ELSE format_type(base.type, -1) END AS bare
+            ELSE format_type(base.type, -1) END AS bare,
+       CASE WHEN ({trail} -> 'mask') || ({trail} -> 'hash') ? a.attname THEN ''
+            ELSE {collated} END AS collated
 FROM pg_catalog.pg_attribute AS a
 CROSS JOIN LATERAL (
     WITH RECURSIVE domains AS (
@@ -113,18 +115,37 @@ def columns(relation: Composable, trail: Composable) -> Composed:
         trail: an SQL expression, the `Trail` as jsonb; names that it excludes need not exist.
 
     Returns:
-        `position, name, quoted, kept ('as it is', 'mask' or 'hash'), type, bare`. The type is as
-        `format_type` prints it; of a domain it is the type beneath, whose values need no checking.
-        `bare` is the type without length or precision, which a history has where values that were
-        kept before need not fit.
+        `position, name, quoted, kept ('as it is', 'mask' or 'hash'), type, bare, collated`. The
+        type is as `format_type` prints it; of a domain it is the type beneath, whose values need no
+        checking. `bare` is the type without length or precision, which a history has where values
+        that were kept before need not fit. `collated` is as `collated` gives it.
     """
-    return _COLUMNS.format(relation=relation, trail=trail)
+    return _COLUMNS.format(relation=relation, trail=trail, collated=collated(SQL("a")))
+
+
+_COLLATED = SQL("""coalesce((
+           SELECT format(' COLLATE "%s"."%s"', replace(n.nspname, '"', '""'),
+                         replace(c.collname, '"', '""'))
+           FROM pg_catalog.pg_collation AS c
+           JOIN pg_catalog.pg_namespace AS n ON n.oid = c.collnamespace
+           WHERE c.oid = {attribute}.attcollation AND NOT c.collisdeterministic), '')""")
+
+
+def collated(attribute: Composable) -> Composed:
+    """An SQL expression: the COLLATE of a column, where it takes values for equal that differ.
+
+    A key of that kind is the same one however it is written, in the history as in the table.
+
+    Args:
+        attribute: the alias of a row of pg_attribute.
+    """
+    return _COLLATED.format(attribute=attribute)
 
 
 # The operators of the primary key's index: `=` of a type from an extension is in another schema.
 # The index of PRIMARY KEY (..., WITHOUT OVERLAPS) is GiST, where `=` of ranges has the number 18.
 # OFFSET 0 has the server begin with the table: inside another query it would with all operators.
-_KEY = SQL("""SELECT '"' || replace(a.attname, '"', '""') || '"' AS quoted,
+_KEY = SQL("""SELECT a.attname AS name, '"' || replace(a.attname, '"', '""') || '"' AS quoted,
        format('OPERATOR("%s".%s)', replace(n.nspname, '"', '""'), o.oprname) AS equals, k.position
 FROM pg_catalog.pg_index AS x
 CROSS JOIN unnest(x.indkey, x.indclass) WITH ORDINALITY AS k (number, class, position)
@@ -140,7 +161,7 @@ WHERE x.indrelid = {relation} AND x.indisprimary AND k.position <= x.indnkeyatts
 
 
 def key(relation: Composable) -> Composed:
-    """A query: the columns of a table's primary key, as `quoted, equals, position`."""
+    """A query: the columns of a table's primary key, as `name, quoted, equals, position`."""
     return _KEY.format(relation=relation)
 
 
@@ -153,13 +174,14 @@ VARIABLES: LiteralString = """
         ::pg_catalog.jsonb;
     audit_session_user constant pg_catalog.name := session_user;
     audit_role constant pg_catalog.name :=
-        coalesce(nullif(current_setting('role'), 'none'), session_user);
+        coalesce(nullif(current_setting('role'), 'none')::pg_catalog.name, audit_session_user);
     audit_application constant pg_catalog.text := current_setting('application_name');"""
 
-_OWN: LiteralString = (
+OWN_NAMES: LiteralString = (
     "audit_id, audit_at, audit_action, audit_actor, audit_context, audit_transaction,\n"
     "            audit_session_user, audit_role, audit_application"
 )
+"""Their names, as an INSERT has them."""
 
 _REQUIRE_ACTOR: LiteralString = """
     IF audit_actor IS NULL THEN
@@ -179,11 +201,17 @@ _REQUIRE_ACTOR: LiteralString = """
 
 
 def _insert(action: LiteralString, values: LiteralString, source: LiteralString) -> LiteralString:
+    # With a constant of no type the server makes each row twice: for the SELECT, and for the table.
+    own = (
+        OWN_NAMES.replace("audit_id", "nextval(%8$L)")
+        .replace("audit_action", "'" + action + "'::pg_catalog.text")
+        .replace("audit_transaction", "pg_current_xact_id()")
+    )
     return (
         "INSERT INTO %1$s (\n            "
-        + _OWN
+        + OWN_NAMES
         + ",\n            %2$s)\n        SELECT "
-        + _OWN.replace("audit_id", "nextval(%8$L)").replace("audit_action", "'" + action + "'")
+        + own
         + ",\n            "
         + values
         + "\n        FROM "
@@ -197,29 +225,42 @@ _OLD: LiteralString = "old_rows AS o"
 _GONE: LiteralString = _OLD + " FULL JOIN " + _NEW + " ON %5$s WHERE n.%6$s IS NULL"
 # A plan made for one row may meet millions. NOT EXISTS is a nested loop then: 20,000 rows after 20
 # statements of one took 10 s, and 0.3 s with FULL JOIN, which has none and spills to disk.
+_OTHER: LiteralString = (
+    _OLD
+    + " LEFT JOIN (SELECT %9$s FROM "
+    + _NEW
+    + """ LIMIT 1) AS n
+            ON true WHERE (%5$s) IS NOT TRUE LIMIT 1"""
+)
+# Whether any key before is another one than the first of the keys now. Of several rows the second
+# tells, and then the join is needed; for a statement of one row this costs half as much.
 
 _BODY: LiteralString = (
     """#variable_conflict use_variable
 DECLARE"""
     + VARIABLES
     + """
-    -- Whoever has changed a row has one; a statement that changed none should not take one.
-    audit_transaction constant pg_catalog.xid8 := pg_current_xact_id_if_assigned();
 BEGIN%7$s
-    IF TG_OP = 'INSERT' THEN
-        """
-    + _insert("insert", "%3$s", _NEW)
-    + """
-    ELSIF TG_OP = 'UPDATE' THEN
-        IF EXISTS (SELECT FROM """
+    IF TG_OP = 'UPDATE' THEN  -- which has the most to do
+        PERFORM FROM """
+    + _OTHER
+    + """;
+        IF FOUND THEN  -- several keys, or another one
+            PERFORM FROM """
     + _GONE
-    + """) THEN  -- keys are not there any more
+    + """ LIMIT 1;
+            IF FOUND THEN  -- keys are not there any more
         """
     + _insert("rekey", "%4$s", _GONE)
     + """
+            END IF;
         END IF;
         """
     + _insert("update", "%3$s", _NEW)
+    + """
+    ELSIF TG_OP = 'INSERT' THEN
+        """
+    + _insert("insert", "%3$s", _NEW)
     + """
     ELSIF TG_OP = 'DELETE' THEN
         """
@@ -254,13 +295,14 @@ def value(row: LiteralString) -> Composed:
 _EXPECTED: LiteralString = r"""(
 SELECT format({body}, {history}, kept.names, kept.new_values, kept.old_values, keys.same,
               keys.one, CASE WHEN ({trail} -> 'require_actor')::boolean THEN {require_actor} END,
-              {sequence})
+              {sequence}, keys.names)
 FROM (SELECT string_agg(quoted, E',\n            ' ORDER BY position) AS names,
              string_agg({new}, E',\n            ' ORDER BY position) AS new_values,
              string_agg({old}, E',\n            ' ORDER BY position) AS old_values
       FROM ({columns}) AS columns) AS kept
 CROSS JOIN (SELECT string_agg(format('n.%s %s o.%s', quoted, equals, quoted),
                               ' AND ' ORDER BY position) AS same,
+                   string_agg(format('n.%s', quoted), ', ' ORDER BY position) AS names,
                    min(quoted) AS one
             FROM ({key}) AS key_columns HAVING count(*) > 0) AS keys)"""
 
@@ -279,8 +321,8 @@ def body(relation: Composable, history: Composable, trail: Composable) -> Compos
 
     A statement's triggers are called when it ends, and those of several statements in one WITH in
     the order in which these end. So a DELETE whose RETURNING is not read to its end, as under a
-    LIMIT, is told after the INSERT that puts its rows in again; and what a row trigger changes in
-    the rows of its own statement is told before them.
+    LIMIT, is recorded after the INSERT that puts its rows in again; and what a row trigger changes
+    in the rows of its own statement is recorded before them.
     """
     return SQL(_EXPECTED).format(
         body=Literal(_BODY),
@@ -309,82 +351,8 @@ def sequence(history: Composable) -> Composed:
     return SQL("""(left({}, -1) || '_id"')""").format(history)
 
 
-_RECORD: LiteralString = (
-    """#variable_conflict use_column
-DECLARE"""
-    + VARIABLES
-    + """
-    details pg_catalog.jsonb := (
-        SELECT jsonb_build_object('relation', n.nspname || '.' || c.relname)
-        FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.oid = relation);
-    bound pg_catalog.text;
-    parts pg_catalog.text[];
-    whole pg_catalog.oid;
-BEGIN
-    IF action NOT IN ('truncate', 'detach', 'attach', 'drop') THEN
-        RAISE EXCEPTION '%% is no action on a whole table: write truncate, detach, attach or drop',
-            action USING ERRCODE = 'AE001';
-    END IF;
-    FOR bound IN
-        SELECT pg_get_expr(c.relpartbound, c.oid)
-        FROM pg_partition_ancestors(relation) WITH ORDINALITY AS levels (oid, height)
-        JOIN pg_catalog.pg_class AS c ON c.oid = levels.oid
-        WHERE c.relispartition ORDER BY height DESC
-    LOOP
-        parts := regexp_match(bound, 'FROM [(]([^,]*)[)] TO [(]([^,]*)[)]$');
-        details := details || CASE
-            WHEN parts IS NOT NULL THEN jsonb_build_object(
-                'from', trim(BOTH '''' FROM nullif(parts[1], 'MINVALUE')),
-                'to', trim(BOTH '''' FROM nullif(parts[2], 'MAXVALUE')))
-            WHEN starts_with(bound, 'FOR VALUES WITH ') THEN jsonb_build_object(
-                'modulus', substring(bound FROM 'modulus ([0-9]+)')::pg_catalog.int4,
-                'remainder', substring(bound FROM 'remainder ([0-9]+)')::pg_catalog.int4)
-            ELSE jsonb_build_object('exact', false) END;
-    END LOOP;
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = relation AND relispartition) THEN
-        -- A partition that was detached by hand still calls this, and is not the whole table.
-        SELECT c.oid INTO whole
-        FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
-        WHERE t.tgfoid = to_regprocedure(%3$L) AND NOT c.relispartition
-          AND starts_with(t.tgname, 'alembic_enterprise_')
-        ORDER BY c.relkind, c.oid::pg_catalog.int8 LIMIT 1;
-        IF whole <> relation THEN
-            details := details || jsonb_build_object('exact', false);
-        END IF;
-    END IF;
-    IF audit_context IS NOT NULL THEN
-        details := details || jsonb_build_object('context', audit_context);
-    END IF;
-    INSERT INTO %1$s (
-            """
-    + _OWN
-    + """)
-        VALUES (nextval(%2$L), audit_at, action, audit_actor, details, pg_current_xact_id(),
-            audit_session_user, audit_role, audit_application);
-END
-"""
-)
-
-
-def record_body(history: Composable) -> Composed:
-    """An SQL expression: what the function that records what no trigger sees should be.
-
-    It is called `history(relation regclass, action text)`: TRUNCATE, and DETACH, ATTACH and DROP of
-    a partition. Which rows it concerns goes into `audit_context`: none of these keys for the whole
-    table; `from` and `to`, of a range in ISO form and UTC; `modulus` and `remainder`; and `exact`,
-    false where there are bounds besides, as of a list, or it is neither the table nor a partition.
-
-    Args:
-        history: an SQL expression, as for `body`.
-    """
-    return SQL("format({}, {}, {}, {} || '()')").format(
-        Literal(_RECORD), history, sequence(history), history
-    )
-
-
 SEARCH_PATH = 'search_path=""'
-"""The first setting of both functions, as `pg_proc.proconfig` has it."""
+"""The first setting of these functions and of that in `recording` (`pg_proc.proconfig`)."""
 
 TEXT_SETTINGS = (
     "TimeZone=UTC",
@@ -399,7 +367,7 @@ TEXT_SETTINGS = (
 def settings(trail: Composable) -> Composed:
     """An SQL expression: the settings of the trigger function (`pg_proc.proconfig`).
 
-    Those of the recording function are all of them: it prints bounds.
+    Those of `recording` are all of them: it prints bounds.
     """
     pinned = SQL("CASE WHEN {} -> 'hash' <> '[]' THEN {}::text[] END")
     return SQL("({}::text[] || {})").format(

@@ -6,7 +6,7 @@ is the table of the same name, and its table the one whose triggers call the fun
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from psycopg.sql import SQL, Literal
@@ -33,7 +33,7 @@ class AuditedTable:
         history: the table that keeps the changes.
         baseline: whether the rows that exist when the trail begins are kept; only declared.
         drift: what of a live trail is not as its options ask for, each as a sentence.
-        gap: whether there may be changes, or rows, that a live history was not told of.
+        gap: whether there may be changes, or rows, that a live history lacks.
         lapsed: whether all that drifted is partitions that the scheduled job makes.
     """
 
@@ -67,6 +67,10 @@ class Trails:
     torn: frozenset[Name] = frozenset()
     visible: Mapping[str, Name] = field(default_factory=dict[str, Name])
     kept: frozenset[Name] = frozenset()
+
+    def seen_with(self, partitioned: Catalog) -> Catalog:
+        """The partitioned tables, in a catalog that resolves names of audited ones, too."""
+        return replace(partitioned, visible={**self.visible, **partitioned.visible})
 
 
 def declared(tables: Iterable[Table]) -> dict[Name, AuditedTable]:
@@ -219,3 +223,68 @@ def subscribed(connection: Connection) -> dict[Name, str]:
     """Tables that a subscription writes to, audited or not -> the name of one such subscription."""
     found = sql.rows(connection, _SUBSCRIBED)
     return {Name(schema, table): subscription for schema, table, subscription in found}
+
+
+# An INSERT into the history fires its own rules, statement triggers and row security alone, and
+# the row triggers and constraints of the partition, too. What partitions inherit is told once.
+_OBSTACLES = SQL("""
+SELECT n.nspname, history.relname, found.what
+FROM (VALUES {histories}) AS given (schema, name)
+JOIN pg_catalog.pg_namespace AS n ON n.nspname = given.schema
+JOIN pg_catalog.pg_class AS history
+     ON history.relnamespace = n.oid AND history.relname = given.name
+CROSS JOIN LATERAL pg_partition_tree(history.oid) AS part
+CROSS JOIN LATERAL (
+    SELECT format('trigger %I on %s, which calls %s of role %s', t.tgname, part.relid,
+                  p.oid::regprocedure, p.proowner::regrole)
+    FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
+    WHERE t.tgrelid = part.relid AND NOT t.tgisinternal AND t.tgparentid = 0
+      AND t.tgenabled <> 'D' AND t.tgtype & 4 > 0 AND (t.tgtype & 1 > 0 OR part.level = 0)
+    UNION ALL
+    SELECT format('rule %I on %s', rulename, part.relid) FROM pg_catalog.pg_rewrite
+    WHERE ev_class = part.relid AND ev_type = '3' AND ev_enabled <> 'D' AND part.level = 0
+    UNION ALL
+    SELECT format('constraint %I on %s, %s', conname, part.relid, pg_get_constraintdef(oid))
+    FROM pg_catalog.pg_constraint
+    WHERE conrelid = part.relid AND contype IN ('c', 'f', 'p', 'u', 'x') AND conparentid = 0
+      AND coninhcount = 0
+    UNION ALL
+    SELECT format('unique index %s on %s', indexrelid::regclass, part.relid)
+    FROM pg_catalog.pg_index
+    WHERE indrelid = part.relid AND indisunique
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conindid = indexrelid)
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid = indexrelid)
+    UNION ALL
+    SELECT format('row security of %s, forced upon its owner', part.relid)
+    WHERE history.relrowsecurity AND history.relforcerowsecurity AND part.level = 0
+) AS found (what)
+ORDER BY 1, 2, 3""")
+
+
+def obstacles(connection: Connection, histories: Iterable[Name]) -> dict[Name, list[str]]:
+    """What somebody has put on histories that can swallow a change, alter it or refuse it."""
+    names = [SQL("({}, {})").format(Literal(name.schema), Literal(name.name)) for name in histories]
+    found: dict[Name, list[str]] = {}
+    if names:
+        query = _OBSTACLES.format(histories=SQL(", ").join(names))
+        for schema, name, what in sql.rows(connection, query):
+            found.setdefault(Name(schema, name), []).append(what)
+    return found
+
+
+_HELD = SQL("""
+SELECT n.nspname, c.relname, array_agg(a.attname::text)
+FROM (VALUES {histories}) AS given (schema, name)
+JOIN pg_catalog.pg_namespace AS n ON n.nspname = given.schema
+JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = given.name
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+GROUP BY 1, 2""")
+
+
+def held(connection: Connection, histories: Iterable[Name]) -> dict[Name, list[str]]:
+    """The columns of histories, also those that their tables have no more."""
+    names = [SQL("({}, {})").format(Literal(name.schema), Literal(name.name)) for name in histories]
+    if not names:
+        return {}
+    found = sql.rows(connection, _HELD.format(histories=SQL(", ").join(names)))
+    return {Name(schema, name): columns for schema, name, columns in found}

@@ -15,9 +15,15 @@ from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection, Table
 
 from alembic_enterprise import sql
+from alembic_enterprise.audit.column_model import (
+    ACTORS,
+    AuditColumns,
+    ColumnOptions,
+    Existing,
+    columns_on,
+)
 from alembic_enterprise.audit.operations.column_blocks import TOUCH, TOUCH_BODY
 from alembic_enterprise.audit.operations.columns import AddAuditColumns, DropAuditColumns, choices
-from alembic_enterprise.audit.stamps import ACTORS, AuditColumns, Existing, Stamps, columns_on
 from alembic_enterprise.errors import MismatchError
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.sql import Name
@@ -25,7 +31,7 @@ from alembic_enterprise.sql import Name
 Resolve = Callable[[Name], Name]
 """Fills in the schema of a name, as `Catalog.resolve` does."""
 
-ALL = Stamps(soft_delete=True, lineage=True).columns
+ALL = ColumnOptions(soft_delete=True, lineage=True).columns
 """Every column that may be an audit column."""
 
 
@@ -157,24 +163,24 @@ def refuse_other_actors(connection: Connection, tables: Iterable[Table], default
         default: the schema of those that name none.
     """
     specs = {Name(table.schema, table.name): columns_on(table) for table in tables}
-    declared = {name: spec.stamps for name, spec in specs.items() if spec is not None}
+    declared = {name: spec.options for name, spec in specs.items() if spec is not None}
     if not declared:
         return
     named = Literal([name.name for name in declared])
     found = sql.rows(connection, _ACTORS.format(named=named))
     live = {Name(schema, name): actor for schema, name, actor in found}
     pairs = [
-        (name, stamps, live.get(Name(name.schema or default, name.name)))
-        for name, stamps in declared.items()
+        (name, options, live.get(Name(name.schema or default, name.name)))
+        for name, options in declared.items()
     ]
     problems = [
-        f"{name}: the model has AuditColumns with actors of type {stamps.actor}, the database has "
+        f"{name}: the model has AuditColumns with actors of type {options.actor}, the database has "
         f"{actor}: write that, or a migration by hand, as only you know who becomes whom. It does "
-        f"for each of {', '.join(stamps.actors)}: ALTER COLUMN ... DROP DEFAULT; TYPE "
-        f"{stamps.actor} USING ...; SET DEFAULT {stamps.default('created_by')} "
+        f"for each of {', '.join(options.actors)}: ALTER COLUMN ... DROP DEFAULT; TYPE "
+        f"{options.actor} USING ...; SET DEFAULT {options.default('created_by')} "
         "(not of deleted_by, which has none)"
-        for name, stamps, actor in pairs
-        if actor in ACTORS and actor != stamps.actor
+        for name, options, actor in pairs
+        if actor in ACTORS and actor != options.actor
     ]
     if problems:
         raise MismatchError("\n".join(problems))
@@ -219,7 +225,7 @@ def _again(name: Name, live: LiveColumns) -> AddAuditColumns:
         schema=name.schema,
         keep_trigger=True,
     )
-    add.keep = [column for column in add.stamps.columns if column in live.columns]
+    add.keep = [column for column in add.options.columns if column in live.columns]
     return add
 
 
@@ -251,26 +257,28 @@ def _drop(
         schema=name.schema,
         keep_trigger=keep_trigger,
     )
-    drop.keep = [column for column in drop.stamps.columns if column in kept] or None
+    drop.keep = [column for column in drop.options.columns if column in kept] or None
     return drop
 
 
 def _missing(name: Name, spec: AuditColumns, live: LiveColumns | None) -> list[Operation]:
     """What the model has and the table, or the trigger, lacks."""
-    stamps = spec.stamps
+    options = spec.options
     # A table that is not there yet gets its columns, with foreign keys, when it is created.
-    kept = [column for column in stamps.columns if live is None or column in live.columns]
-    bare = [name for name in kept if live and name in live.without_default and stamps.default(name)]
-    complete = len(kept) == len(stamps.columns) and not bare
+    kept = [column for column in options.columns if live is None or column in live.columns]
+    bare = [
+        name for name in kept if live and name in live.without_default and options.default(name)
+    ]
+    complete = len(kept) == len(options.columns) and not bare
     if complete and live and live.works and {*choices(kept)} <= {*(live.trigger or ())}:
         return []
-    refers = not {*stamps.actors} <= {*kept}
+    refers = not {*options.actors} <= {*kept}
     add = AddAuditColumns(
         name.name,
-        stamps.actor,
-        references=stamps.references if refers else None,
-        soft_delete=stamps.soft_delete,
-        lineage=stamps.lineage,
+        options.actor,
+        references=options.references if refers else None,
+        soft_delete=options.soft_delete,
+        lineage=options.lineage,
         existing=spec.existing,
         schema=name.schema,
         keep=kept or None,

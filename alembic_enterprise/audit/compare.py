@@ -4,7 +4,7 @@ What Alembic found so far counts, because a trail follows the columns of its tab
 after columns are added, and before some are dropped, as its function would still name them.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from alembic.operations import MigrateOperation
 from alembic.operations.ops import (
@@ -68,6 +68,49 @@ def reasons(found: Iterable[Operation], live: Trails, resolve: Callable[[Name], 
     """What drifted of the trails that are altered, a line for each."""
     altered = [live.tables.get(resolve(x.name)) for x in found if isinstance(x, AlterAuditTrail)]
     return [f"{table.name}: {table.trouble}" for table in altered if table and table.drift]
+
+
+def growing(found: Iterable[Operation]) -> list[Name]:
+    """The histories whose tables get columns by the same script."""
+    return [item.history_name for item in found if isinstance(item, AlterAuditTrail) and item.added]
+
+
+def stale(found: Iterable[Operation], held: Mapping[Name, Collection[str]]) -> list[str]:
+    """What `as_of` will show otherwise than the table has it, until a row changes: a line for each.
+
+    Args:
+        found: the operations.
+        held: the columns of the histories that `growing` names.
+    """
+    return [
+        remark
+        for item in found
+        if isinstance(item, AlterAuditTrail)
+        for remark in (*_kept_otherwise(item), *_added_again(item, held))
+    ]
+
+
+def _kept_otherwise(item: AlterAuditTrail) -> Iterator[str]:
+    gone = item.without or ()
+    for name, shown in (("exclude", "NULL"), ("mask", "***"), ("hash", "its sha256")):
+        before: tuple[str, ...] = getattr(item.previous or item.trail, name)
+        for column in before:
+            if column not in getattr(item.trail, name) and column not in gone:
+                yield (
+                    f"{item.name}: {column} is not in {name}= any more: as_of() has {shown} for "
+                    "rows that do not change from now on. To have their values, drop the trail "
+                    "and make it anew: op.drop_audit_trail, op.create_audit_trail"
+                )
+
+
+def _added_again(item: AlterAuditTrail, held: Mapping[Name, Collection[str]]) -> Iterator[str]:
+    for column in item.added or ():
+        if column in held.get(item.history_name, ()):
+            yield (
+                f"{item.name}: its history has a column {column} from before: as_of() has the old "
+                "values for rows that do not change from now on. To keep them apart, run ALTER "
+                f"TABLE {item.history_name} RENAME {column} TO ... before op.alter_audit_trail"
+            )
 
 
 def _refuse_mismatches(

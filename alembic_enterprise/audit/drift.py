@@ -1,7 +1,7 @@
 """What of the live trails is not as their options ask for: one query that finds all of it.
 
 Each of its parts gives the number of a trail and a sentence, about something that
-`op.alter_audit_trail` puts right. Some tell that changes may have gone past the trail.
+`op.alter_audit_trail` puts right. Some mean that changes may have gone past the trail.
 """
 
 import json
@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import registry, sql
-from alembic_enterprise.audit import capture, view
+from alembic_enterprise.audit import capture, recording, view
 from alembic_enterprise.audit.model import Trail
 from alembic_enterprise.partitions.catalog import Catalog
 from alembic_enterprise.partitions.due import missing
@@ -47,7 +47,7 @@ class Drift:
 
     Attributes:
         sentences: all of it.
-        gap: whether there may be changes, or rows, that the history was not told of.
+        gap: whether there may be changes, or rows, that the history lacks.
         lapsed: whether all of it is partitions that the scheduled job makes.
     """
 
@@ -110,11 +110,11 @@ views AS (
 _TRIGGERS: LiteralString = """
 SELECT a.number, format(CASE
     WHEN obj_description(t.oid, 'pg_trigger') = {untold_comment}
-    THEN '%s has rows that its history was not told of'
+    THEN '%s has rows that its history lacks'
     WHEN t.oid IS NULL THEN '%s has no trigger %s'
     WHEN t.tgenabled = 'D' THEN '%s: trigger %s is disabled'
     WHEN t.tgenabled <> 'A' THEN '%s: trigger %s does not always fire'
-    ELSE '%s: trigger %s is another one' END, a.relation::regclass, wanted.name)
+    ELSE '%s: trigger %s differs' END, a.relation::regclass, wanted.name)
 FROM audited AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.relation
 CROSS JOIN (VALUES {triggers}) AS wanted (name, type, old_rows, new_rows)
 LEFT JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = a.relation AND t.tgname = wanted.name
@@ -125,7 +125,7 @@ WHERE c.relkind <> 'f'  -- which has no rows of its own
     OR obj_description(t.oid, 'pg_trigger') IS DISTINCT FROM {trigger_comment})"""
 
 _STRANGERS: LiteralString = """
-SELECT DISTINCT trails.number, format('%s: trigger %I writes to the history of %s, which it is no '
+SELECT DISTINCT trails.number, format('%s: trigger %I writes to the history of %s, which it is not '
                                       'part of', t.tgrelid::regclass, t.tgname,
                                       trails.relation::regclass)
 FROM trails JOIN pg_catalog.pg_trigger AS t ON t.tgfoid = trails.function AND NOT t.tgisinternal
@@ -229,24 +229,28 @@ SELECT trails.number, CASE
                                        min(name), to_json(min(name)), to_json(wanted.name))
                          FROM gone WHERE number = trails.number HAVING count(*) = 1) END)
     ELSE format('%s: column %I is %s and not %s', trails.history::regclass, wanted.name,
-                format_type(a.atttypid, a.atttypmod), wanted.type) END
+                format_type(a.atttypid, a.atttypmod) || {collated}, wanted.type || wanted.collated)
+    END
 FROM trails CROSS JOIN LATERAL ({columns}) AS wanted
 LEFT JOIN pg_catalog.pg_attribute AS a
        ON a.attrelid = trails.history AND a.attname = wanted.name AND NOT a.attisdropped
 WHERE trails.history IS NOT NULL
   AND (a.attnum IS NULL
-    OR format_type(a.atttypid, a.atttypmod) NOT IN (wanted.type, wanted.bare))"""
+    OR format_type(a.atttypid, a.atttypmod) NOT IN (wanted.type, wanted.bare)
+    OR wanted.collated <> {collated})"""
 
 _HISTORIES: LiteralString = """
 SELECT number, format('the history of %s is gone', relation::regclass)
 FROM trails WHERE history IS NULL
 UNION ALL
-SELECT number, format('%s: its comment is another one', history::regclass)
+SELECT number, format('%s: its comment differs', history::regclass)
 FROM trails
 WHERE history IS NOT NULL
   AND obj_description(history, 'pg_class') IS DISTINCT FROM {history_comment}
 UNION ALL
-SELECT trails.number, format('%s has no index on the key of the table', trails.history::regclass)
+SELECT trails.number, format('%s has no index on the key of the table: where that key is another '
+                             'one than before, as_of() may have rows twice until the trail is '
+                             'dropped and made anew', trails.history::regclass)
 FROM trails
 WHERE trails.history IS NOT NULL AND NOT EXISTS (
     SELECT FROM pg_catalog.pg_index AS x
@@ -261,7 +265,7 @@ WHERE trails.history IS NOT NULL AND NOT EXISTS (
 # Several trails share a view: the first of them says so, and one operation makes it.
 _VIEWS: LiteralString = """
 SELECT min(trails.number), format(CASE WHEN shown.oid IS NULL THEN 'the view %s.%s is missing'
-                                       ELSE 'the view %s.%s is another one' END,
+                                       ELSE 'the view %s.%s differs' END,
                                   place.nspname, {view_name})
 FROM trails JOIN pg_catalog.pg_class AS history ON history.oid = trails.history
 JOIN pg_catalog.pg_namespace AS place ON place.oid = history.relnamespace
@@ -321,7 +325,7 @@ def _mistaken(parts: Parts, partitioned: Catalog, closed: Collection[str]) -> It
     if history is None or (history.policy is None and parts.history.schema in closed):
         return
     if history.policy != capture.policy(parts.trail):
-        yield f"{parts.history}: its policy is missing, or another one"
+        yield f"{parts.history}: its policy is missing, or differs"
 
 
 def _lapsed(parts: Parts, partitioned: Catalog) -> Iterator[str]:
@@ -343,10 +347,11 @@ def _query(trails: Sequence[Parts]) -> Composable:
         "untold_comment": Literal(capture.UNTOLD_COMMENT),
         "history_comment": Literal(capture.HISTORY_COMMENT),
         "body": capture.body(table, history, trail),
-        "recording_body": capture.record_body(history),
+        "recording_body": recording.body(history),
         "settings": capture.settings(trail),
         "all_settings": Literal([capture.SEARCH_PATH, *capture.TEXT_SETTINGS]),
         "columns": capture.columns(table, trail),
+        "collated": capture.collated(SQL("a")),
         "key": capture.key(table),
         "never_null": Literal([*capture.NEVER_NULL]),
         "own_columns": Literal([*capture.OWN_TYPES]),

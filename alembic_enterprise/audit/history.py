@@ -1,4 +1,4 @@
-"""What the history of an audited table tells, as SQLAlchemy selectables.
+"""What the history of an audited table holds, as SQLAlchemy selectables.
 
     connection.execute(history(Order, 42))                    # what happened to one row
     connection.execute(as_of(Order, moment))                  # the rows as they were then
@@ -18,6 +18,8 @@ from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import (
+    BigInteger,
+    Column,
     ColumnElement,
     FromClause,
     Integer,
@@ -29,6 +31,7 @@ from sqlalchemy import (
     column,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -41,15 +44,18 @@ from sqlalchemy.sql.roles import SQLRole
 from sqlalchemy.sql.selectable import NamedFromClause
 
 from alembic_enterprise.audit.history_table import Audited, history_table, source_of, spec_of
-from alembic_enterprise.audit.model import RESERVED
+from alembic_enterprise.audit.model import FIRST_OTHER_TYPE, RESERVED
 from alembic_enterprise.errors import OperationError
 from alembic_enterprise.partitions.declaration import declarations_on, quoted
+from alembic_enterprise.wording import counted
 
 GONE = ("delete", "rekey")
 """Actions after which a row with this key is no more."""
 
 PARTS = ("truncate", "detach", "attach", "drop")
 """Actions on a table or one of its partitions: rows of the history with no key."""
+
+_FIRST_OTHER_TYPE: ColumnElement[int] = literal_column(str(FIRST_OTHER_TYPE), BigInteger)
 
 Moment = datetime | ColumnElement[datetime]
 
@@ -83,7 +89,8 @@ def as_of(model: Audited, moment: Moment, *, incomplete: bool = False) -> Select
     left out that went with a truncate, detach or drop until then; those of a table that was
     detached, and then attached with rows, are as they were when it was detached. A truncate of a
     partition whose bounds the history cannot tell (by list, default) leaves its rows in; so does
-    one of a shard once the table is gone, whose hash tells which rows were in it.
+    one of a shard once the table is gone, whose hash tells which rows were in it. What a table is
+    partitioned by is known from its declaration, or from a plain `postgresql_partition_by`.
 
     Args:
         model: a mapped class or table with `AuditTrail`.
@@ -108,8 +115,8 @@ def _require_all_kept(source: Table) -> None:
     retain = spec_of(source).trail.retain
     if retain is not None:
         raise OperationError(
-            f"{source.fullname}: its history keeps {retain} month(s), and a row that has not "
-            "changed for longer is not in it: write as_of(..., incomplete=True) for those that "
+            f"{source.fullname}: its history keeps {counted(retain, 'month')}, and a row that has "
+            "not changed for longer is not in it: write as_of(..., incomplete=True) for those that "
             "are, or declare AuditTrail() without retain="
         )
 
@@ -160,7 +167,7 @@ def _covers(source: Table, event: FromClause, row: Any) -> ColumnElement[bool]:
 
     An event without bounds is one of the whole table.
     """
-    levels = {level.strategy: level.key_columns(source) for level in declarations_on(source)}
+    levels = _levels(source)
     lower, upper, modulus = (_detail(event, name) for name in ("from", "to", "modulus"))
     conditions = [
         event.c.audit_action.in_(PARTS),
@@ -177,13 +184,27 @@ def _covers(source: Table, event: FromClause, row: Any) -> ColumnElement[bool]:
     if "HASH" in levels:
         remainder = converted(_detail(event, "remainder"), Integer)
         key = [row[item.key] for item in levels["HASH"]]
-        held = func.satisfies_hash_partition(
+        held = func.pg_catalog.satisfies_hash_partition(
             _hashed(source), converted(modulus, Integer), remainder, *key
         )
         conditions.append(or_(modulus.is_(None), held))
     else:
         conditions.append(modulus.is_(None))
     return and_(*conditions)
+
+
+def _levels(source: Table) -> dict[str, list[Column[Any]]]:
+    """What a table is partitioned by: the key by strategy, declared or written by hand."""
+    declared = {level.strategy: level.key_columns(source) for level in declarations_on(source)}
+    written = source.dialect_options["postgresql"]["partition_by"]
+    if declared or written is None:
+        return declared
+    from alembic_enterprise.partitions.catalog import parse_key  # noqa: PLC0415  # loads a driver
+
+    key = parse_key(str(written))
+    columns = [item for name in key.columns for item in source.primary_key if item.name == name]
+    is_one = key.strategy == "HASH" or len(key.columns) == 1
+    return {key.strategy: columns} if is_one and len(columns) == len(key.columns) else {}
 
 
 def _hashed(source: Table) -> ColumnElement[Any]:
@@ -205,7 +226,7 @@ def _hashed(source: Table) -> ColumnElement[Any]:
 
 
 def _detail(event: FromClause, name: str) -> ColumnElement[Any]:
-    """What the row of a truncate, detach, attach or drop tells of its relation, as text."""
+    """What the row of a truncate, detach, attach or drop says of its relation, as text."""
     return event.c.audit_context.op("->>", return_type=Text())(name)
 
 
@@ -218,8 +239,10 @@ def diff(model: Audited, start: Moment, stop: Moment) -> Select[Any]:
     the history has no row of that key before an update, as then, or where `retain` made it forget
     that, or a trail began without `baseline`, each field that is not NULL is there without its old
     value, and the context has `"old_values": "no earlier row"`. A truncate, detach, attach or drop
-    is one row without key and field, whose context tells `action` and `relation`. Rows that were
-    there when the history began are no change.
+    is one row without key and field, whose context has `action` and `relation`. Rows that were
+    there when the history began are no change. A value of a type that is not PostgreSQL's own is
+    its text, not what a cast to JSON would make of it; a history that has such a type tells here
+    of the columns of the model alone.
 
     Args:
         model: a mapped class or table with `AuditTrail`.
@@ -234,7 +257,8 @@ def diff(model: Audited, start: Moment, stop: Moment) -> Select[Any]:
     names, found = _key(source_of(model)), history_table(model)
     changed = found.alias("changed")
     before = _before(found, changed, names, stop)
-    each = func.jsonb_each_text(_image(changed)).table_valued("key", "value", name="each").lateral()
+    image = _image(found, changed)
+    each = func.jsonb_each_text(image).table_valued("key", "value", name="each").lateral()
     old, new = _values_of(changed, before, each)
     on_row = and_(changed.c.audit_action.not_in(PARTS), ~func.starts_with(each.c.key, RESERVED))
     joined = changed.outerjoin(before, before.c.audit_action.not_in(GONE)).outerjoin(each, on_row)
@@ -262,7 +286,7 @@ def _before(
     """The row of the history before an update, by the index (key..., audit_id)."""
     earlier = found.alias("earlier")
     return (
-        select(_image(earlier).label("image"), earlier.c.audit_action)
+        select(_image(found, earlier).label("image"), earlier.c.audit_action)
         .where(changed.c.audit_action == "update")
         .where(*(earlier.c[name] == changed.c[name] for name in names))
         .where(earlier.c.audit_id < changed.c.audit_id)
@@ -274,8 +298,45 @@ def _before(
     )
 
 
-def _image(row: NamedFromClause) -> ColumnElement[Any]:
-    return func.to_jsonb(row.table_valued(), type_=JSONB)
+def _image(found: Table, row: NamedFromClause) -> ColumnElement[Any]:
+    """A row of the history as JSON, without a call of what others have given their types."""
+    kept = [item for item in found.c if not item.name.startswith(RESERVED)]
+    shown = [_shown(row.c[str(item.key)]).label(item.name) for item in kept]
+    named = select(*shown).correlate(row).subquery("named")
+    by_name = select(_to_jsonb(named.table_valued())).scalar_subquery()
+    return case((_has_other_types(found), by_name), else_=_to_jsonb(row.table_valued()))
+
+
+def _shown(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A value as JSON: of other types than PostgreSQL's own the text, by the output function."""
+    own = converted(func.pg_catalog.pg_typeof(value), BigInteger) < _FIRST_OTHER_TYPE
+    written = _to_jsonb(func.pg_catalog.concat(value))
+    return case((own, _to_jsonb(value)), (value.is_distinct_from(null()), written))
+
+
+# With its schema, as is whatever takes any type: one of exactly the type would come before it.
+def _to_jsonb(value: Any) -> ColumnElement[Any]:
+    return func.pg_catalog.to_jsonb(value, type_=JSONB)
+
+
+def _object(*pairs: Any) -> ColumnElement[Any]:
+    return func.pg_catalog.jsonb_build_object(*pairs, type_=JSONB)
+
+
+def _has_other_types(found: Table) -> ColumnElement[bool]:
+    """Whether the history has a column of a type that is not PostgreSQL's own."""
+    columns = table(
+        "pg_attribute",
+        *map(column, ("attrelid", "atttypid", "attnum", "attisdropped")),
+        schema="pg_catalog",
+    )
+    kept = func.to_regclass(f"{quoted(str(found.schema))}.{quoted(found.name)}")
+    return (
+        select(columns.c.attnum)
+        .where(columns.c.attrelid == kept, columns.c.attnum > 0, ~columns.c.attisdropped)
+        .where(converted(columns.c.atttypid, BigInteger) >= _FIRST_OTHER_TYPE)
+        .exists()
+    )
 
 
 def _values_of(
@@ -288,17 +349,16 @@ def _values_of(
 
 
 def _key_object(row: FromClause, names: Sequence[str]) -> ColumnElement[Any]:
-    pairs = [item for name in names for item in (literal(row.c[name].name, Text), row.c[name])]
-    built = func.jsonb_build_object(*pairs, type_=JSONB)
-    return case((row.c[names[0]].is_not(None), built))
+    pairs = [
+        item for name in names for item in (literal(row.c[name].name, Text), _shown(row.c[name]))
+    ]
+    return case((row.c[names[0]].is_not(None), _object(*pairs)))
 
 
 def _context(row: FromClause, before: FromClause) -> ColumnElement[Any]:
     def noted(name: str, value: ColumnElement[Any]) -> ColumnElement[Any]:
-        given = func.coalesce(row.c.audit_context, func.jsonb_build_object(), type_=JSONB)
-        return given.op("||", return_type=JSONB())(
-            func.jsonb_build_object(literal(name, Text), value)
-        )
+        given = func.coalesce(row.c.audit_context, _object(), type_=JSONB)
+        return given.op("||", return_type=JSONB())(_object(literal(name, Text), value))
 
     not_kept = and_(row.c.audit_action == "update", before.c.image.is_(None))
     return case(
@@ -325,7 +385,7 @@ def _values(source: Table, key: Any) -> dict[str, Any]:
         values = dict(zip(names, parts, strict=True)) if len(parts) == len(names) else {}
     if values.keys() != {*names} or None in values.values():
         wanted = ", ".join(f'"{name}": ...' for name in names)
-        raise OperationError(f"{source.fullname}: {key!r} is no primary key: write {{{wanted}}}")
+        raise OperationError(f"{source.fullname}: {key!r} is not a primary key: write {{{wanted}}}")
     return values
 
 
@@ -337,7 +397,5 @@ def _check_order(start: Moment, stop: Moment) -> None:
 def _aware(moment: Moment) -> Moment:
     aware = isinstance(moment, datetime) and moment.utcoffset() is not None
     if not aware and not isinstance(moment, SQLRole):
-        raise OperationError(
-            f"{moment} is no moment without a time zone: write datetime(..., tzinfo=UTC)"
-        )
+        raise OperationError(f"{moment} has no time zone: write datetime(..., tzinfo=UTC)")
     return moment

@@ -27,7 +27,7 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.sql.base import ExecutableOption
 
-from alembic_enterprise.audit.stamps import AuditColumns, Stamps
+from alembic_enterprise.audit.column_model import AuditColumns, ColumnOptions
 from alembic_enterprise.errors import DeclarationError
 from alembic_enterprise.partitions.declaration import words
 
@@ -42,12 +42,12 @@ else:
 """What an actor is in Python: `str`, `int` or `uuid.UUID`."""
 
 
-ALL_COLUMNS = Stamps(soft_delete=True, lineage=True).columns
+ALL_COLUMNS = ColumnOptions(soft_delete=True, lineage=True).columns
 """The columns that a mixin may bring."""
 
 
 def _column(name: str) -> Any:
-    """A mapped column that each class gets anew, as its `audit_columns` says."""
+    """A mapped column, a new one for each class, as its `audit_columns` says."""
 
     def make(cls: type["AuditMixin[Any]"]) -> Mapped[Any]:
         arguments, options = _declared(cls).arguments(name)
@@ -102,14 +102,14 @@ def _declared(cls: type[AuditMixin[Any]]) -> AuditColumns:
             f"{'it' if len(own) == 1 else 'them'}"
         )
     for argument, mixin in (("soft_delete", SoftDeleteMixin), ("lineage", LineageMixin)):
-        if getattr(given.stamps, argument) and not issubclass(cls, mixin):
+        if getattr(given.options, argument) and not issubclass(cls, mixin):
             raise DeclarationError(
                 f"{cls.__name__}: audit_columns says {argument}=True, for which the class needs "
                 f"{mixin.__name__}: write class {cls.__name__}({mixin.__name__}, ...)"
             )
     return AuditColumns.of(
         replace(
-            given.stamps,
+            given.options,
             soft_delete=issubclass(cls, SoftDeleteMixin),
             lineage=issubclass(cls, LineageMixin),
         ),

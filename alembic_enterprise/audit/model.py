@@ -15,6 +15,14 @@ from alembic_enterprise.partitions.periods import SUFFIX_BYTES
 RESERVED = "audit_"
 """How the history's own columns begin; no column of an audited table may."""
 
+FIRST_OTHER_TYPE = 16384
+"""The first oid of what is not PostgreSQL's own.
+
+`to_jsonb` and its like look for a cast to json of types from there on, and call the function that
+the owner of the type has given it, with the rights of whoever reads (json_categorize_type in
+src/backend/utils/adt/jsonfuncs.c).
+"""
+
 HISTORY_BYTES = NAME_BYTES - SUFFIX_BYTES["month"]
 """Longest name of a history table in bytes: its partitions by month are named after it."""
 
@@ -51,7 +59,7 @@ class Trail:
             both = sorted({*getattr(self, one)} & {*getattr(self, other)})
             if both:
                 raise DeclarationError(
-                    f"{words(both)} stands in {one}= and in {other}=: write it in one of them"
+                    f"{words(both)} is in {one}= and in {other}=: write it in one of them"
                 )
         if self.retain is not None and (type(self.retain) is not int or self.retain < 1):
             raise DeclarationError(

@@ -1,7 +1,7 @@
 """What people ask of trails: all changes of a time, and what happened to one row."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
-from alembic_enterprise.audit import catalog, view
+from alembic_enterprise.audit import capture, catalog, view
 from alembic_enterprise.audit.catalog import AuditedTable
 from alembic_enterprise.audit.history import PARTS
-from alembic_enterprise.audit.model import RESERVED
+from alembic_enterprise.audit.model import FIRST_OTHER_TYPE, RESERVED
 from alembic_enterprise.audit.status import chosen
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.partitions import catalog as partition_catalog
@@ -177,9 +177,9 @@ class RowHistory:
 
 _ROW = SQL("""
 SELECT audit_at, audit_action, audit_actor, audit_context::text, (
-    SELECT json_object_agg(key, value ORDER BY attnum)::text FROM jsonb_each_text(to_jsonb(h))
-    JOIN pg_catalog.pg_attribute ON attrelid = {relation}::regclass AND attname = key
-    WHERE NOT starts_with(key, {reserved}))
+    SELECT json_object_agg(key, value ORDER BY attnum)::text
+    FROM (SELECT {values}) AS image, jsonb_each_text(pg_catalog.to_jsonb(image))
+    JOIN pg_catalog.pg_attribute ON attrelid = {relation}::regclass AND attname = key)
 FROM {history} AS h WHERE {same} OR {covering} ORDER BY audit_id""")
 
 
@@ -198,12 +198,15 @@ def row_history(connection: Connection, name: str, key: Mapping[str, str | None]
     sql.read_only(connection)
     partitioned = partition_catalog.read(connection)
     table = _only(chosen(catalog.read(connection, partitioned).tables.values(), [name]), name)
-    columns = _key_columns(connection, table.name)
-    _check_columns(table, columns, key)
-    values = {column: key[column] for column in columns}
-    same = (SQL("h.{} = {}").format(Identifier(name), Literal(values[name])) for name in values)
+    equals = dict(sql.rows(connection, _KEY.format(key=capture.key(_oid(table.name)))))
+    _check_columns(table, equals, key)
+    values = {column: key[column] for column in equals}
+    same = (
+        SQL("h.{} {} {}").format(Identifier(name), SQL(equals[name]), Literal(values[name]))
+        for name in values
+    )
     query = _ROW.format(
-        reserved=Literal(RESERVED),
+        values=SQL(", ").join(_values(connection, table.history)),
         history=table.history.sql,
         relation=table.history.regclass,
         same=SQL(" AND ").join(same),
@@ -231,20 +234,36 @@ def _only(tables: Sequence[AuditedTable], name: str) -> AuditedTable:
     return tables[0]
 
 
-_KEY = SQL("""
-SELECT a.attname FROM pg_catalog.pg_index AS x
-JOIN pg_catalog.pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey)
-WHERE x.indrelid = {table}::regclass AND x.indisprimary
-  AND array_position(x.indkey, a.attnum) < x.indnkeyatts  -- those from there on are INCLUDEd
-ORDER BY array_position(x.indkey, a.attnum)""")
+# The operators as the server writes them: another `=` may come first along the search_path.
+_KEY = SQL("SELECT name, equals FROM ({key}) AS key ORDER BY position")
 
 
-def _key_columns(connection: Connection, table: Name) -> list[str]:
-    return [name for (name,) in sql.rows(connection, _KEY.format(table=table.regclass))]
+def _oid(name: Name) -> Composable:
+    return SQL("{}::regclass").format(name.regclass)
+
+
+_VALUES = SQL("""
+SELECT attname, atttypid < {first_other_type} FROM pg_catalog.pg_attribute
+WHERE attrelid = {history} AND attnum > 0 AND NOT attisdropped
+  AND NOT starts_with(attname, {reserved}) ORDER BY attnum""")
+_OTHER = SQL("CASE WHEN h.{0} IS DISTINCT FROM NULL THEN pg_catalog.concat(h.{0}) END AS {0}")
+
+
+def _values(connection: Connection, history: Name) -> Iterator[Composable]:
+    """The columns of a history; those of other types than PostgreSQL's own as their text.
+
+    JSON of such a value would be what a cast of the owner of the type makes of it.
+    """
+    first = Literal(FIRST_OTHER_TYPE)
+    query = _VALUES.format(
+        history=_oid(history), first_other_type=first, reserved=Literal(RESERVED)
+    )
+    for name, own in sql.rows(connection, query):
+        yield (SQL("h.{}") if own else _OTHER).format(Identifier(name))
 
 
 def _check_columns(
-    table: AuditedTable, columns: Iterable[str], key: Mapping[str, str | None]
+    table: AuditedTable, columns: Collection[str], key: Mapping[str, str | None]
 ) -> None:
     if {*key} != {*columns}:
         wanted = " ".join(f"{column}=VALUE" for column in columns)
@@ -287,7 +306,7 @@ def events(rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
 
 
 def document(found: RowHistory) -> dict[str, Any]:
-    """What `audit history --format json` prints; schemas/audit-history.schema.json tells it."""
+    """What `audit history --format json` prints; see schemas/audit-history.schema.json."""
     return {
         "format_version": FORMAT_VERSION,
         "schema": found.table.schema,

@@ -9,7 +9,7 @@ from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
-from alembic_enterprise.audit import catalog
+from alembic_enterprise.audit import capture, catalog
 from alembic_enterprise.audit.catalog import AuditedTable
 from alembic_enterprise.naming import named
 from alembic_enterprise.partitions import catalog as partition_catalog
@@ -133,7 +133,7 @@ tree (number, oid) AS (
     JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = given.relation
     UNION ALL
     SELECT number, inhrelid FROM tree JOIN pg_catalog.pg_inherits ON inhparent = tree.oid)
-SELECT number::int, 4 * count(DISTINCT c.oid)::int, count(t.oid)::int
+SELECT number::int, {needed} * count(DISTINCT c.oid)::int, count(t.oid)::int
 FROM tree JOIN pg_catalog.pg_class AS c ON c.oid = tree.oid AND c.relkind IN ('r', 'p')
 JOIN given USING (number) LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = given.place
 LEFT JOIN pg_catalog.pg_proc AS p ON p.pronamespace = n.oid AND p.proname = given.history
@@ -153,7 +153,8 @@ def _triggers(
         tuple(map(Literal, (number, *_pair(table.name), *_pair(table.history))))
         for number, table in enumerate(tables)
     ]
-    found = sql.rows(connection, _TRIGGERS.format(tables=_listed(rows)))
+    query = _TRIGGERS.format(tables=_listed(rows), needed=Literal(len(capture.TRIGGERS)))
+    found = sql.rows(connection, query)
     histories = [table.history for table in tables]
     return {histories[number]: (needed, enabled) for number, needed, enabled in found}
 
@@ -228,7 +229,7 @@ def _pair(name: Name) -> tuple[str | None, str]:
 
 
 def document(statuses: Sequence[Status]) -> dict[str, Any]:
-    """What `audit status --format json` prints; schemas/audit-status.schema.json tells it."""
+    """What `audit status --format json` prints; see schemas/audit-status.schema.json."""
     return {"format_version": FORMAT_VERSION, "tables": [_table(known) for known in statuses]}
 
 

@@ -2,7 +2,11 @@
 
 Its columns are `"table", key, field, old_value, new_value, changed_at, changed_by, context`, as
 `history.diff` gives them for one table. It reads whole rows, as JSON: so it does not hinder columns
-of a history from being added, renamed or given another type, but for those of the key.
+of a history from being added, renamed or given another type, but for those of the key. Where one is
+of a type that is not PostgreSQL's own, it names all: `to_jsonb` would call what the owner of such a
+type has made its cast to json, with the rights of whoever reads. An enum without such a cast, or an
+array of it, is no obstacle, so that its values can change; when it gets one, the view is not what
+it should be.
 """
 
 from typing import LiteralString
@@ -10,6 +14,7 @@ from typing import LiteralString
 from psycopg.sql import SQL, Composable, Composed, Literal
 
 from alembic_enterprise.audit import capture
+from alembic_enterprise.audit.model import FIRST_OTHER_TYPE
 from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import REFUSED, Name, do_block
 
@@ -20,23 +25,24 @@ COLUMNS = 8
 """How many columns it has."""
 
 _BRANCH: LiteralString = """SELECT %1$L::text AS "table",
-       CASE WHEN changed.%2$s IS NOT NULL THEN jsonb_build_object(%3$s) END AS key,
+       CASE WHEN changed.%2$s IS NOT NULL THEN pg_catalog.jsonb_build_object(%3$s) END AS key,
        each.key AS field, shown.old_value, shown.new_value,
        changed.audit_at AS changed_at, changed.audit_actor AS changed_by,
        CASE WHEN changed.audit_action IN ('truncate', 'detach', 'attach', 'drop')
-            THEN changed.audit_context || jsonb_build_object('action', changed.audit_action)
+            THEN changed.audit_context ||
+                 pg_catalog.jsonb_build_object('action', changed.audit_action)
             WHEN changed.audit_action = 'update' AND before.image IS NULL
             THEN coalesce(changed.audit_context, '{}')
-                 || jsonb_build_object('old_values', 'no earlier row')
+                 || pg_catalog.jsonb_build_object('old_values', 'no earlier row')
             ELSE changed.audit_context END AS context
 FROM %4$s AS changed
 LEFT JOIN LATERAL (
-    SELECT to_jsonb(earlier) AS image, earlier.audit_action FROM %4$s AS earlier
+    SELECT %7$s AS image, earlier.audit_action FROM %4$s AS earlier
     WHERE changed.audit_action = 'update' AND %5$s
       AND earlier.audit_id < changed.audit_id AND earlier.audit_at <= changed.audit_at
     ORDER BY earlier.audit_id DESC LIMIT 1
 ) AS before ON before.audit_action NOT IN ('delete', 'rekey')
-LEFT JOIN LATERAL jsonb_each_text(to_jsonb(changed)) AS each
+LEFT JOIN LATERAL jsonb_each_text(%6$s) AS each
     ON changed.audit_action NOT IN ('truncate', 'detach', 'attach', 'drop')
     AND NOT starts_with(each.key, 'audit_')
 CROSS JOIN LATERAL (
@@ -46,7 +52,35 @@ CROSS JOIN LATERAL (
            END AS new_value) AS shown
 WHERE changed.audit_action <> 'baseline'
   AND (each.key IS NULL OR shown.old_value IS DISTINCT FROM shown.new_value)"""
-"""The changes of one history: table, first column and pairs of its key, history, equal keys."""
+"""The changes of one history: table, first column and pairs of its key, history, equal keys, and
+the rows called `changed` and `earlier` as JSON.
+"""
+
+_VALUE: LiteralString = """format(CASE WHEN kept.atttypid < {first_other_type} THEN '%1$s.%2$s'
+    ELSE 'CASE WHEN %1$s.%2$s IS DISTINCT FROM NULL THEN pg_catalog.concat(%1$s.%2$s) END' END,
+    {row}, '"' || replace(kept.attname, '"', '""') || '"')"""
+"""A column of a history that `kept` is, to be put into JSON: of other types than PostgreSQL's own
+the text, by the output function. `concat` calls nothing else, and no cast.
+"""
+
+_IMAGE: LiteralString = (
+    """(
+    SELECT format('pg_catalog.to_jsonb(%s)', CASE
+        WHEN bool_and(kept.atttypid < {first_other_type} OR EXISTS (
+            SELECT FROM pg_catalog.pg_type AS t
+            WHERE kept.atttypid IN (t.oid, t.typarray) AND t.typtype = 'e' AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_cast
+                WHERE castsource = t.oid AND casttarget = 'pg_catalog.json'::regtype)))
+        THEN {row}
+        ELSE format('(SELECT named FROM (SELECT %s) AS named)', string_agg(
+            """
+    + _VALUE
+    + """ || ' AS "' || replace(kept.attname, '"', '""') || '"', ', ' ORDER BY kept.attnum)
+            FILTER (WHERE NOT starts_with(kept.attname, 'audit_'))) END)
+    FROM pg_catalog.pg_attribute AS kept
+    WHERE kept.attrelid = trails.oid AND kept.attnum > 0 AND NOT kept.attisdropped)"""
+)
+"""A row of a history, called `row`, as JSON."""
 
 _BRANCHES: LiteralString = """trails AS (
         SELECT history.oid, history.relname, history.relowner, source.oid AS source,
@@ -67,13 +101,16 @@ _BRANCHES: LiteralString = """trails AS (
         WHERE n.nspname = {place} AND f.pronargs = 0 AND history.relkind = 'p'
           AND starts_with(d.description, {ownership} || '{{')),
     branches AS (
-        SELECT relname, format({branch}, called, min(quoted), string_agg(format(
-                   '%L, changed.%s', replace(substr(quoted, 2, length(quoted) - 2), '""', '"'),
-                   quoted), ', ' ORDER BY position), history,
+        SELECT relname, format({branch}, called, min(quoted),
+                   string_agg(format('%L, %s', key_columns.name, {key_value}), ', '
+                              ORDER BY position), history,
                    string_agg(format('earlier.%s %s changed.%s', quoted, equals, quoted), ' AND '
-                              ORDER BY position))
+                              ORDER BY position), {changed_image}, {earlier_image})
                || format(' AND has_table_privilege(%L::regclass, ''SELECT'')', history) AS branch
-        FROM trails CROSS JOIN LATERAL ({key}) AS key_columns GROUP BY relname, called, history)"""
+        FROM trails CROSS JOIN LATERAL ({key}) AS key_columns
+        LEFT JOIN pg_catalog.pg_attribute AS kept
+               ON kept.attrelid = trails.oid AND kept.attname = key_columns.name
+        GROUP BY trails.oid, relname, called, history)"""
 """The trails whose histories are in a schema, and what the view shows of each."""
 
 _QUERY: LiteralString = (
@@ -177,7 +214,15 @@ def _values(place: Composable) -> dict[str, Composable]:
         "history": capture.qualified(*names),
         "key": capture.key(SQL("trails.source")),
         "branch": Literal(_BRANCH),
+        "key_value": _of_row(_VALUE, "changed"),
+        "changed_image": _of_row(_IMAGE, "changed"),
+        "earlier_image": _of_row(_IMAGE, "earlier"),
     }
+
+
+def _of_row(expression: LiteralString, row: str) -> Composed:
+    first = Literal(FIRST_OTHER_TYPE)
+    return SQL(expression).format(row=Literal(row), first_other_type=first)
 
 
 def comment(place: Composable, view: Composable) -> Composed:

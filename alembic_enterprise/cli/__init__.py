@@ -80,6 +80,21 @@ class Commands(click.Group):
         found: click.Command = import_module(self.table[cmd_name][0]).command
         return found
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The same, but of a wrong name it says which one is near: click knows none of ours."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches  # noqa: PLC0415  # --help stays fast
+
+            near = get_close_matches(args[0], self.table, 1)
+            if not near:
+                raise
+            told = f"{error.message} Did you mean {near[0]!r}?"
+            raise click.UsageError(told, error.ctx) from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
         """Write the summaries."""
         with formatter.section("Commands"):
@@ -122,9 +137,17 @@ def commands() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
     # As the first process of a container, without a handler, it would not hear it at all.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
+    # In the place of Python's own handler asyncio puts one by which an asynchronous env.py hears
+    # Ctrl-C at its next await only; it leaves any other, and one that ignores it must stay.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     given = sys.argv[1:] if arguments is None else list(arguments)
     sys.exit(_run(given))
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -149,7 +172,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def _warned(arguments: Sequence[str]) -> Generator[None]:
-    """Tell each warning of Python once, in one line of standard error, as errors are told."""
+    """Tell each warning of Python once, in one line of standard error, as errors are printed."""
     told = set[str]()
 
     def show(message: Warning | str, *_: object, **_more: object) -> None:

@@ -1,4 +1,4 @@
-"""`alembic-enterprise audit`: what is audited, and what it tells."""
+"""`alembic-enterprise audit`: what is audited, and what has happened."""
 
 import json
 from typing import TYPE_CHECKING
@@ -52,8 +52,8 @@ def status_command(tables: tuple[str, ...], target: Target, form: str) -> None:
       alembic-enterprise audit status --format json
 
     Rows are estimates of the last ANALYZE or VACUUM. Since is the time of the oldest change that is
-    kept; a role that may not read a history is told what it lacks. It only reads; it gives up after
-    5 seconds when a table is locked.
+    kept; for a role that may not read a history it says what it lacks. It only reads; it gives up
+    after 5 seconds when a table is locked.
 
     The package has a schema of the JSON in schemas/audit-status.schema.json. A change that breaks
     readers changes its format_version.
@@ -94,7 +94,7 @@ def history_command(table: str, values: tuple[str, ...], target: Target, form: s
       alembic-enterprise audit history orders id=42 --format json
 
     Truncates, detaches, attaches and drops of the table, or of a partition that the row may have
-    been in, are told as well.
+    been in, are listed as well.
 
     The package has a schema of the JSON in schemas/audit-history.schema.json. A change that breaks
     readers changes its format_version.

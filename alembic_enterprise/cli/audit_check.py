@@ -26,14 +26,15 @@ def check_command(context: click.Context, target: Target, form: str) -> None:
 
     In a project, the models say how it should be. With --url there are none: then it is what the
     trails were made with, which the comments on their functions keep. It needs no rights but to
-    connect; a note tells of policies that this role may not read.
+    connect; a note lists policies that this role may not read.
 
     Looks for: triggers that are missing, disabled or changed, on the table and on each partition;
-    rows that a history was not told of, and other tables that write to it; functions, their
-    settings and owner; rights that somebody has, and should not; columns that a history lacks or
-    has with another type; its partitions and their policy; the view of all trails; the trigger that
-    fills the columns of AuditMixin. With models also for tables without the trail that they
-    declare, and trails that they do not.
+    rows that a history lacks, and other tables that write to it; functions, their settings and
+    owner; rights that somebody has, and should not; columns that a history lacks or has with
+    another type; its partitions and their policy; triggers, rules, constraints and row
+    security that somebody has put on it; the view of all trails; the trigger that fills the columns
+    of AuditMixin. With models also for tables without the trail that they declare, and trails that
+    they do not.
 
     \b
     Examples:
@@ -77,7 +78,7 @@ def _of_project(visit: "Visit") -> "tuple[int, list[Finding]]":
     if not visit.metadata:
         raise ConfigurationError(
             "env.py gives context.configure() no target_metadata: import your models there, and "
-            "write target_metadata=Base.metadata, or give --url URL to go by what the trails were "
+            "write target_metadata=Base.metadata, or give --url URL to use what the trails were "
             "made with"
         )
     with locks.reading(visit.connection):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alembic_enterprise.cli.options import Target, as_listed, project_or_url_options
+from alembic_enterprise.cli.output import draws_progress, progress_bar
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -94,7 +95,7 @@ def report_command(
       alembic-enterprise audit report --from 2026-01-01 --format jsonl > all.jsonl
 
     A change of a row gives a line for each field, and none where only masked or excluded columns
-    changed: `audit history` tells of those. In CSV, key and context are JSON, and an empty cell is
+    changed: `audit history` lists those. In CSV, key and context are JSON, and an empty cell is
     NULL or an empty text; JSON lines tell those apart. Both are complete, where the text cuts long
     values. The server sorts, and keeps what is not printed yet: the memory it takes here
     does not grow with the number of changes.
@@ -170,14 +171,14 @@ def _told(changes: "Iterable[Change]", progress: Callable[[datetime], None]) -> 
 @contextmanager
 def _progress(asked: "Asked") -> Generator[Callable[[datetime], None]]:
     """A bar of the time that is done with, on a terminal that the output does not go to."""
-    if not sys.stderr.isatty() or sys.stdout.isatty() or os.environ.get("CI"):
+    if sys.stdout.isatty() or not draws_progress():
         yield lambda _moment: None
         return
     seconds = max(1, int((asked.stop - asked.start).total_seconds()))
-    with click.progressbar(length=seconds, label="changes", file=sys.stderr) as bar:
+    with progress_bar(length=seconds, label="changes") as drawn:
 
         def show(moment: datetime) -> None:
-            bar.update(int((moment - asked.start).total_seconds()) - bar.pos)
+            drawn().update(int((moment - asked.start).total_seconds()) - drawn().pos)
 
         yield show
-        bar.update(seconds - bar.pos)
+        drawn().update(seconds - drawn().pos)

@@ -46,7 +46,7 @@ def _facts(known: Status) -> list[tuple[str, str]]:
     """Labels and words of one table, without what does not concern it."""
     trail = known.table.trail
     rows = about(known.rows, known.unknown, "partition")
-    size = f"{known.partitions} partition{'s' * (known.partitions != 1)}, {in_bytes(known.size)}"
+    size = f"{counted(known.partitions, 'partition')}, {in_bytes(known.size)}"
     facts = [
         ("since", _since(known)),
         ("history", f"{size}, {rows}"),
@@ -91,7 +91,7 @@ def _drift(known: Status) -> str:
     count = len(known.table.drift)
     if not count:
         return ""
-    words = f"{count} thing{'s' * (count != 1)}: run `alembic-enterprise audit check`"
+    words = f"{counted(count, 'thing')}: run `alembic-enterprise audit check`"
     return click.style(words, fg="red")
 
 

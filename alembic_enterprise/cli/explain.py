@@ -16,8 +16,8 @@ from alembic_enterprise.cli.output import COLUMNS, write
 def command(rule: str | None) -> None:
     """Explain a rule of `plan`, `indexes advise` or a `check`.
 
-    Tells what it looks for, why that matters, what following it costs, and when not to. Of a rule
-    of a `check` it tells what that looks for: the next step is in the message. Without RULE, lists
+    Says what it looks for, why that matters, what following it costs, and when not to. Of a rule
+    of a `check` it says what that looks for: the next step is in the message. Without RULE, lists
     them all.
 
     \b

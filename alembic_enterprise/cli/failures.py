@@ -1,4 +1,4 @@
-"""How errors are told: one line that ends in the next step, and never a password."""
+"""How errors are printed: one line that ends in the next step, and never a password."""
 
 import configparser
 import io
@@ -16,9 +16,9 @@ import click
 from alembic.util import CommandError
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from alembic_enterprise.environment import SHAPE
 from alembic_enterprise.errors import EnterpriseError
 from alembic_enterprise.sql import message, sqlstate
+from alembic_enterprise.urls import SHAPE
 from alembic_enterprise.wording import printable
 
 NEXT_STEPS = {
@@ -47,7 +47,10 @@ HIDDEN = "***"
 _URL = SHAPE.replace("://", "+psycopg://")
 
 _IN_URL = re.compile(r"(://[^\s:/?#@]*:)(?!password@)(?:\S+|[^@\n]+)@")
-"""Up to the last @ of the word, or past spaces to the next one; what `SHAPE` shows is none."""
+"""Matches the password of a URL, but not the placeholder in `SHAPE`.
+
+It ends at the last @ of the word, or at the next @ if it contains spaces.
+"""
 
 _ASSIGNED = re.compile(r"""(password["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s&;,"']+)""", re.IGNORECASE)
 
@@ -129,7 +132,7 @@ _TOLD: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], str]], ...] = (
     ((DBAPIError,), lambda error: f"{_said(error)}. {_next_step(error)}"),
     ((SQLAlchemyError,), lambda error: f"{_line(error)}. Look at the engine that env.py makes."),
 )
-"""How each kind of error is told; the first that fits."""
+"""How each kind of error is printed; the first that fits."""
 
 
 def redacted(text: str, sources: Iterable[str] = ()) -> str:

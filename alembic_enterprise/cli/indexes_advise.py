@@ -134,9 +134,9 @@ def _look(
 
 
 def _replica(url: str, schemas: tuple[str, ...]) -> "Catalog":
-    from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise import urls  # noqa: PLC0415  # --help stays fast
 
-    with environment.connected(environment.parse(environment.resolved(url))) as connection:
+    with urls.connected(urls.parse(urls.resolved(url))) as connection:
         return _look(connection, (), schemas)[0]
 
 

@@ -11,7 +11,7 @@ from alembic_enterprise.cli.output import COLOURS, COLUMNS, wrapped, written
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.indexes.report import Report
 from alembic_enterprise.operation import Operation
-from alembic_enterprise.wording import in_bytes, printable
+from alembic_enterprise.wording import counted, in_bytes, printable
 
 LABEL = 8
 """Columns of what a fact is called."""
@@ -33,11 +33,11 @@ def text(report: Report) -> str:
 
 
 def _head(report: Report) -> str:
-    tables = f"{report.tables:,} table{'s' * (report.tables != 1)}"
+    tables = counted(report.tables, "table")
     count = len(report.findings)
     if not count:
         return f"{tables}: no rule has anything to say."
-    return f"{tables}: {count} finding{'s' * (count != 1)}"
+    return f"{tables}: {counted(count, 'finding')}"
 
 
 def _remarks(report: Report) -> Iterator[tuple[str, list[str]]]:
@@ -119,7 +119,7 @@ def _models(report: Report) -> Iterator[str]:
     labels = {label for item in report.findings if item.operations for label, _ in _code(item)}
     if labels - {"migration"}:
         yield from wrapped(
-            "Change the models as told above, too: the next autogenerate would take it back."
+            "Change the models as shown above, too: the next autogenerate would take it back."
         )
 
 

@@ -51,10 +51,12 @@ def command(directory: str, file: str, name: str, url: str | None, *, asynchrono
     For a project that has migrations already, run `alembic-enterprise doctor` instead: it says what
     to add.
     """  # noqa: D301  # click wants the character \b
-    from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise import urls  # noqa: PLC0415  # --help stays fast
     from alembic_enterprise.project import init  # noqa: PLC0415  # --help stays fast
 
-    parsed = None if url is None else environment.parse(environment.resolved(url))
+    parsed = None
+    if url is not None:
+        parsed = urls.parse(urls.resolved(url), asynchronous=asynchronous)
     for path in init(directory, file, name=name, url=parsed, asynchronous=asynchronous):
         write(written(path))
     write(_next_steps(directory, file, name, parsed, asynchronous=asynchronous))
@@ -65,9 +67,10 @@ def _next_steps(
 ) -> str:
     option = "" if file == "alembic.ini" else f" -c {file}"
     option += "" if name == "alembic" else f" -n {name}"
-    greenlet = ['pip install "sqlalchemy[asyncio]"'] if asynchronous else []
+    is_asyncpg = url is not None and url.get_driver_name() == "asyncpg"
+    packages = '"sqlalchemy[asyncio]" asyncpg' if is_asyncpg else '"sqlalchemy[asyncio]"'
     steps = [
-        *greenlet,
+        *([f"pip install {packages}"] if asynchronous else []),
         *_about_url(url, file),
         f"in {directory}/env.py, import your models and set target_metadata",
         f"alembic-enterprise doctor{option}",

@@ -76,7 +76,7 @@ def render_group() -> None:
     It goes to standard output, with comments that say where to put it and what its settings are
     for. Only pg_cron asks the database.
 
-    The URL of the database never stands in it, nor on a command line that other users of a machine
+    The URL of the database is never in it, nor on a command line that other users of a machine
     could see: the job reads it from a file or from the environment.
 
     \b

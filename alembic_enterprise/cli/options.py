@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from alembic.config import Config
-    from sqlalchemy import Connection, MetaData
+    from sqlalchemy import Connection, Engine, MetaData
 
 Result = TypeVar("Result")
 
@@ -40,7 +40,7 @@ min_headroom_option = click.option(
     "--min-headroom",
     type=click.IntRange(0),
     metavar="PERIODS",
-    help="Exit with 3 when fewer than so many periods after the current one have partitions.  "
+    help="Exit with 3 when fewer than this many periods after the current one have partitions.  "
     "[default: 1; 0 for a policy with ahead=0]",
 )
 lock_timeout_option = click.option(
@@ -111,9 +111,20 @@ class Target:
         """Call a function with a connection: of `--url`, or else of env.py."""
         return self.visited(lambda connection, _models: function(connection))
 
+    def worked(self, function: "Callable[[Engine], Result]") -> Result:
+        """Call a function that works for long, in sessions of its own, with what opens them."""
+        from alembic_enterprise import asynchronous  # noqa: PLC0415  # --help stays fast
+
+        def called(connection: "Connection") -> Result:
+            engine = asynchronous.without_asyncio(connection)
+            connection.rollback()  # env.py's transaction would be open for as long as the run
+            return function(engine)
+
+        return self.connected(called)
+
     def visited(self, function: "Callable[[Connection, Sequence[MetaData]], Result]") -> Result:
         """The same, also with the models of env.py; there are none with `--url`."""
-        from alembic_enterprise import environment, locks  # noqa: PLC0415  # --help stays fast
+        from alembic_enterprise import environment, locks, urls  # noqa: PLC0415  # --help stays fast
 
         def called(connection: "Connection", models: "Sequence[MetaData]") -> Result:
             with locks.reading(connection):
@@ -123,8 +134,8 @@ class Target:
             return environment.visit(
                 self.configuration(), lambda visit: called(visit.connection, visit.metadata)
             )
-        url = environment.parse(environment.resolved(self.url))
-        with environment.connected(url) as connection:
+        url = urls.parse(urls.resolved(self.url))
+        with urls.connected(url) as connection:
             return called(connection, ())
 
 

@@ -1,11 +1,14 @@
 """Text on standard output, in whatever encoding and with or without colour."""
 
+import os
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +21,10 @@ COLUMNS = 80
 """Of a terminal, as texts are made for it."""
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
-"""Of the severities, on a terminal."""
+"""Of the severities, the worst first, on a terminal."""
+
+UNFINISHED = "not finished"
+"""How a run says of a table that it has left something to do."""
 
 
 def written(file: Path | str) -> str:
@@ -35,6 +41,21 @@ def speaks_unicode() -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+def draws_progress() -> bool:
+    """Whether standard error is a terminal that somebody looks at: no pipe, and not CI."""
+    return sys.stderr.isatty() and not os.environ.get("CI")
+
+
+@contextmanager
+def progress_bar(**options: Any) -> Generator[Callable[[], Any]]:
+    """A function that returns click's bar, with the options of `click.progressbar()`.
+
+    It is drawn when that is first called, so that no error stands below one that has not begun.
+    """
+    with ExitStack() as stack:
+        yield cache(lambda: stack.enter_context(click.progressbar(file=sys.stderr, **options)))
 
 
 def write(text: str) -> None:
@@ -77,8 +98,9 @@ def _columns(character: str) -> int:
 
 
 def findings_text(findings: "Sequence[Finding]", well: str) -> str:
-    """The findings, a line each; without any, that all is well."""
-    return "\n".join(map(_line, findings)) or well
+    """The findings, a line each, the worst first; without any, that all is well."""
+    worst_first = sorted(findings, key=lambda found: [*COLOURS].index(found.severity))
+    return "\n".join(map(_line, worst_first)) or well
 
 
 def _line(found: "Finding") -> str:

@@ -41,7 +41,7 @@ def check_command(
       alembic-enterprise partitions check --min-headroom 2 --format json
     \b
     Exit codes:
-      0  every policy is true; notes do not count
+      0  every policy is satisfied; notes do not count
       1  an error before anything was looked at
       2  some table needs attention
       3  partitions end sooner than --min-headroom
@@ -60,7 +60,7 @@ def check_command(
     if form == "json":
         write(json.dumps(document(count, found, code), indent=2))
     else:
-        write(findings_text(found, "Every policy is true." if count else NOTHING))
+        write(findings_text(found, "Every policy is satisfied." if count else NOTHING))
     context.exit(code)
 
 

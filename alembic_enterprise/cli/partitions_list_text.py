@@ -13,7 +13,7 @@ from alembic_enterprise.partitions.live import Selection
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.periods import Range
 from alembic_enterprise.partitions.status import Cell, Status, Timeline, step, timeline, zone_of
-from alembic_enterprise.wording import in_bytes, in_days, printable
+from alembic_enterprise.wording import counted, in_bytes, in_days, printable
 
 NAME, EVERY, PAST, AHEAD, HEADROOM = 25, 7, 23, 7, 10
 """Columns of the timeline; with the spaces between them they make 80."""
@@ -39,7 +39,8 @@ ASCII = Symbols("=", "O", "x", "!", "<", ">", "~")
 def text(selection: Selection, *, each: bool) -> str:
     """The whole text; with `each`, every partition is in it."""
     symbols = UNICODE if speaks_unicode() else ASCII
-    head = f"Partitioned tables at {selection.now:%Y-%m-%d %H:%M} UTC"
+    pretended = " (pretended)" if selection.is_pretended else ""
+    head = f"Partitioned tables at {selection.now:%Y-%m-%d %H:%M} UTC{pretended}"
     if not selection.statuses:
         return f"{head}\n\nThere are none."
     figures = [_figures(known, each=each) for known in selection.statuses]
@@ -68,8 +69,7 @@ def _row(known: Status, symbols: Symbols) -> str:
 
 
 def _described(known: Status) -> str:
-    count = len(known.partitions)
-    words = f"{count} partition{'s' * (count != 1)} by {known.table.key}"
+    words = f"{counted(len(known.partitions), 'partition')} by {known.table.key}"
     return fitted(printable(words), PAST + AHEAD + 3)
 
 
@@ -132,6 +132,7 @@ def _facts(known: Status) -> list[tuple[str, str]]:
             ("headroom", _headroom(known)),
         ]
     facts += [("partitions", _sizes(known)), ("default", _default(known))]
+    facts += [("retired", _retired(known))]
     return [(label, words) for label, words in facts if words]
 
 
@@ -185,9 +186,20 @@ def _default(known: Status) -> str:
     if known.default is None:
         return ""
     rows = known.default_rows
-    words = "unknown number of" if rows is None else f"{rows:,}"
+    words = "unknown number of rows" if rows is None else counted(rows, "row")
     about = "" if known.default_exact or rows is None else "about "
-    return f"{printable(known.default.name.name)}: {about}{words} row{'s' * (rows != 1)}"
+    return f"{printable(known.default.name.name)}: {about}{words}"
+
+
+def _retired(known: Status) -> str:
+    """The partitions that are tables on their own by now."""
+    if not known.retired:
+        return ""
+    first = known.retired[0]
+    return (
+        f"{len(known.retired):,} not dropped, {printable(str(first.name))} first, since "
+        f"{first.since:%Y-%m-%d}"
+    )
 
 
 def _partitions(known: Status) -> list[str]:

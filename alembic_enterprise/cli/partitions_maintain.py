@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -22,13 +21,10 @@ from alembic_enterprise.cli.options import (
     project_or_url_options,
     tables_argument,
 )
-from alembic_enterprise.cli.output import retried, write
+from alembic_enterprise.cli.output import UNFINISHED, draws_progress, progress_bar, retried, write
 from alembic_enterprise.wording import in_days, printable
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from alembic_enterprise.partitions.maintain import Job
     from alembic_enterprise.partitions.report import Report, TableReport
 
 INTERRUPTED = "Interrupted: the next run finishes what this one has begun"
@@ -82,13 +78,13 @@ def maintain_command(
       alembic-enterprise partitions maintain --url postgresql://app@db/shop
     \b
     Exit codes:
-      0  every policy is true, or another run is at work
+      0  every policy is satisfied, or another run is at work
       1  an error before anything was tried
       2  some table was left undone
       3  partitions end sooner than --min-headroom
     """  # noqa: D301  # click wants the character \b
     from alembic_enterprise.locks import Patience  # noqa: PLC0415  # --help stays fast
-    from alembic_enterprise.partitions.maintain import Job  # noqa: PLC0415  # as above
+    from alembic_enterprise.partitions.maintain import Job, maintain  # noqa: PLC0415  # as above
 
     if metrics_file is not None:
         _require_writable(metrics_file)
@@ -102,7 +98,7 @@ def maintain_command(
             progress=progress,
         )
         try:
-            report = target.connected(lambda connection: _maintain(connection, job))
+            report = target.worked(lambda engine: maintain(engine, job))
         except KeyboardInterrupt:
             raise KeyboardInterrupt("" if dry_run else INTERRUPTED) from None
     if metrics_file is not None and report.other is None and not dry_run:
@@ -111,27 +107,16 @@ def maintain_command(
     context.exit(report.exit_code(min_headroom))
 
 
-def _maintain(connection: "Connection", job: "Job") -> "Report":
-    from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
-    from alembic_enterprise.partitions.maintain import maintain  # noqa: PLC0415  # as above
-
-    connection.rollback()  # env.py's transaction would be open for as long as the run
-    if connection.engine.dialect.is_async:
-        url = connection.engine.url.render_as_string(hide_password=False)
-        with environment.connected(environment.parse(url)) as own:
-            return maintain(own, job)
-    return maintain(connection, job)
-
-
 @contextmanager
 def _progress() -> Generator[Callable[[int, int], None]]:
     """A progress bar on a terminal, and nothing in a pipe or in CI."""
-    if not sys.stderr.isatty() or os.environ.get("CI"):
+    if not draws_progress():
         yield lambda _done, _expected: None
         return
-    with click.progressbar(length=1, label="steps", file=sys.stderr) as bar:
+    with progress_bar(length=1, label="steps") as drawn:
 
         def show(done: int, expected: int) -> None:
+            bar = drawn()
             bar.length = expected
             bar.update(done - bar.pos)
 
@@ -177,7 +162,7 @@ def _text(report: "Report", min_headroom: int | None) -> str:
         ]
         problems = [f"-- {printable(text)}" for text in found]
         return "\n\n".join([*problems, *report.statements]) or "-- Nothing is due."
-    mark = click.style("undone", fg="red")
+    mark = click.style(UNFINISHED, fg="red")
     unusable = [f"{mark}: {printable(text)}" for text in report.problems]
     lines = [
         line
@@ -191,7 +176,7 @@ def _table_lines(table: "TableReport", shortage: str | None) -> list[str]:
     counts = Counter(kind for kind, _ in table.done)
     done = ", ".join(f"{count} {DONE[kind]}" for kind, count in counts.items() if kind in DONE)
     days = "no end" if table.headroom is None else in_days(table.headroom)
-    mark = click.style("undone", fg="red") if table.problems else click.style("true", fg="green")
+    mark = click.style(UNFINISHED, fg="red") if table.problems else click.style("ok", fg="green")
     nothing = "nothing was done" if table.problems else "nothing was due"
     head = f"{printable(str(table.name))}: {mark}; {done or nothing}; headroom {days}"
     retries = [f"  {retried(table.retries)}"] if table.retries else []

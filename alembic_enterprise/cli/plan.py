@@ -1,7 +1,5 @@
 """`plan`: what a release would do to the live database, for a reviewer to say yes or no."""
 
-import os
-import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alembic_enterprise.cli.options import Target, only_reading, project_options
-from alembic_enterprise.cli.output import written
+from alembic_enterprise.cli.output import draws_progress, width, written
 from alembic_enterprise.cli.plan_output import Output, outputs_option
 
 if TYPE_CHECKING:
@@ -32,8 +30,8 @@ COLUMNS = 70
 @click.option(
     "--shadow-url",
     metavar="URL",
-    help="Measure on this server, where the role may create databases; also env:NAME, file:PATH."
-    "  [default: a private server of this machine]",
+    help="Measure on this server, where the role may create databases, and roles stay that scripts "
+    "make; also env:NAME, file:PATH.  [default: a private server of this machine]",
 )
 @click.option(
     "--no-shadow",
@@ -132,6 +130,8 @@ def command(
             found = review.review(config, request, progress)
             if message is not None:
                 found = found.written(with_sql=with_sql)
+        if file is not None:
+            found = found.to_be_saved(file)
         for output in outputs:
             output.write(found.plan)
         if file is not None:
@@ -153,9 +153,9 @@ def _refuse(
 
 
 def _parsed(given: str) -> "URL":
-    from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
+    from alembic_enterprise import urls  # noqa: PLC0415  # --help stays fast
 
-    return environment.parse(environment.resolved(given))
+    return urls.parse(urls.resolved(given))
 
 
 @contextmanager
@@ -185,26 +185,33 @@ def _refuse_other(file: Path) -> None:
         Saved.from_text(file.read_text(encoding="utf-8"))
     except (ConfigurationError, OSError, UnicodeError) as error:
         raise ConfigurationError(
-            f"{file} is there, and is no saved plan of this version: name another file with --out"
+            f"{file} exists and is not a saved plan of this version: name another file with --out"
         ) from error
 
 
 @contextmanager
 def _progress() -> "Generator[Callable[[str], None]]":
     """What is being done, in a line that is gone at the end; nothing in a pipe or in CI."""
-    if not sys.stderr.isatty() or os.environ.get("CI"):
+    if not draws_progress():
         yield lambda _words: None
         return
     began = time.monotonic()
+    shown = 0
 
     def show(words: str) -> None:
-        seconds = time.monotonic() - began
-        click.echo(f"\r\033[K{seconds:4.0f} s  {words[:COLUMNS]}", err=True, nl=False)
+        draw(f"{time.monotonic() - began:4.0f} s  {words[:COLUMNS]}")
+
+    def draw(line: str) -> None:
+        """Write over the line before: click takes ANSI codes away where nobody wants colour."""
+        nonlocal shown
+        rest = " " * (shown - width(line))
+        click.echo(f"\r{line}{rest}\r{line}", err=True, nl=False)
+        shown = width(line)
 
     try:
         yield show
     finally:
-        click.echo("\r\033[K", err=True, nl=False)
+        draw("")
 
 
 def _saved(found: "Review", file: Path) -> "Review":

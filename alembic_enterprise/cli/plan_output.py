@@ -53,7 +53,7 @@ def _outputs(
 ) -> Sequence[Output]:
     pairs = [text.partition("=") for text in given or ("text",)]
     if wrong := [form for form, _, _ in pairs if form not in FORMS]:
-        raise click.BadParameter(f"{wrong[0]!r} is none of {', '.join(FORMS)}")
+        raise click.BadParameter(f"{wrong[0]!r} is not one of {', '.join(FORMS)}")
     outputs = [Output(form, Path(file) if file else None) for form, _, file in pairs]
     if sum(output.file is None for output in outputs) > 1:
         raise click.BadParameter("only one form can be printed: write the others with FORMAT=FILE")

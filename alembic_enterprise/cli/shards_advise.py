@@ -33,7 +33,7 @@ NAME, VALUE, FIGURE = 20, 15, 7
     type=click.IntRange(1, 1024),
     multiple=True,
     metavar="N",
-    help="Predict so many shards; may be repeated.  [default: 4, 8, 16, 32, 64]",
+    help="Predict this many shards; may be repeated.  [default: 4, 8, 16, 32, 64]",
 )
 @click.option(
     "--sample",
@@ -42,7 +42,7 @@ NAME, VALUE, FIGURE = 20, 15, 7
     default=100_000,
     show_default=True,
     metavar="ROWS",
-    help="Look at about so many rows.",
+    help="Look at about this many rows.",
 )
 @format_option
 def advise_command(

@@ -23,7 +23,7 @@ def check_command(
 ) -> None:
     """Look at every sharded table and say what needs attention. Changes nothing.
 
-    Looks for: keys that no shard takes, interrupted detaches, shards whose names tell another
+    Looks for: keys that no shard takes, interrupted detaches, shards whose names say another
     remainder, shards with more than 1.5 times their share of the rows, growth that was left
     unfinished, foreign keys it did not validate, copies it left of tables that are gone, tables
     made as shards and never attached, and rows in them that belong elsewhere.

@@ -1,7 +1,5 @@
 """`shards grow`: splitting shards while they are read and written."""
 
-import os
-import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -16,11 +14,18 @@ from alembic_enterprise.cli.options import (
     project_or_url_options,
     table_argument,
 )
-from alembic_enterprise.cli.output import about, retried, write
-from alembic_enterprise.wording import in_bytes, printable
+from alembic_enterprise.cli.output import (
+    UNFINISHED,
+    about,
+    draws_progress,
+    progress_bar,
+    retried,
+    write,
+)
+from alembic_enterprise.wording import counted, in_bytes, printable
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Engine
 
     from alembic_enterprise.shards.growth import Job
     from alembic_enterprise.shards.growth.report import Behind, Done, Report, Split
@@ -74,7 +79,7 @@ INTERRUPTED = (
     "--max-lag",
     type=click.IntRange(0),
     metavar="MB",
-    help="Wait while a replica is further behind than so many megabytes of WAL.",
+    help="Wait while a replica is further behind than this many megabytes of WAL.",
 )
 @lock_timeout_option
 @attempts_option
@@ -114,7 +119,7 @@ def grow_command(
       alembic-enterprise shards grow orders --abort
     \b
     Exit codes:
-      0  the table has so many shards
+      0  the table has the shards asked for
       1  an error before anything was tried
       2  something was left undone, or another run is at work: run it again
     """  # noqa: D301  # click wants the character \b
@@ -136,7 +141,7 @@ def grow_command(
             waiting=waiting,
         )
         with _telling_how_to_go_on(dry_run=dry_run):
-            report = target.connected(lambda connection: _run(connection, table, count, job))
+            report = target.worked(lambda engine: _run(engine, table, count, job))
     write(_text(report, dry_run=dry_run, is_abort=is_abort))
     context.exit(report.exit_code)
 
@@ -152,23 +157,12 @@ def _telling_how_to_go_on(*, dry_run: bool) -> "Generator[None]":
         raise KeyboardInterrupt(INTERRUPTED) from None
 
 
-def _run(connection: "Connection", table: str, count: int | None, job: "Job") -> "Report":
-    from alembic_enterprise import environment  # noqa: PLC0415  # --help stays fast
-
-    connection.rollback()  # env.py's transaction would be open for as long as the run
-    if connection.engine.dialect.is_async:
-        url = connection.engine.url.render_as_string(hide_password=False)
-        with environment.connected(environment.parse(url)) as own:
-            return _grow(own, table, count, job)
-    return _grow(connection, table, count, job)
-
-
-def _grow(connection: "Connection", table: str, count: int | None, job: "Job") -> "Report":
+def _run(engine: "Engine", table: str, count: int | None, job: "Job") -> "Report":
     from alembic_enterprise.shards import growth  # noqa: PLC0415  # --help stays fast
 
     if count is None:
-        return growth.abort(connection, table, job)
-    return growth.grow(connection, table, count, job, _announce)
+        return growth.abort(engine, table, job)
+    return growth.grow(engine, table, count, job, _announce)
 
 
 def _announce(report: "Report") -> None:
@@ -183,7 +177,7 @@ def _plan(report: "Report") -> str:
     size = sum(split.size for split in report.splits)
     most = max(split.size for split in report.splits)
     return (
-        f"{printable(str(report.table))}: {len(report.splits)} shard(s) to split, "
+        f"{printable(str(report.table))}: {counted(len(report.splits), 'shard')} to split, "
         f"{about(rows, unknown, 'shard')}, {in_bytes(size)}; needs {in_bytes(most)} of free space, "
         "one at a time"
     )
@@ -192,20 +186,21 @@ def _plan(report: "Report") -> str:
 @contextmanager
 def _progress() -> "Generator[tuple[Progress, Waiting]]":
     """A progress bar with the rate on a terminal; in a pipe or in CI, what is waited for only."""
-    if not sys.stderr.isatty() or os.environ.get("CI"):
+    if not draws_progress():
         yield lambda _done, _expected: None, _once_a_minute()
         return
     began = time.monotonic()
-    with click.progressbar(
-        length=1, label="rows", file=sys.stderr, show_pos=True, item_show_func=_rate
-    ) as bar:
+    options = {"length": 1, "label": "rows", "show_pos": True, "item_show_func": _rate}
+    with progress_bar(**options) as drawn:
 
         def show(done: int, expected: int) -> None:
+            bar = drawn()
             bar.label = "rows"
             bar.length = max(expected, 1)
             bar.update(done - bar.pos, done / max(time.monotonic() - began, 0.001))
 
         def wait(behind: "Behind") -> None:
+            bar = drawn()
             bar.label = _waits(behind)
             bar.render_progress()
 
@@ -240,8 +235,8 @@ def _text(report: "Report", *, dry_run: bool, is_abort: bool) -> str:
         return "\n".join([at_work, *(f"  {printable(problem)}" for problem in report.problems)])
     if dry_run and report.splits:
         return "\n".join([_plan(report), *map(_split_line, report.splits)])
-    state = click.style("undone", fg="red") if report.problems else click.style("done", fg="green")
-    work = f"{len(report.removed)} shard(s) put back" if is_abort else _work(report)
+    mark = click.style(UNFINISHED, fg="red") if report.problems else click.style("done", fg="green")
+    work = f"{counted(len(report.removed), 'shard')} put back" if is_abort else _work(report)
     waited = [f"  {retried(report.retries)}"] if report.retries else []
     blockers = [f"  waited for {printable(str(item))}" for item in sorted(report.blockers, key=str)]
     checked = [
@@ -249,14 +244,14 @@ def _text(report: "Report", *, dry_run: bool, is_abort: bool) -> str:
         for table, key in report.validated
     ]
     problems = [f"  {printable(problem)}" for problem in report.problems]
-    lines = [f"{name}: {state}; {work}", *map(_done_line, report.done)]
+    lines = [f"{name}: {mark}; {work}", *map(_done_line, report.done)]
     return "\n".join([*lines, *checked, *waited, *blockers, *problems])
 
 
 def _work(report: "Report") -> str:
     if not report.splits:
         return "nothing to split"
-    return f"{len(report.done)} of {len(report.splits)} shard(s) split"
+    return f"{len(report.done)} of {counted(len(report.splits), 'shard')} split"
 
 
 def _split_line(split: "Split") -> str:

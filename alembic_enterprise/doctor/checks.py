@@ -29,7 +29,7 @@ class Row:
 
     Attributes:
         check: its stable id.
-        message: what is so.
+        message: what is there, or is missing.
         fix: what to do about it; None when all is well.
     """
 
@@ -152,6 +152,17 @@ def defaults(facts: Facts) -> Row:
     return Row("defaults", "ok", "transactions may write, and see what others commit meanwhile")
 
 
+def clock(facts: Facts) -> Row:
+    """A moment that was pretended for a trial, and forgotten, goes on to count."""
+    if not facts.pretended:
+        return Row("clock", "ok", "the clock is the server's")
+    message = (
+        f"alembic_enterprise.now is {facts.pretended}: migrations and the job take that for now"
+    )
+    fix = "ALTER DATABASE ... RESET alembic_enterprise.now, or ALTER ROLE, where that has set it"
+    return Row("clock", "missing", message, fix)
+
+
 def pooling(facts: Facts) -> Row:
     """Settings and advisory locks of a session do not survive transaction pooling."""
     if facts.pooled is None:
@@ -172,9 +183,11 @@ def schemas(facts: Facts) -> Row:
     role, closed = facts.privileges.role, facts.privileges.closed_schemas
     if not closed:
         return Row("schemas", "ok", f"role {role} may create tables")
-    names = ", ".join(closed)
-    fix = "; ".join(f"GRANT CREATE ON SCHEMA {_quoted(name)} TO {_quoted(role)}" for name in closed)
-    return Row("schemas", "missing", f"role {role} may not create tables in {names}", fix)
+    each = ", ".join(f"{who} in {name}" for name, who in closed)
+    fix = "; ".join(
+        f"GRANT CREATE ON SCHEMA {_quoted(name)} TO {_quoted(who)}" for name, who in closed
+    )
+    return Row("schemas", "missing", f"may not create tables: role {each}", fix)
 
 
 def owners(facts: Facts) -> Row:
@@ -193,7 +206,9 @@ def owners(facts: Facts) -> Row:
     names = ", ".join(f"{table} (owner {owner})" for table, owner in tables.items())
     owner = sorted(set(tables.values()))
     fix = "connect as the owner, or " + "; ".join(
-        f"GRANT {_quoted(name)} TO {_quoted(role)}" for name in owner
+        f"GRANT {_quoted(name)} TO {_quoted(role)}"
+        + (" WITH SET TRUE" if name in facts.privileges.unset_owners else "")
+        for name in owner
     )
     return Row("owners", "missing", f"role {role} does not own {names}", fix)
 
@@ -234,7 +249,7 @@ def plugin(project: Project) -> Row:
 
 
 def offline(project: Project) -> Row:
-    """What `alembic upgrade --sql` writes is run without env.py: all it needs stands in it."""
+    """What `alembic upgrade --sql` writes is run without env.py: all it needs is in it."""
     if project.offline is None:
         message = "what `alembic upgrade --sql` writes: env.py fails with it"
         fix = "where you need it, run `alembic upgrade head --sql`, which says why"
@@ -318,6 +333,7 @@ DATABASE_CHECKS: list[Callable[[Facts], Row]] = [
     server,
     lock_timeout,
     defaults,
+    clock,
     pooling,
     schemas,
     owners,

@@ -24,6 +24,7 @@ from alembic_enterprise import registry, sql
 from alembic_enterprise.environment import Visit, guarded, visit
 from alembic_enterprise.errors import EnterpriseError
 from alembic_enterprise.partitions import catalog
+from alembic_enterprise.partitions.managed import MAY_ACT_AS_OWNER, MAY_CREATE_AS_OWNER
 from alembic_enterprise.partitions.model import declared_on
 from alembic_enterprise.sessions import are_pooled
 from alembic_enterprise.sql import Name
@@ -56,7 +57,7 @@ class Offline:
 
 @dataclass(frozen=True)
 class Project:
-    """What env.py tells without a connection.
+    """What env.py shows without a connection.
 
     Attributes:
         offline: None where env.py fails when it is to write SQL.
@@ -90,8 +91,10 @@ class Privileges:
     Attributes:
         unused: schemas with policies that it may not use.
         unreadable: schemas whose policies it may not SELECT.
-        closed_schemas: schemas in which it may not CREATE.
+        closed_schemas: pairs of a schema and who may not CREATE in it: the role, or an owner of
+            tables there.
         foreign_tables: tables with a declaration or policy, and the roles that own them.
+        unset_owners: those of these roles whose rights it has, but to whom it may not SET ROLE.
         others: who else may CREATE in a schema of the search_path, as pairs of a schema and a role;
             None stands for PUBLIC.
     """
@@ -99,8 +102,9 @@ class Privileges:
     role: str
     unused: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
-    closed_schemas: tuple[str, ...] = ()
+    closed_schemas: tuple[tuple[str, str], ...] = ()
     foreign_tables: Mapping[str, str] = field(default_factory=dict[str, str])
+    unset_owners: frozenset[str] = frozenset()
     others: tuple[tuple[str, str | None], ...] = ()
 
 
@@ -114,6 +118,7 @@ class Facts:
         default_timeout: whether sessions of the role have one before anybody sets it.
         read_only: whether transactions may not write unless they ask for it.
         isolation: as `SHOW transaction_isolation` prints it.
+        pretended: the moment that the clock stands at, as it was set; empty: it goes.
         pooled: whether sessions share server processes; None: not known.
         project: None when there is only a URL; and so is `environment`.
     """
@@ -125,6 +130,7 @@ class Facts:
     default_timeout: bool
     read_only: bool
     isolation: str
+    pretended: str
     privileges: Privileges
     pooled: bool | None
     project: Project | None
@@ -151,7 +157,7 @@ def of_project(config: Config) -> Facts:
 
 
 def unconnected(config: Config, default_timeout: bool | None = None) -> Project:
-    """What a project tells without a connection, once its env.py has been run with one."""
+    """What a project shows without a connection, once its env.py has been run with one."""
     offline = _offline(config, default_timeout)
     return Project(plugin_imported=PLUGIN in sys.modules, offline=offline)
 
@@ -211,7 +217,7 @@ def of_database(
 ) -> Facts:
     """The facts of a database, and of the tables that models declare; ends the transaction."""
     [found] = sql.rows(connection, _SETTINGS)
-    database, server_version, lock_timeout, by_default, read_only, isolation = found
+    database, server_version, lock_timeout, by_default, read_only, isolation, pretended = found
     privileges = _privileges(connection, tables)
     return Facts(
         database=database,
@@ -221,6 +227,7 @@ def of_database(
         default_timeout=by_default,
         read_only=read_only,
         isolation=isolation,
+        pretended=pretended,
         privileges=privileges,
         pooled=_pooled(connection, environment),
         project=None,
@@ -233,18 +240,23 @@ _SETTINGS = SQL("""
 SELECT current_database(), current_setting('server_version_num')::integer,
        current_setting('lock_timeout'), source <> 'client' AND reset_val <> '0',
        current_setting('default_transaction_read_only')::boolean,
-       current_setting('transaction_isolation')
-FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'""")
+       current_setting('transaction_isolation'), {}
+FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'""").format(sql.PRETENDED)
 
 _SCHEMAS = SQL("""
-SELECT n.nspname FROM pg_catalog.pg_namespace AS n
+SELECT n.nspname, current_user FROM pg_catalog.pg_namespace AS n
 WHERE n.nspname = ANY ({schemas}::name[]) AND NOT has_schema_privilege(n.oid, 'CREATE')
-ORDER BY 1""")
+UNION
+SELECT n.nspname, pg_get_userbyid(c.relowner) FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.oid = ANY ({tables}::oid[]) AND NOT {creating}
+ORDER BY 2, 1""")
 
 _OWNERS = SQL("""
-SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner) FROM pg_catalog.pg_class AS c
+SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner), pg_has_role(c.relowner, 'USAGE')
+FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.oid = ANY ({tables}::oid[]) AND NOT pg_has_role(c.relowner, 'USAGE')
+WHERE c.oid = ANY ({tables}::oid[]) AND NOT {ours}
 ORDER BY 1, 2""")
 
 
@@ -281,16 +293,20 @@ def _privileges(connection: Connection, tables: Sequence[Table]) -> Privileges:
     }
     kept = {name for name, table in live.tables.items() if table.policy} | declared
     schemas = sorted({live.default_schema, *(str(name.schema) for name in kept)})
-    closed = sql.rows(connection, _SCHEMAS.format(schemas=Literal(schemas)))
-    oids = [live.tables[name].oid for name in kept if name in live.tables]
-    owners = sql.rows(connection, _OWNERS.format(tables=Literal(oids)))
+    oids = Literal([live.tables[name].oid for name in kept if name in live.tables])
+    closed = sql.rows(
+        connection,
+        _SCHEMAS.format(schemas=Literal(schemas), tables=oids, creating=MAY_CREATE_AS_OWNER),
+    )
+    owners = sql.rows(connection, _OWNERS.format(tables=oids, ours=MAY_ACT_AS_OWNER))
     unreadable = sql.rows(connection, _UNREADABLE.format(registry=Literal(registry.TABLE)))
     return Privileges(
         role,
         unused=tuple(name for name, used, _ in unreadable if not used),
         unreadable=tuple(name for name, _, read in unreadable if not read),
-        closed_schemas=tuple(name for (name,) in closed),
-        foreign_tables={str(Name(schema, name)): owner for schema, name, owner in owners},
+        closed_schemas=tuple((name, who) for name, who in closed),
+        foreign_tables={str(Name(schema, name)): owner for schema, name, owner, _ in owners},
+        unset_owners=frozenset(owner for _, _, owner, inherits in owners if inherits),
         others=tuple((schema, other) for schema, other in sql.rows(connection, _OTHERS)),
     )
 

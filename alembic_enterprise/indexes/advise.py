@@ -17,7 +17,7 @@ _SEVERITIES = ("error", "warning", "note")
 def advise(catalog: Catalog, *, rules: Collection[str] = (), minimum: int = 0) -> list[Finding]:
     """The findings, the most severe first; among equals by benefit, then by size of the table.
 
-    What several rules would have done is told once, by the first of them in `RULES`.
+    What several rules would have done is reported once, by the first of them in `RULES`.
 
     Args:
         catalog: the live database.
@@ -54,7 +54,7 @@ def _order(finding: Finding) -> tuple[Any, ...]:
 
 
 def used_elsewhere(findings: Iterable[Finding], replicas: Sequence[Catalog]) -> list[Finding]:
-    """The findings without the unused indexes of which a replica does not say the same.
+    """The findings, without the unused indexes that a replica does use.
 
     A replica counts its own scans. One whose counters are too young says nothing, so that nothing
     is called unused.

@@ -1,6 +1,6 @@
 """The live database as the rules look at it, read in a few queries, however many tables there are.
 
-No query looks at rows. What a role may not see is left out, and told in `Catalog.unseen`.
+No query looks at rows. What a role may not see is left out, and listed in `Catalog.unseen`.
 """
 
 import gc
@@ -15,7 +15,6 @@ from sqlalchemy import Connection
 from alembic_enterprise import sql
 from alembic_enterprise.indexes import queries, tables
 from alembic_enterprise.indexes.relations import Catalog, Distribution, Sequence, Table
-from alembic_enterprise.partitions.catalog import NOW
 from alembic_enterprise.partitions.model import TIMES
 from alembic_enterprise.sql import Name
 from alembic_enterprise.wording import first_few
@@ -55,7 +54,7 @@ def read(connection: Connection, *, schemas: Collection[str] = ()) -> Catalog:
 
     Left out are temporary tables, those of extensions, and what alembic-enterprise keeps itself.
     """
-    settings = queries.SETTINGS.format(now=NOW, since=queries.STATISTICS_SINCE)
+    settings = queries.SETTINGS.format(now=sql.NOW, since=queries.STATISTICS_SINCE)
     [(version, now, schema, since, dated)] = sql.rows(connection, settings)
     found, unread = tables.read(connection, tables.Server(version, dated))
     chosen = [table for table in found if not schemas or table.name.schema in schemas]
@@ -90,7 +89,7 @@ def _unread(unread: Collection[Name]) -> Iterator[str]:
     if unread:
         yield (
             f"no right to SELECT from {first_few(unread)}: what values their columns have is not "
-            "known, and rules that go by it are silent there"
+            "known, and rules that use it are silent there"
         )
 
 

@@ -27,11 +27,11 @@ class RecommendedIndexes:
 
         RecommendedIndexes(Base.metadata, skip={"orders.region": "three values only"})
 
-    Autogenerate then compares as if each index stood in the models, so that the next script creates
+    Autogenerate then compares as if each index were in the models, so that the next script creates
     it, and no later one has anything to do. One that the models have already, by any name, is not
     made twice. `metadata.create_all()` makes the models' own indexes only; in a process that ran
-    autogenerate before, also the recommended ones, as those stay on the MetaData. No later
-    comparison is any other for that.
+    autogenerate before, also the recommended ones, as those stay on the MetaData. Later
+    comparisons are not affected.
 
     Args:
         metadata: the MetaData, which may get its tables later.
@@ -86,9 +86,9 @@ def _rules(given: Iterable[str]) -> tuple[str, ...]:
     unknown = [rule for rule in rules if rule not in RULE_IDS]
     if unknown:
         raise DeclarationError(
-            f"RecommendedIndexes(rules=[{words(unknown)}]): models alone can tell "
-            f"{words(RULE_IDS)}; what needs the database is told by `alembic-enterprise indexes "
-            "advise`"
+            f"RecommendedIndexes(rules=[{words(unknown)}]): models alone show "
+            f"{words(RULE_IDS)}; `alembic-enterprise indexes advise` reports what needs the "
+            "database"
         )
     return rules
 

@@ -26,7 +26,7 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text, i.inhparent, p.partstrat::t
        CASE WHEN c.relkind = 'r' AND c.reltuples < 0 THEN coalesce(pg_relation_size(c.oid), 0)
             ELSE c.relpages::bigint * current_setting('block_size')::bigint END,
        c.reltuples, c.relkind <> 'r' OR has_table_privilege(c.oid, 'SELECT'),
-       pg_stat_get_tuples_inserted(c.oid), pg_stat_get_tuples_updated(c.oid),
+       pg_stat_get_tuples_updated(c.oid),
        pg_stat_get_tuples_updated(c.oid) - pg_stat_get_tuples_hot_updated(c.oid),
        pg_stat_get_tuples_deleted(c.oid), pg_stat_get_numscans(c.oid)
 FROM pg_catalog.pg_class AS c
@@ -72,14 +72,9 @@ SELECT x.indrelid, x.indexrelid, c.relname, i.inhparent, m.amname, x.indnkeyatts
        pg_stat_get_numscans(c.oid), pg_stat_get_tuples_returned(c.oid), {built}, c.reloptions,
        t.spcname,
        CASE WHEN m.amname = 'gist' THEN ARRAY(
-           SELECT EXISTS (
-               SELECT FROM pg_catalog.pg_opclass AS o
-               JOIN pg_catalog.pg_amop AS here ON here.amopfamily = o.opcfamily
-                    AND (here.amoplefttype, here.amoprighttype) = (o.opcintype, o.opcintype)
-               JOIN pg_catalog.pg_amop AS there ON there.amopopr = here.amopopr
-                    AND there.amopstrategy = 3
-               JOIN pg_catalog.pg_am AS a ON a.oid = there.amopmethod AND a.amname = 'btree'
-               WHERE o.oid = class)
+           SELECT array_to_string(ARRAY(
+               SELECT a.amopopr FROM pg_catalog.pg_opclass AS o
+               JOIN pg_catalog.pg_amop AS a ON a.amopfamily = o.opcfamily WHERE o.oid = class), ' ')
            FROM unnest(x.indclass) WITH ORDINALITY AS k (class, position) ORDER BY position)
        END
 FROM pg_catalog.pg_index AS x
@@ -91,7 +86,6 @@ LEFT JOIN pg_catalog.pg_constraint AS k
 LEFT JOIN pg_catalog.pg_tablespace AS t ON t.oid = c.reltablespace
 WHERE x.indrelid = ANY ({tables}::oid[])
 ORDER BY x.indrelid, c.relname""")
-"""Strategy 3 of a btree is equality (PostgreSQL docs, "Interfacing Extensions to Indexes")."""
 
 DEFAULT_CLASSES = SQL("SELECT oid FROM pg_catalog.pg_opclass WHERE opcdefault")
 
@@ -99,7 +93,7 @@ DEFINITIONS = SQL("SELECT oid, pg_get_indexdef(oid) FROM unnest({indexes}::oid[]
 
 FOREIGN_KEYS = SQL("""
 SELECT k.conrelid, k.conname, near.names, near.types, n.nspname, c.relname, far.names, far.types,
-       k.confdeltype::text, {enforced}
+       k.confdeltype::text, k.conpfeqop, {enforced}
 FROM pg_catalog.pg_constraint AS k
 JOIN pg_catalog.pg_class AS c ON c.oid = k.confrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace

@@ -47,9 +47,7 @@ def add(metadata: MetaData) -> list[Index]:
     ]
 
 
-def recommended(
-    table: Table, rules: Collection[str], skip: Collection[str] = ()
-) -> list[Recommended]:
+def recommended(table: Table, rules: Collection[str], skip: Collection[str]) -> list[Recommended]:
     """The indexes that a table of the models lacks, in an order that the models alone decide.
 
     Args:

@@ -53,7 +53,7 @@ class Element(NamedTuple):
 
     Attributes:
         column: its column; None for an expression.
-        text: as it stands in CREATE INDEX; empty when the column and the order say all.
+        text: as it is written in CREATE INDEX; empty when the column and the order say all.
         operator_class: oid.
         collation: oid; 0 when the type has none.
         options: the bits of `pg_index.indoption`: 1 for DESC, 2 for NULLS FIRST.
@@ -92,8 +92,8 @@ class Index(NamedTuple):
         scans: since the statistics began; a partitioned index has none of its own.
         read: entries that these scans have read.
         built: when it was made; None unless the server notes the time of commits.
-        options: what stands in WITH, as `name=value`.
-        equalities: of a GiST index, which of its keys find equal values, as those of btree_gist do.
+        options: what is in WITH, as `name=value`.
+        operators: of a GiST index, the oids of the operators by which each of its keys finds rows.
     """
 
     oid: int
@@ -122,7 +122,7 @@ class Index(NamedTuple):
     built: datetime | None
     options: list[str] | None
     tablespace: str | None
-    equalities: list[bool] | None = None
+    operators: tuple[tuple[int, ...], ...] = ()
 
     @property
     def name(self) -> Name:
@@ -137,7 +137,7 @@ class Index(NamedTuple):
 
     @property
     def promises(self) -> bool:
-        """Whether it does more than find rows: it keeps them unique, apart or told by a replica."""
+        """Whether it does more than find rows: it keeps them unique or apart, or for replicas."""
         return self.unique or self.kind is not None or self.replica_identity
 
 
@@ -151,6 +151,7 @@ class ForeignKey(NamedTuple):
         referred_columns: the columns there.
         referred_types: their types.
         on_delete: what becomes of the rows when theirs is deleted: "NO ACTION", "CASCADE", ...
+        operators: oids of the operators that compare the columns with those of the other table.
         enforced: False for NOT ENFORCED, from PostgreSQL 18 on.
     """
 
@@ -161,6 +162,7 @@ class ForeignKey(NamedTuple):
     referred_columns: tuple[str, ...]
     referred_types: tuple[str, ...]
     on_delete: str
+    operators: tuple[int, ...] = ()
     enforced: bool = True
 
 
@@ -177,8 +179,7 @@ class Table(NamedTuple):
         indexes: its own, without those of its partitions.
         foreign_keys: those declared on it, without the ones that partitions inherit.
         building: whether an index of it, or of a partition, is being built at this moment.
-        inserts: rows inserted since the statistics began; partitions are added up.
-        updates: rows updated.
+        updates: rows updated since the statistics began; partitions are added up.
         moved: rows updated so that their index entries had to be written again (not HOT).
         deletes: rows deleted.
         scans: times it was read from end to end.
@@ -196,7 +197,6 @@ class Table(NamedTuple):
     indexes: tuple[Index, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     building: bool = False
-    inserts: int = 0
     updates: int = 0
     moved: int = 0
     deletes: int = 0

@@ -51,7 +51,7 @@ def remark(
         severity: as in `Finding`.
         catalog: where it was found.
         table: what it is about.
-        message: what is so, and the next step.
+        message: the problem, and the next step.
         index: the index it is about.
         operations: what mends it.
         benefit: bytes that need not be stored, or read each time, once it is mended; findings are
@@ -186,7 +186,7 @@ def add(
 
 
 def named(catalog: Catalog, table: Table, columns: Sequence[str]) -> str:
-    """How SQLAlchemy calls an index unless told otherwise, or a name near it that is free."""
+    """How SQLAlchemy calls an index by default, or a name near it that is free."""
     name = "_".join(["ix", table.name.name, *columns])
     return _free(catalog, Name(table.name.schema, name), repr([*columns]))
 

@@ -1,4 +1,4 @@
-"""What `indexes advise` tells, in whatever form: findings, and what is left out or not seen."""
+"""What `indexes advise` reports, in each form: findings, and what is left out or not seen."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

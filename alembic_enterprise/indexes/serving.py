@@ -6,39 +6,47 @@ from typing import Any
 from alembic_enterprise.indexes.relations import ForeignKey, Index, Table
 
 
-def served(table: Table, columns: Collection[str]) -> bool:
-    """Whether rows are found by the equality of these columns, in all partitions if it has some."""
-    if any(serves(table, index, columns) and index.usable for index in table.indexes):
+def served(table: Table, key: ForeignKey) -> bool:
+    """Whether the rows that refer to one are found, in all partitions if the table has some."""
+    if any(serves(table, index, key) and index.usable for index in table.indexes):
         return True
     below = [item for item in table.partitions if item.kind != "foreign table"]
-    return bool(below) and all(served(item, columns) for item in below)
+    return bool(below) and all(served(item, key) for item in below)
 
 
-def serves(table: Table, index: Index, columns: Collection[str]) -> bool:
-    """Whether an index would find rows by the equality of these columns, in whatever order.
+def serves(table: Table, index: Index, key: ForeignKey) -> bool:
+    """Whether an index would find the rows that refer to one.
 
-    Its first keys have to be these columns, compared as the columns themselves are. It may leave
-    out rows where one of them is null: no row of another table is equal to them.
+    Its first keys have to be the columns of the foreign key, in whatever order, compared as the
+    columns themselves are. It may leave out rows where one of them is null: no row of another table
+    is equal to them.
     """
-    if index.columns[0] not in columns:
+    if index.columns[0] not in key.columns:
         return False  # as are most
+    count = len(key.columns)
     return (
-        _finds_equals(index, len(columns))
-        and {*index.columns[: len(columns)]} == {*columns}
+        {*index.columns[:count]} == {*key.columns}
+        and _finds_equals(index, key)
         and all(
             element.collation == table.columns[element.column].collation
-            for element in index.elements[: len(columns)]
+            for element in index.elements[:count]
             if element.column is not None
         )
-        and _only_without_nulls(table, index.predicate, columns)
+        and _only_without_nulls(table, index.predicate, key.columns)
     )
 
 
-def _finds_equals(index: Index, count: int) -> bool:
-    """Whether an index finds rows by the equality of its first keys."""
+def _finds_equals(index: Index, key: ForeignKey) -> bool:
+    """Whether an index that begins with the columns of a key finds rows by its operators.
+
+    Those of btree and hash compare whole families of types, as integer with bigint; those that
+    btree_gist brings, one type with itself.
+    """
     if index.method == "gist":
-        return all((index.equalities or [False])[:count])
-    return index.method == "btree" or (index.method == "hash" and count == 1)
+        known = dict(zip(index.columns, index.operators, strict=True))
+        compared = zip(key.columns, key.operators, strict=True)
+        return all(operator in known[name] for name, operator in compared)
+    return index.method == "btree" or (index.method == "hash" and len(key.columns) == 1)
 
 
 def _only_without_nulls(table: Table, predicate: str | None, columns: Collection[str]) -> bool:
@@ -66,8 +74,8 @@ def needed(root: Table, table: Table, index: Index, gone: Collection[int] = ()) 
         key
         for key in dict.fromkeys(keys)
         if key.enforced
-        and serves(table, index, key.columns)
-        and not any(serves(table, item, key.columns) for item in others)
+        and serves(table, index, key)
+        and not any(serves(table, item, key) for item in others)
     ]
 
 
@@ -99,16 +107,16 @@ def _may_go(index: Index) -> bool:
 
 def _instead(kept: Index, index: Index) -> bool:
     """Whether one is to be kept instead of the other; of equal ones, the first by rank."""
-    if kept is index or not replaces(kept, index):
+    if kept is index or not _replaces(kept, index):
         return False
-    return not (_may_go(kept) and replaces(index, kept)) or _rank(kept) < _rank(index)
+    return not (_may_go(kept) and _replaces(index, kept)) or _rank(kept) < _rank(index)
 
 
 def _rank(index: Index) -> tuple[Any, ...]:
     return (_may_go(index), index.kind is None, not index.unique, index.name)
 
 
-def replaces(kept: Index, index: Index) -> bool:
+def _replaces(kept: Index, index: Index) -> bool:
     """Whether one btree does all that another does: finds the same rows, as unique as they were."""
     count = len(index.elements)
     begins = [item.key for item in kept.elements[:count]] == [item.key for item in index.elements]

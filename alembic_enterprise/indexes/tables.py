@@ -145,11 +145,12 @@ def _index(
     row: Row, schema: str | None, columns: Mapping[int, Column], told: tuple[str, ...] | None
 ) -> Index:
     """An index of a row as `queries.INDEXES` has it."""
-    _, oid, name, parent, method, count, numbers, classes, collations, options, *rest = row
+    _, oid, name, parent, method, count, numbers, classes, collations, options, *rest, found = row
     every = _numbers(numbers)
     keys = tuple([columns[number].name if number else None for number in every[:count]])
     include = tuple([columns[number].name for number in every[count:]])
     elements = _elements(keys, told or ("",) * count, classes, collations, options)
+    rest.append(tuple([_numbers(of_key) for of_key in found or ()]))
     return Index(oid, schema, name, parent, method, elements, keys, include, *rest)
 
 
@@ -179,7 +180,7 @@ def _foreign_keys(
 
 def _foreign_key(row: Row, types: Mapping[int, str]) -> ForeignKey:
     """A foreign key of a row as `queries.FOREIGN_KEYS` has it."""
-    _, name, columns, near, schema, table, others, far, on_delete, enforced = row
+    _, name, columns, near, schema, table, others, far, on_delete, operators, enforced = row
     return ForeignKey(
         name,
         tuple(columns),
@@ -188,6 +189,7 @@ def _foreign_key(row: Row, types: Mapping[int, str]) -> ForeignKey:
         tuple(others),
         tuple([types.get(kind, "") for kind in far]),
         _ON_DELETE[on_delete],
+        tuple(operators),
         enforced,
     )
 
@@ -210,7 +212,7 @@ def _table(
 ) -> Table:
     """A table of a row as `queries.TABLES` has it, without its partitions."""
     oid, _, _, kind, parent, strategy, key, size, rows, _, *counted = row
-    inserts, updates, moved, deletes, scans = counted
+    updates, moved, deletes, scans = counted
     return Table(
         oid,
         names[oid],
@@ -223,7 +225,6 @@ def _table(
         indexes=indexes.get(oid, ()),
         foreign_keys=keys.get(oid, ()),
         building=building,
-        inserts=inserts,
         updates=updates,
         moved=moved,
         deletes=deletes,
@@ -253,5 +254,5 @@ def _grown(tables: Mapping[int, Table], below: Mapping[int, Sequence[int]], oid:
     return table._replace(partitions=partitions, building=building, **figures)
 
 
-_FIGURES = ("size", "rows", "inserts", "updates", "moved", "deletes", "scans")
+_FIGURES = ("size", "rows", "updates", "moved", "deletes", "scans")
 """A partitioned table has none of its own."""

@@ -32,7 +32,7 @@ class Database:
 
 
 def render_jobs(connection: Connection, schedule: Schedule) -> str:
-    """The script for the policies of a database; what it leaves out is told in comments.
+    """The script for the policies of a database; comments say what it leaves out.
 
     Raises:
         ConfigurationError: no table has a policy, one cannot be used, or the role may read none of
@@ -141,15 +141,11 @@ def _command(table: PartitionedTable, policy: Policy) -> Composed:
         partition_by=policy.partition_by,
         shards=policy.shards,
     )
-    first = _FIRST.format(start=Literal(policy.start), zone=Literal(policy.timezone))
+    first = _FIRST.format(start=Literal(policy.start), now=sql.NOW, zone=Literal(policy.timezone))
     return SQL("SET lock_timeout = '200ms';\n{}").format(operation.block(first))
 
 
-_FIRST = SQL(
-    "greatest({start}::date, (coalesce(\n"
-    "        nullif(current_setting('alembic_enterprise.now', true), '')::timestamptz, now()\n"
-    "    ) AT TIME ZONE {zone})::date)"
-)
+_FIRST = SQL("greatest({start}::date, ({now} AT TIME ZONE {zone})::date)")
 """The day on which the block runs, where the policy says, or else the first that may exist."""
 
 

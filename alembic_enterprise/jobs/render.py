@@ -71,7 +71,7 @@ def kubernetes(
     key = key or "url"
     if not (_SUBDOMAIN.fullmatch(secret) and _KEY.fullmatch(key)):
         raise ConfigurationError(
-            f"{url_secret!r} is no secret of Kubernetes: write NAME or NAME/KEY"
+            f"{url_secret!r} is not a Kubernetes secret: write NAME or NAME/KEY"
         )
     flag = "" if namespace is None else f" --namespace {_name(namespace)}"
     return _filled(
@@ -91,7 +91,7 @@ def github(schedule: Schedule, url_secret: str, package: str, runs_on: str) -> s
     """A workflow; `url_secret` is the name of a secret of the repository."""
     if not _VARIABLE.fullmatch(url_secret) or url_secret.upper().startswith("GITHUB_"):
         raise ConfigurationError(
-            f"{url_secret!r} is no secret of GitHub: write letters, digits and _, "
+            f"{url_secret!r} is not a GitHub secret: write letters, digits and _, "
             "not beginning with a digit or GITHUB_"
         )
     for value in (package, runs_on):
@@ -110,7 +110,7 @@ def airflow(schedule: Schedule, program: str, connection: str, name: str) -> str
     """A DAG; `connection` is the id of a connection that Airflow keeps."""
     if not _CONNECTION.fullmatch(connection):
         raise ConfigurationError(
-            f"{connection!r} is no connection of Airflow: write letters, digits, _ - and ."
+            f"{connection!r} is not an Airflow connection: write letters, digits, _ - and ."
         )
     if re.search(r"\{[{%#]", program):
         raise ConfigurationError(f"Airflow would evaluate {program!r}: leave its braces out")
@@ -149,7 +149,7 @@ def _name(name: str) -> str:
     """A name that fits wherever one is asked for."""
     if not _LABEL.fullmatch(name):
         raise ConfigurationError(
-            f"{name!r} is no name for a job: write small letters, digits and -, "
+            f"{name!r} is not a name for a job: write small letters, digits and -, "
             f"at most {NAME_LENGTH}, beginning and ending with a letter or digit"
         )
     return name
@@ -157,7 +157,7 @@ def _name(name: str) -> str:
 
 def _user(user: str) -> str:
     if not _USER.fullmatch(user):
-        raise ConfigurationError(f"{user!r} is no user of a machine: write the name of one")
+        raise ConfigurationError(f"{user!r} is not the name of a system user: write one")
     return user
 
 
@@ -177,7 +177,7 @@ def _word(text: str) -> str:
 def _absolute(path: str) -> str:
     """A path that means the same from any folder, and that a line can end with."""
     if not _line(path).startswith("/") or path.endswith((" ", "\\")):
-        raise ConfigurationError(f"{path!r} is no absolute path: write one that begins with /")
+        raise ConfigurationError(f"{path!r} is not an absolute path: begin it with /")
     return path
 
 

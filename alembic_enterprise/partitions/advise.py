@@ -3,19 +3,26 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from zoneinfo import ZoneInfo
 
-from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import finding, registry
 from alembic_enterprise.finding import Finding, Severity
 from alembic_enterprise.partitions.catalog import Partition
-from alembic_enterprise.partitions.due import bounds, due, ended, headroom, least_headroom, window
+from alembic_enterprise.partitions.detached import filled, unclaimed
+from alembic_enterprise.partitions.due import bounds, due, headroom, least_headroom, window
 from alembic_enterprise.partitions.inspection import Attributes, Inspection, inspect
+from alembic_enterprise.partitions.leaving import (
+    detach_pending,
+    detached_retained,
+    ended_not_ours,
+    expired_not_retired,
+    orphan,
+    retired_unclaimed,
+)
 from alembic_enterprise.partitions.operations import CreateRangePartitions
 from alembic_enterprise.partitions.periods import floor, shift, today
-from alembic_enterprise.partitions.status import COUNTED, MAINTAIN, shortage
-from alembic_enterprise.partitions.steps import made_for
-from alembic_enterprise.sql import Name, text_of
+from alembic_enterprise.partitions.status import COUNTED, HOW_TO_MOVE, MAINTAIN, shortage
+from alembic_enterprise.sql import Name
 from alembic_enterprise.wording import counted
 
 FIXED_DETACH = {14: 140014, 15: 150009, 16: 160005, 17: 170001}
@@ -38,9 +45,11 @@ def findings(
     Raises `ConfigurationError` as `inspect`.
     """
     inspected = inspect(connection, only)
-    closed = {} if only else registry.closed(connection)
     found = [found for item in inspected for found in advise(item, min_headroom)]
-    return len(inspected), [*found, *registry_closed(closed.values())]
+    if not only:
+        found += retired_unclaimed(unclaimed(connection))
+        found += registry_closed(registry.closed(connection).values())
+    return len(inspected), found
 
 
 def advise(inspection: Inspection, min_headroom: int | None = None) -> list[Finding]:
@@ -100,7 +109,8 @@ def partitions_missing(inspection: Inspection) -> Iterator[Finding]:
     if policy is None:
         return
     found = due(table, inspection.partitions, policy, inspection.now)
-    missing = found.create
+    there = filled(table, policy, inspection.now, found.create, inspection.detached)
+    missing = [period for period in found.create if period not in there]
     if found.doubt is not None:
         yield Finding("partitions-missing", "warning", str(table.name), found.doubt, {})
     if missing:
@@ -109,7 +119,7 @@ def partitions_missing(inspection: Inspection) -> Iterator[Finding]:
             "partitions-missing",
             "warning",
             str(table.name),
-            f"{len(missing)} period(s) between {first} and {last} have no partition: run "
+            f"no partition for {counted(len(missing), 'period')} between {first} and {last}: run "
             f"{MAINTAIN}",
             {"missing": [[start.isoformat(), stop.isoformat()] for start, stop in missing]},
             tuple(
@@ -127,8 +137,8 @@ def bounds_misaligned(inspection: Inspection) -> Iterator[Finding]:
             "bounds-misaligned",
             "note",
             str(inspection.table.name),
-            f"{len(crooked)} partition(s), {crooked[0].name} first, begin or end inside a period "
-            "of the policy; what is missing of the period gets a partition of its own",
+            f"{counted(len(crooked), 'partition')} not of whole periods of the policy, "
+            f"{crooked[0].name} first; what is missing of a period gets a partition of its own",
             {"partitions": [str(item.name) for item in crooked]},
         )
 
@@ -153,41 +163,6 @@ def range_endless(inspection: Inspection) -> Iterator[Finding]:
                 "(op.attach_partition, stop=)",
                 {"partition": str(partition.name)},
             )
-
-
-def ended_not_ours(inspection: Inspection) -> Iterator[Finding]:
-    """A partition is older than the policy retains, and stays: alembic-enterprise did not make it.
-
-    It was there when the table was adopted, or was attached by hand. The job
-    never takes away what others have made, whatever `retain` and `on_expire` say.
-
-    COMMENT ON TABLE, as the finding writes it, hands a partition over: from then
-    on the job treats it as its own. Or detach it, which keeps its rows in a table.
-
-    Leave it where its rows are to stay.
-    """
-    table, policy = inspection.table, inspection.table.policy
-    if policy is None:
-        return
-    names = [
-        item.name
-        for item in ended(table, inspection.partitions, policy, inspection.now)
-        if not item.owned
-    ]
-    if names:
-        made = Literal(made_for(table))
-        comments = [
-            text_of(SQL("COMMENT ON TABLE {} IS {}").format(name.sql, made)) for name in names
-        ]
-        yield Finding(
-            "ended-not-ours",
-            "note",
-            str(table.name),
-            f"{counted(len(names), 'partition')}, {names[0]} first, ended before what the policy "
-            "retains and will stay, as alembic-enterprise did not make them. To hand one over to "
-            f"the scheduled job, as --format json has it for each: {comments[0]}",
-            {"partitions": [str(name) for name in names], "comments": comments},
-        )
 
 
 def _crooked(partition: Partition, inspection: Inspection) -> bool:
@@ -225,7 +200,7 @@ def default_rows(inspection: Inspection) -> Iterator[Finding]:
       op.drop_table("moved")
 
     An identity column GENERATED ALWAYS needs OVERRIDING SYSTEM VALUE in the last
-    INSERT. Triggers of the table fire: an audit trail tells the move as a delete
+    INSERT. Triggers of the table fire: an audit trail records the move as a delete
     and an insert.
 
     Costs a scan of the default partition, which nobody reads or writes from the
@@ -238,47 +213,21 @@ def default_rows(inspection: Inspection) -> Iterator[Finding]:
             "default-rows",
             "warning",
             str(inspection.table.name),
-            f"the default partition holds {_number(inspection.default_rows)} row(s): move them "
-            "into partitions of their own before those are due",
+            f"the default partition holds {_rows(inspection.default_rows)}: move them "
+            f"into partitions of their own before those are due, as {HOW_TO_MOVE} says",
             {"rows": inspection.default_rows},
         )
 
 
-def _number(rows: int) -> str:
-    return f"{rows} or more" if rows >= COUNTED else str(rows)
-
-
-def detach_pending(inspection: Inspection) -> Iterator[Finding]:
-    """A concurrent detach was interrupted: rows are invisible and inserts in the range fail."""
-    for partition in inspection.partitions:
-        if partition.pending:
-            yield Finding(
-                "detach-pending",
-                "error",
-                str(inspection.table.name),
-                f"detaching {partition.name} was interrupted, its rows are in limbo: run "
-                f"{MAINTAIN}, which finalizes it",
-                {"partition": str(partition.name)},
-            )
-
-
-def orphan(inspection: Inspection) -> Iterator[Finding]:
-    """A table that we made as a partition is not attached, and nobody retired it."""
-    for name in inspection.orphans:
-        yield Finding(
-            "orphan",
-            "warning",
-            str(inspection.table.name),
-            f"{name} was made as a partition and is not attached: attach it "
-            "(op.attach_partition), or drop it when its rows are not needed",
-            {"partition": str(name)},
-        )
+def _rows(number: int) -> str:
+    return f"{number:,} or more rows" if number >= COUNTED else counted(number, "row")
 
 
 def attributes_differ(inspection: Inspection) -> Iterator[Finding]:
     """A partition has not the owner, grants, row security or replica identity of its table.
 
-    Or it has other storage options than the newest; the partitioned table itself has none.
+    Or it has other storage options than the latest of ours, as a new one gets; the partitioned
+    table itself has none.
     """
     compared = [(inspection.parent, name, leaf) for name, leaf in inspection.leaves.items()]
     for above, name, below in [
@@ -291,12 +240,11 @@ def attributes_differ(inspection: Inspection) -> Iterator[Finding]:
 
 
 def _options_differ(inspection: Inspection) -> Iterator[Finding]:
-    names = [item.name for item in inspection.partitions if item.range is not None]
-    newest = next(
-        (inspection.leaves[name] for name in names[::-1] if name in inspection.leaves), None
-    )
-    for name, leaf in inspection.leaves.items():
-        if newest is not None and leaf.options != newest.options:
+    leaves = inspection.leaves
+    ranged = [item for item in inspection.partitions if item.range and item.name in leaves]
+    ours = [item for item in ranged if item.owned] or ranged
+    for name, leaf in leaves.items():
+        if ours and leaf.options != leaves[ours[-1].name].options:
             yield _different(inspection, name, ["storage options"], "note")
 
 
@@ -380,9 +328,11 @@ RULES: Sequence[Callable[[Inspection], Iterator[Finding]]] = (
     bounds_misaligned,
     range_endless,
     ended_not_ours,
+    expired_not_retired,
     default_rows,
     detach_pending,
     orphan,
+    detached_retained,
     attributes_differ,
     index_invalid,
     statistics_missing,

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Table
 
 from alembic_enterprise import registry, sql
 from alembic_enterprise.errors import ConfigurationError
-from alembic_enterprise.partitions import coverage
+from alembic_enterprise.partitions import coverage, marks
 from alembic_enterprise.partitions.declaration import declarations_on, inner_key
 from alembic_enterprise.partitions.model import TIMES, Policy, declared_on
 from alembic_enterprise.partitions.periods import Range, by_lower
@@ -35,15 +35,16 @@ class Key:
 
 @dataclass(frozen=True)
 class PartitionedTable:
-    """A table with its partition key and policy; `covered` and the rest only when it is live.
+    """A table with its partition key and policy, as a model declares it or as it is live.
 
     Attributes:
-        covered: the moments that its range partitions hold, as the fewest ranges, in order.
+        covered: the moments that its range partitions hold, as the fewest ranges, in order; live
+            only, as are `has_default`, `oid`, `parent` and `unusable`.
         has_default: whether a default partition is attached.
         naive: whether the key has no time zone (`date`, `timestamp`).
         timed: whether it is partitioned by range of one date or timestamp column.
         inner: how the model wants each partition to be partitioned itself; None when it does not
-            say, and in what is live.
+            say, and when the table is live.
         parent: the table it is a partition of.
         unusable: why its policy in the database cannot be used; then it has none.
     """
@@ -62,7 +63,7 @@ class PartitionedTable:
 
     @property
     def root(self) -> "PartitionedTable | None":
-        """The table by hash of which this one by time is a shard: its policy counts for both."""
+        """The hash-partitioned table of which this one is a shard; both follow its policy."""
         key = None if self.parent is None else self.parent.key
         return self.parent if self.timed and key is not None and key.strategy == "HASH" else None
 
@@ -108,6 +109,7 @@ class Partition:
     rows: int | None
     size: int | None
     marked: bool = False
+    oid: int = field(default=0, compare=False)
 
     @property
     def is_default(self) -> bool:
@@ -214,13 +216,6 @@ def _columns(text: str) -> list[str | None]:
     return columns
 
 
-NOW = SQL(
-    "coalesce(nullif(pg_catalog.current_setting('alembic_enterprise.now', true), '')"
-    "::timestamptz, pg_catalog.now())"
-)
-"""The server's clock, or the moment that `SET alembic_enterprise.now` asks to pretend."""
-
-
 class _Row(NamedTuple):
     """A row of `_TABLES`: `parent` is what it is a partition of, `key_type` that of its one column.
 
@@ -268,10 +263,10 @@ def read(connection: Connection, *, bounds: bool = True, strict: bool = True) ->
     Without `bounds` nobody reads what the partitions cover, and `covered` is empty.
 
     Raises `ConfigurationError` when a policy cannot be used, unless `strict` is false: then its
-    table has none and tells why.
+    table has none and says why.
     """
     with sql.canonical_output(connection):
-        clock = SQL("SELECT {}, current_schema()").format(NOW)
+        clock = SQL("SELECT {}, current_schema()").format(sql.NOW)
         [(now, schema)] = sql.rows(connection, clock)
         rows = [_Row(*row) for row in sql.rows(connection, _TABLES)]
         kept = policies_kept(connection) if rows else {}
@@ -331,18 +326,18 @@ KINDS = {"r": "table", "p": "partitioned table", "f": "foreign table"}
 
 _PARTITIONS = SQL("""
 SELECT i.inhparent, n.nspname, c.relname, pg_get_expr(c.relpartbound, 0),
-       starts_with(coalesce(d.description, ''), {ownership}),
-       starts_with(coalesce(d.description, ''), {ownership})
-       AND d.description ~ '; retired \\S+ from \\d+ to (keep|drop)( as ".+")?$',
-       i.inhdetachpending, c.relkind::text, measured.*
+       d.description IS NOT NULL,
+       coalesce(strpos(d.description, {retired}) > 0  -- which spares most the expression
+                AND d.description ~ {pattern}, false),
+       i.inhdetachpending, c.relkind::text, c.oid, measured.*
 FROM pg_catalog.pg_inherits AS i
 JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_description AS d
        ON d.objoid = c.oid AND d.objsubid = 0 AND d.classoid = 'pg_catalog.pg_class'::regclass
+       AND starts_with(d.description, {ownership}) AND d.description <> {kept}
 CROSS JOIN LATERAL ({measured}) AS measured
-WHERE i.inhparent = ANY ({parents}::oid[])
-ORDER BY i.inhparent, n.nspname, c.relname""")
+WHERE i.inhparent = ANY ({parents}::oid[]) AND (i.inhrelid = ANY ({known}::oid[])) IS NOT TRUE""")
 
 _ESTIMATED = SQL("SELECT nullif(c.reltuples, -1)::bigint, NULL::bigint")
 
@@ -362,34 +357,44 @@ _MEASURED = SQL("""
 
 
 def partitions(
-    connection: Connection, tables: Iterable[PartitionedTable], *, sizes: bool = False
+    connection: Connection,
+    tables: Iterable[PartitionedTable],
+    *,
+    sizes: bool = False,
+    known: Mapping[Name, Sequence[Partition]] | None = None,
 ) -> dict[Name, list[Partition]]:
     """The partitions of some tables, in the order of their bounds, in one round trip.
 
     Sizes are asked for by the one who needs them: the server has to look at each file. With them,
-    rows and sizes of a partition that is partitioned itself are those of all its leaves.
+    rows and sizes of a partition that is partitioned itself are those of all its leaves. Those that
+    are `known`, by their tables, are taken as they are.
     """
     wanted = {table.oid: table for table in tables}
+    found = {oid: [*(known or {}).get(table.name, ())] for oid, table in wanted.items()}
+    oids = ",".join(str(item.oid) for items in found.values() for item in items)
     query = _PARTITIONS.format(
         ownership=Literal(registry.OWNERSHIP),
+        kept=Literal(registry.KEPT),
+        retired=Literal(marks.RETIRED),
+        pattern=Literal(marks.RETIRED_PATTERN),
         parents=Literal(sorted(wanted)),
+        known=Literal(f"{{{oids}}}"),
         measured=_MEASURED if sizes else _ESTIMATED,
     )
-    found: dict[int, list[Partition]] = {oid: [] for oid in wanted}
     with sql.canonical_output(connection):
-        for parent, *row in sql.rows(connection, query):
+        for parent, *row in sql.many_rows(connection, query):
             found[parent].append(_partition(wanted[parent], *row))
     return {wanted[oid].name: sorted(items, key=_by_bound) for oid, items in found.items()}
 
 
 def _partition(table: PartitionedTable, schema: str, name: str, bound: str, *row: Any) -> Partition:
-    owned, marked, pending, kind, rows, size = row
+    owned, marked, pending, kind, oid, rows, size = row
     held = coverage.range_of(bound, naive=table.naive) if table.timed else None
     figures = (KINDS[kind], rows, size)
-    return Partition(Name(schema, name), held, bound, owned, pending, *figures, marked)
+    return Partition(Name(schema, name), held, bound, owned, pending, *figures, marked, oid)
 
 
-def _by_bound(partition: Partition) -> tuple[bool, bool, tuple[bool, datetime]]:
-    """Unbounded below first, a default partition last; those without a range stay as they are."""
+def _by_bound(partition: Partition) -> tuple[bool, bool, tuple[bool, datetime], Name]:
+    """Unbounded below first, a default partition last; those without a range by their names."""
     held = partition.range or Range(None, None)
-    return (partition.is_default, partition.range is None, by_lower(held))
+    return (partition.is_default, partition.range is None, by_lower(held), partition.name)

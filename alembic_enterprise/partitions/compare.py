@@ -11,6 +11,7 @@ from alembic_enterprise.errors import MismatchError
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions.catalog import Catalog, PartitionedTable
 from alembic_enterprise.partitions.declaration import declarations_on, words
+from alembic_enterprise.partitions.detached import Detached, advice, filled_in_any, without
 from alembic_enterprise.partitions.due import doubt, missing_in_any, reach, window
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import (
@@ -28,6 +29,7 @@ def compare(
     catalog: Catalog,
     existing: Collection[Name],
     incomplete: Collection[Name] = (),
+    detached: Mapping[Name, Sequence[Detached]] | None = None,
 ) -> list[Operation]:
     """Operations that make the live partitions and policies what the models declare.
 
@@ -36,6 +38,8 @@ def compare(
         catalog: the live partitioned tables.
         existing: resolved names of all live tables, plain ones too.
         incomplete: declared tables that get shards first, which have no partitions yet.
+        detached: what was detached from live tables, as `detached_from` gives it: nothing takes
+            its place.
 
     Raises:
         MismatchError: when a table is partitioned in one place and not, or otherwise, in the
@@ -59,10 +63,47 @@ def compare(
         lacking = missing_in_any(tables, table.policy, catalog.now) if table.policy else []
         if table.policy and (told := doubt(tables, table.policy, catalog.now, lacking)):
             problems.append(f"{table.name}: {told}")
+        elif table.policy and detached:
+            there = filled_in_any(tables, table.policy, catalog.now, lacking, detached)
+            lacking = without(lacking, there)
         found += _operations(table, live, tables, lacking, catalog.now)
     if problems:
         raise MismatchError("\n".join(problems))
     return found
+
+
+def left_out(
+    declared: Iterable[PartitionedTable],
+    catalog: Catalog,
+    detached: Mapping[Name, Sequence[Detached]],
+) -> list[str]:
+    """What a person should hear of periods that `compare` leaves out for what is detached."""
+    found: dict[str, None] = {}
+    for table in declared if detached else ():
+        live = catalog.tables.get(catalog.resolve(table.name))
+        if live is None or table.policy is None:
+            continue
+        tables = catalog.timed(live)
+        lacking = missing_in_any(tables, table.policy, catalog.now)
+        there = filled_in_any(tables, table.policy, catalog.now, lacking, detached)
+        found |= dict.fromkeys(advice(*item) for items in there.values() for item in items)
+    return list(found)
+
+
+def without_policy(
+    declared: Iterable[PartitionedTable], dropped: Iterable[Name], catalog: Catalog
+) -> list[Name]:
+    """The live tables, declared with a policy or to be dropped, of which no policy is known.
+
+    Tables by hash without partitions by time have none; the names are resolved.
+    """
+    wanted = [*(table.name for table in declared if table.policy), *dropped]
+    live = [table for name in wanted if (table := catalog.tables.get(catalog.resolve(name)))]
+    return [
+        table.name
+        for table in live
+        if table.policy is None and any(item.timed for item in catalog.timed(table))
+    ]
 
 
 def dropped(name: Name, live: PartitionedTable, catalog: Catalog) -> list[Operation]:
@@ -170,8 +211,8 @@ def _operations(
 def _kept(live: PartitionedTable | None, policy: Policy) -> tuple[int | None, Every | None]:
     """Periods ahead, and their length, that the downgrade must leave to the previous policy.
 
-    With all before them, as a later start leaves them: which of a range were there already, in this
-    database or another that runs the script, nobody knows when it is taken back.
+    All earlier periods stay as well: at downgrade nobody can tell which of them existed before this
+    upgrade, here or in another database.
     """
     before = None if live is None else live.policy
     if before is None:

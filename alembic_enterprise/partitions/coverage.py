@@ -14,7 +14,7 @@ from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.periods import Range, moment, shift, today
 
 BUDGET = 1000
-"""So many bounds are read in one comparison; beyond, tables with a policy are read by a sample."""
+"""Most bounds read in one comparison; beyond, tables with a policy are read by a sample."""
 
 BOTH_ENDS = 2
 """A sample of a table in order has at most two ranges: its oldest and its newest partitions."""

@@ -136,7 +136,7 @@ def words(values: Iterable[object]) -> str:
 
 @contextmanager
 def called(declaration: str) -> Generator[None]:
-    """Put a declaration before what is wrong with it, while it does not know its table yet."""
+    """Prefix the errors of a declaration that does not know its table yet with its own text."""
     try:
         yield
     except DeclarationError as error:
@@ -144,7 +144,7 @@ def called(declaration: str) -> Generator[None]:
 
 
 def check_known(argument: str, value: object, known: Sequence[str]) -> None:
-    """Raise `DeclarationError` for a value that is none of those known; it tells the nearest."""
+    """Raise `DeclarationError` for an unknown value; it names the nearest known one."""
     if value in known:
         return
     near = get_close_matches(str(value).lower(), known, 1)

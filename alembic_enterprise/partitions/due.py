@@ -1,8 +1,8 @@
 """What a policy asks for at a moment: pure functions of policy, live bounds and clock."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from zoneinfo import ZoneInfo
 
@@ -19,7 +19,7 @@ from alembic_enterprise.partitions.periods import (
 )
 
 MOST = 366
-"""So many past periods are created at once where no `start` is declared: a year of days.
+"""At most this many past periods are created at once without a `start`: a year of days.
 
 More were not forgotten by the job: somebody gave a table a partition far away from all others.
 """
@@ -83,7 +83,7 @@ def missing_in_any(
 ) -> list[tuple[date, date | None]]:
     """What is missing in any of the shards of a table, as `missing_days` gives it.
 
-    All begin where the first of them does: also one that was made anew.
+    All begin where the first of them does: also one that was created again.
     """
     if len(tables) == 1:
         return missing_days(tables[0], policy, now)
@@ -137,18 +137,30 @@ def due(
     """
     _, last = window(table, policy, now)
     lacking = missing_days(table, policy, now)
-    create = {
+    doubted = doubt([table], policy, now, lacking)
+    begin = date.min if doubted is None else _current(policy, now)
+    create = dict.fromkeys(
+        period
+        for start, stop in lacking
+        for period in _split(max(start, begin), stop or shift(last, policy.every, 1), policy)
+    )
+    retire = expired(table, partitions, policy, now)
+    if not create:
+        retire = but_the_last(retire, partitions)
+    return Due(tuple(create), tuple(retire), policy.default and not table.has_default, doubted)
+
+
+def past(
+    lacking: Iterable[tuple[date, date | None]], policy: Policy, now: datetime
+) -> list[tuple[date, date]]:
+    """The periods that have ended, among some that are lacking."""
+    current = _current(policy, now)
+    found = {
         period: None
         for start, stop in lacking
-        for period in _split(start, stop or shift(last, policy.every, 1), policy)
+        for period in _split(start, min(stop or current, current), policy)
     }
-    doubted = doubt([table], policy, now, lacking)
-    current = _current(policy, now)
-    wanted = tuple(item for item in create if doubted is None or item[1] > current)
-    retire = expired(table, partitions, policy, now)
-    if not wanted:
-        retire = but_the_last(retire, partitions)
-    return Due(wanted, tuple(retire), policy.default and not table.has_default, doubted)
+    return list(found)
 
 
 def doubt(
@@ -157,7 +169,7 @@ def doubt(
     now: datetime,
     lacking: Sequence[tuple[date, date | None]],
 ) -> str | None:
-    """Why past periods are not created that are missing; None when there are not so many.
+    """Why past periods are not created that are missing; None when there are few enough.
 
     Args:
         tables: the table, or those of its shards.
@@ -167,17 +179,12 @@ def doubt(
     """
     if policy.start is not None or not lacking:
         return None
-    current = _current(policy, now)
-    past = {
-        period: None
-        for start, stop in lacking
-        for period in _split(start, min(stop or current, current), policy)
-    }
-    if len(past) <= MOST:
+    missed = past(lacking, policy, now)
+    if len(missed) <= MOST:
         return None
-    first, end = lacking[0][0], [*past][-1][1]
+    first, end = lacking[0][0], missed[-1][1]
     return (
-        f"{len(past)} partitions from {first} to {end} are missing, and so many are not created "
+        f"{len(missed)} partitions from {first} to {end} are missing; that many are not created "
         "unless the declaration says where the table begins: detach the partition that is far from "
         f"the others ({_before(tables, policy, now)}), or write "
         f'start="{first}", or a later day, into the declaration'
@@ -213,15 +220,23 @@ def ended(
     table: PartitionedTable, partitions: Sequence[Partition], policy: Policy, now: datetime
 ) -> list[Partition]:
     """The partitions, whoever made them, that lie wholly before what the policy retains."""
-    if policy.retain is None:
+    cut = retained_from(table, policy, now)
+    if cut is None:
         return []
-    first = shift(_current(policy, now), policy.every, -policy.retain)
-    cut, _ = bounds(table, policy, first, first)
     return [
         item
         for item in _ranged(partitions)
         if item.range and item.range.upper and item.range.upper <= cut
     ]
+
+
+def retained_from(table: PartitionedTable, policy: Policy, now: datetime) -> datetime | None:
+    """The moment at which the policy begins to retain rows; None when it retains all."""
+    if policy.retain is None:
+        return None
+    first = shift(_current(policy, now), policy.every, -policy.retain)
+    cut, _ = bounds(table, policy, first, first)
+    return cut
 
 
 def out_of_time(table: PartitionedTable, policy: Policy, now: datetime) -> str | None:
@@ -237,6 +252,17 @@ def out_of_time(table: PartitionedTable, policy: Policy, now: datetime) -> str |
     return (
         f"at {now:%Y-%m-%d %H:%M}, when this run began, its partitions had all ended long ago: "
         "nothing is detached or dropped. If the clock is right, the next run does it"
+    )
+
+
+def clocks_differ(server: datetime, here: datetime) -> str | None:
+    """Why nothing may go at a moment that the server tells: this machine tells another day."""
+    if abs(server - here) <= timedelta(days=1):
+        return None
+    return (
+        f"the server's clock says {server.astimezone(UTC):%Y-%m-%d %H:%M} UTC, and this machine's "
+        f"{here.astimezone(UTC):%Y-%m-%d %H:%M}: nothing is detached or dropped until they agree "
+        "within a day"
     )
 
 
@@ -285,16 +311,14 @@ def headroom(table: PartitionedTable, policy: Policy, now: datetime) -> timedelt
 
 
 def least_headroom(policy: Policy, periods: int | None) -> int:
-    """So many periods after the current one are enough: one, unless the policy asks for none."""
+    """How many periods after the current one are enough: one, unless the policy asks for none."""
     return min(1, policy.ahead) if periods is None else periods
 
 
-def is_short(
-    table: PartitionedTable, policy: Policy, now: datetime, periods: int | None = None
-) -> bool:
-    """Whether fewer than so many whole periods after the current one are covered without a gap.
+def is_short(table: PartitionedTable, policy: Policy, now: datetime, periods: int | None) -> bool:
+    """Whether fewer than `periods` whole periods after the current one are covered without a gap.
 
-    Without a number, `least_headroom` says how many.
+    None for `periods` means as many as `least_headroom` says.
     """
     current = _current(policy, now)
     least = least_headroom(policy, periods)

@@ -4,17 +4,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from psycopg.sql import SQL, Literal
+from psycopg.sql import SQL
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
 from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.counts import count_rows
+from alembic_enterprise.partitions.detached import Detached, detached_from
 from alembic_enterprise.partitions.due import covered
 from alembic_enterprise.partitions.managed import oids, read_policies, unusable, with_policy
 from alembic_enterprise.partitions.status import COUNTED
-from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import Name
 
 
@@ -51,7 +51,7 @@ class Inspection:
         leaves: the attributes of its partitions.
         root: the attributes of the table that it is a shard of.
         refers: whether the table has a foreign key to a partitioned table.
-        orphans: tables we made for it that are neither attached nor marked as retired.
+        detached: tables we made for it that were detached, and are where they were.
     """
 
     table: PartitionedTable
@@ -66,7 +66,7 @@ class Inspection:
     leaves: Mapping[Name, Attributes] = field(default_factory=dict[Name, Attributes])
     root: Attributes | None = None
     refers: bool = False
-    orphans: tuple[Name, ...] = ()
+    detached: tuple[Detached, ...] = ()
 
 
 def inspect(
@@ -87,7 +87,7 @@ def inspect(
     relations, invalid = _indexes(connection, tables)
     analyzed = _analyzed(connection, tables)
     refers = _refers(connection, tables)
-    orphans = _orphans(connection)
+    apart = detached_from(connection, tables)
     defaults = [item.name for found in partitions.values() for item in found if item.is_default]
     counts = count_rows(connection, defaults, COUNTED)
     server = _server(connection)
@@ -105,7 +105,7 @@ def inspect(
             leaves=_leaves(partitions[table.name], attributes),
             root=None if table.root is None else attributes[table.root.name],
             refers=table.oid in refers,
-            orphans=tuple(orphans.get(str(table.name), ())),
+            detached=tuple(apart.get(table.name, ())),
         )
         for table in tables
     ]
@@ -210,23 +210,3 @@ def _analyzed(
     connection: Connection, tables: Sequence[PartitionedTable]
 ) -> dict[int, datetime | None]:
     return dict(sql.rows(connection, _ANALYZED.format(parents=oids(tables))))
-
-
-_ORPHANS = SQL("""
-SELECT substr(d.description, length({prefix}) + 1), n.nspname, c.relname
-FROM pg_catalog.pg_description AS d
-JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0
-  AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-  AND starts_with(d.description, {prefix})
-ORDER BY 1, 2, 3""")
-
-
-def _orphans(connection: Connection) -> dict[str, list[Name]]:
-    """By what their comments say of their table; of retired ones they say more than its name."""
-    found: dict[str, list[Name]] = {}
-    query = _ORPHANS.format(prefix=Literal(OWNERSHIP + "partition of "))
-    for table, schema, name in sql.rows(connection, query):
-        found.setdefault(table, []).append(Name(schema, name))
-    return found

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from psycopg.sql import SQL
 from sqlalchemy import Connection
 
 from alembic_enterprise import registry, sql
@@ -11,15 +12,17 @@ from alembic_enterprise.naming import named
 from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.catalog import Catalog, PartitionedTable
 from alembic_enterprise.partitions.counts import count_rows
+from alembic_enterprise.partitions.detached import retired_from
 from alembic_enterprise.partitions.status import COUNTED, Status, status
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Some tables at the moment `now` (aware)."""
+    """Some tables at the moment `now` (aware), which may be pretended."""
 
     now: datetime
     statuses: tuple[Status, ...]
+    is_pretended: bool = False
 
 
 def select(
@@ -44,9 +47,18 @@ def select(
     partitions = catalog.partitions(connection, tables, sizes=True)
     defaults = [item.name for found in partitions.values() for item in found if item.is_default]
     counts = count_rows(connection, defaults, COUNTED)
+    retired = retired_from(connection, tables)
+    [(pretended,)] = sql.rows(connection, SQL("SELECT {}").format(sql.PRETENDED))
     return Selection(
         live.now,
-        tuple(status(table, partitions[table.name], live.now, counts) for table in tables),
+        tuple(
+            replace(
+                status(table, partitions[table.name], live.now, counts),
+                retired=tuple(retired[table.name]),
+            )
+            for table in tables
+        ),
+        is_pretended=bool(pretended),
     )
 
 
@@ -65,7 +77,7 @@ def _with_unknown_policy(
 
 
 UNKNOWN = "unknown: no right to read {}: " + registry.OPEN_IT.format("the tables")
-"""What is so with a policy in a registry that is closed, and the next step."""
+"""Why a policy in a registry that is closed is not read, and the next step."""
 
 
 def chosen(

@@ -2,15 +2,15 @@
 
 One step is one statement and one transaction; the failure of one table never stops the others; a
 run that was killed at any point is finished by the next. A default partition has the table locked
-for a moment, and refuses rows of a period while that is created (`steps.guarded`); a foreign key
-has writers of the table at its other end wait.
+for a moment, and refuses rows of a period while that is created (`steps.guarded`). A foreign key
+has writers of the table at its other end wait; where it leads to the table, while that other table
+is read (RI_PartitionRemove_Check in src/backend/utils/adt/ri_triggers.c).
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import date, datetime
-from graphlib import CycleError, TopologicalSorter
 
 from psycopg.sql import SQL
 from sqlalchemy import Connection, Engine
@@ -18,17 +18,30 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import locks, registry, sql
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
-from alembic_enterprise.partitions import catalog, counts, due, managed, status, steps
+from alembic_enterprise.partitions import (
+    catalog,
+    counts,
+    creation,
+    detached,
+    due,
+    foreign_keys,
+    managed,
+    status,
+    steps,
+)
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
+from alembic_enterprise.partitions.detached import Detached
 from alembic_enterprise.partitions.due import Due
 from alembic_enterprise.partitions.managed import look, look_again
-from alembic_enterprise.partitions.plainly import DISAGREE, create_plainly, takes_the_long_way
-from alembic_enterprise.partitions.report import Report, TableReport
-from alembic_enterprise.partitions.retired import Ties, why_not_archived
+from alembic_enterprise.partitions.order import referring_first
+from alembic_enterprise.partitions.plainly import DISAGREE
+from alembic_enterprise.partitions.report import Report, TableReport, isolated
+from alembic_enterprise.partitions.retired import Retired, Ties, why_not_archived
 from alembic_enterprise.partitions.steps import Step
 from alembic_enterprise.partitions.worker import Job, Worker, set_up
-from alembic_enterprise.sessions import close, connect, require_server, said
+from alembic_enterprise.sessions import close, connect, error_text, require_server
 from alembic_enterprise.sql import Name
+from alembic_enterprise.wording import counted
 
 __all__ = ["LOCK", "Job", "maintain"]
 
@@ -54,20 +67,31 @@ def maintain(bind: Engine | Connection, job: Job | None = None) -> Report:
         stack.callback(close, control)
         version = require_server(control, writes=not job.dry_run)
         set_up(control, 0, 0)
-        [(now,)] = sql.rows(control, SQL("SELECT {}").format(catalog.NOW))
+        [(now, server)] = sql.rows(control, SQL("SELECT {}, now()").format(sql.NOW))
+        pretended = job.now is not None or now != server
+        doubt = None if pretended else due.clocks_differ(server, job.clock())
         now = job.now or now
         other = locks.only_run(stack, control, LOCK)
         if other is not None:
             return Report(now, [], other)
         worker = Worker(bind.engine, control, job)
         stack.callback(worker.close)
-        return _Run(job, worker, version, now).run()
+        run = _Run(job, worker, version, now, doubt)
+        if pretended and job.now is None and not job.dry_run:
+            run.notes.append(PRETENDED.format(now))
+        return run.run()
+
+
+PRETENDED = "now was {:%Y-%m-%d %H:%M %Z}, as alembic_enterprise.now says until its RESET"
+"""What a run says that did not go by the clock."""
 
 
 class _Run:
     """One run: what it saw last, and the reports it fills."""
 
-    def __init__(self, job: Job, worker: Worker, version: int, now: datetime) -> None:
+    def __init__(
+        self, job: Job, worker: Worker, version: int, now: datetime, doubt: str | None
+    ) -> None:
         self.job = job
         self.worker = worker
         self.version = version
@@ -78,7 +102,7 @@ class _Run:
         self.seen_at = 0
         self.wanted: dict[Name, Due] = {}
         self.out_of_time = {
-            table.name: due.out_of_time(table, policy, now)
+            table.name: doubt or due.out_of_time(table, policy, now)
             for table, policy in self.seen.policies()
         }
         self.reports = {
@@ -86,6 +110,8 @@ class _Run:
             for table, policy in self.seen.policies()
         }
         self.worker.expected = sum(map(self._expected, self.reports.values()))
+        if self.worker.expected and not job.dry_run:
+            job.progress(0, self.worker.expected)
 
     def _expected(self, report: TableReport) -> int:
         """How many steps a table probably takes, for the progress bar."""
@@ -114,8 +140,8 @@ class _Run:
             for phase in phases:
                 if phase != self._retire:  # it goes by what was created, so it need not see that
                     self._look_again()
-                for report in self._ordered(fit):
-                    with _isolated(report):
+                for report in fit:
+                    with isolated(report):
                         phase(report)
             self._look_again()
             for report in fit:
@@ -123,14 +149,17 @@ class _Run:
             self._count_default_rows()
         except (EnterpriseError, DBAPIError) as error:
             for report in fit:
-                report.problems.append(f"the run ended before its end: {_error_text(error)}")
+                report.problems.append(f"the run ended before its end: {error_text(error)}")
         statements = self.worker.statements if self.job.dry_run else None
         problems = catalog.why_unusable(self.seen.unusable)
         reports = list(self.reports.values())
         return Report(self.now, reports, None, statements, problems, self.notes)
 
     def _fit(self) -> list[TableReport]:
-        """The tables that can be worked on. Raises `ConfigurationError` when none of them can."""
+        """The tables that can be worked on, in order.
+
+        Raises `ConfigurationError` when none of them can.
+        """
         refused = {
             name: text
             for name, report in self.reports.items()
@@ -140,18 +169,20 @@ class _Run:
             raise ConfigurationError(next(iter(refused.values())))
         for name, text in refused.items():
             self.reports[name].problems.append(text)
-        return [report for name, report in self.reports.items() if name not in refused]
+        fit = [report.table for name, report in self.reports.items() if name not in refused]
+        return [self.reports[name] for name in referring_first(fit, self.seen.foreign_keys)]
 
     def _look_again(self) -> None:
         """See what the steps since the last look have changed, if any were tried."""
         if self.seen_at == self.worker.tried:
             return
+        known = {name: self._untouched(report) for name, report in self.reports.items()}
         try:
-            self.seen = look_again(self.worker.connection, self.seen)
+            self.seen = look_again(self.worker.connection, self.seen, known)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            self.seen = look_again(self.worker.connection, self.seen)  # on a new one
+            self.seen = look_again(self.worker.connection, self.seen, known)  # on a new one
         self.seen_at = self.worker.tried
         self.wanted.clear()
         for table in self.seen.tables:
@@ -159,31 +190,12 @@ class _Run:
                 self.reports[table.name].table = table
                 self.reports[table.name].partitions = len(self.seen.of(table))
 
-    def _ordered(self, reports: Iterable[TableReport]) -> Iterator[TableReport]:
-        """Tables that refer to others first: their rows must go before those they refer to."""
-        by_name = {report.name: report for report in reports}
-        graph = self._referring(list(by_name.values()))
-        try:
-            order: Iterable[Name] = list(TopologicalSorter(graph).static_order())
-        except CycleError:
-            order = by_name
-        return (by_name[name] for name in order if name in by_name)
-
-    def _referring(self, reports: Sequence[TableReport]) -> dict[Name, set[Name]]:
-        """The tables that refer to each table; a foreign key of a root is one of each shard."""
-        shards: dict[Name, set[Name]] = {}
-        for report in reports:
-            for item in report.table.lineage:
-                shards.setdefault(item.name, set()).add(report.name)
-        return {
-            report.name: {
-                name
-                for key in self.seen.foreign_keys[report.name]
-                if key.source not in report.table.names
-                for name in shards.get(key.source, ())
-            }
-            for report in reports
-        }
+    def _untouched(self, report: TableReport) -> list[Partition]:
+        """The partitions that no step has changed; where one has failed, any may have been."""
+        if report.problems:
+            return []
+        touched = {subject for _, subject in report.done}
+        return [item for item in self.seen.of(report.table) if str(item.name) not in touched]
 
     def _repair(self, report: TableReport) -> None:
         """Finish what was begun: by a run that was killed, or by a step that failed."""
@@ -206,7 +218,7 @@ class _Run:
     def _settling(self, report: TableReport) -> Iterator[Step]:
         """What is left to do with tables that are detached."""
         for found in self.seen.retired_of(report.table):
-            if not found.in_place(report.table):
+            if found.put_away:
                 continue
             refusal = why_not_archived(self.worker.connection, report.policy, found.name)
             if refusal is None:
@@ -218,54 +230,30 @@ class _Run:
         wanted = self._due(report)
         if wanted.doubt is not None:
             report.problems.append(wanted.doubt)
+        filled = self._filled(report)
+        for item in dict.fromkeys(filled.values()):
+            report.problems.append(detached.advice(report.table, item))
         for start, stop in wanted.create:
+            if (start, stop) in filled:
+                continue
             try:
-                self._create_one(report, start, stop)
+                creation.create(self.worker, self.seen, report, start, stop)
             except StepError as error:  # the other periods may succeed
                 report.problems.append(str(error))
         if wanted.default:
             self.worker.run(steps.create_default(report.table, report.policy), report)
             report.table = replace(report.table, has_default=True)
 
-    def _create_one(self, report: TableReport, start: date, stop: date) -> None:
-        table, policy = report.table, report.policy
-        default = self.seen.default(table)
-        if default is None and self._create_plainly(report, start, stop):
-            return
-        step = steps.create(table, policy, start, stop)
-        if default is None:
-            self.worker.run(step, report)
-            return
-        held = due.bounds(table, policy, start, stop)
-        if self._in_the_way(report, step, default, held):
-            return
-        try:
-            for each in steps.guarded(step, default, _key(table), held):
-                self.worker.run(each, report)
-        except BaseException as error:  # Ctrl-C, too: the guard would go on to refuse rows
-            failed = isinstance(error, EnterpriseError)
-            if failed and ("guard", step.subject) not in report.done:
-                raise
-            with _isolated(report):
-                self.worker.run(steps.unguard(default.name), report)
-                if failed and self._in_the_way(report, step, default, held):
-                    return
-            raise
-
-    def _create_plainly(self, report: TableReport, start: date, stop: date) -> bool:
-        """Create a partition the short way, where that does all there is to do."""
-        if report.table.oid not in self.seen.plain:
-            return False
-        try:
-            self.worker.run(create_plainly(report.table, report.policy, start, stop), report)
-        except StepError as error:
-            if takes_the_long_way(error.__cause__):
-                return False
-            raise
-        return True
+    def _filled(self, report: TableReport) -> dict[tuple[date, date], Detached]:
+        """The periods whose rows a detached partition has: an empty one would keep them out."""
+        table, policy, lacking = report.table, report.policy, self._due(report).create
+        if not due.past(lacking, policy, self.now):
+            return {}
+        there = detached.detached_from(self.worker.connection, [table]).get(table.name, [])
+        return detached.filled(table, policy, self.now, lacking, there)
 
     def _take_back(self, report: TableReport) -> None:
-        """A period is not done that the server, by its own hours, created less of than is due."""
+        """Report periods of which the server's time zone data left out a part, as not done."""
         if report.table.naive or self.job.dry_run:
             return
         for start, stop in self._due(report).create:
@@ -274,22 +262,15 @@ class _Run:
                 report.done.remove(step)
                 report.problems.append(DISAGREE.format(step[1], report.policy.timezone))
 
-    def _in_the_way(
-        self, report: TableReport, step: Step, default: Partition, held: tuple[datetime, datetime]
-    ) -> bool:
-        """Whether the default partition holds rows of a period; they are reported."""
-        count, first, last = counts.rows_between(
-            self.worker.connection, default.name, _key(report.table), held
-        )
-        if count:
-            report.problems.append(
-                f"{step.subject}: {default.name} holds {count} row(s) of this range, from {first} "
-                f"to {last}. Move them away; the next run creates the partition"
-            )
-        return count > 0
-
     def _retire(self, report: TableReport) -> None:
         table, policy, expired = report.table, report.policy, self._due(report).retire
+        ended = due.ended(table, self.seen.of(table), policy, self.now)
+        if strangers := [item for item in ended if not item.owned]:
+            report.notes.append(
+                f"{counted(len(strangers), 'partition')}, {strangers[0].name} first, ended before "
+                "what the policy retains and will stay, as alembic-enterprise did not make them: "
+                "`alembic-enterprise partitions check` hands them over"
+            )
         if expired and self._must_stay(report):
             return
         if expired and policy.archive is not None and policy.archive not in self.seen.schemas:
@@ -299,12 +280,20 @@ class _Run:
             )
             return
         if expired and table.has_default:
+            span = self._span(table)
             report.notes.append(
-                "its default partition makes every detach lock the whole table for a moment; "
-                "without one it would be concurrent"
+                f"its default partition makes every detach lock the whole table {span}; without "
+                "one it would be concurrent"
             )
         for partition in expired:
             self._retire_one(report, partition)
+
+    def _span(self, table: PartitionedTable) -> str:
+        """How long a detach locks a table with a default partition."""
+        names = dict.fromkeys(str(key.source) for key in self.seen.foreign_keys[table.name])
+        if not names:
+            return "for a moment"
+        return f"while PostgreSQL reads {', '.join(names)} for rows that refer to it"
 
     def _must_stay(self, report: TableReport) -> bool:
         """Whether nothing of a table may go in this run; it is reported once."""
@@ -332,7 +321,7 @@ class _Run:
         if not keys and policy.archive is None:
             return None  # nothing to ask the server for
         connection = self.worker.connection
-        referred = managed.why_kept(connection, keys, partition.name)
+        referred = foreign_keys.why_kept(connection, report.table, keys, partition.name)
         return referred or why_not_archived(connection, policy, partition.name)
 
     def _inside(self, partition: Partition) -> tuple[Name, ...]:
@@ -346,20 +335,30 @@ class _Run:
         referred = self.seen.referred(table)
         if not referred:
             return ()
-        return managed.keys_of(self.worker.connection, partition.name, referred)
+        return foreign_keys.keys_of(self.worker.connection, partition.name, referred)
 
     def _drop(self, report: TableReport) -> None:
         for found in self.seen.retired_of(report.table):
             drop_detached = self.job.drop_detached
             if not found.droppable(report.policy, self.now, drop_detached=drop_detached):
                 continue
-            if found.put_away:
+            if found.why_it_stays is not None:
                 report.notes.append(found.why_it_stays)
+                continue
+            if found.retained_again(report.table, report.policy, self.now):
+                self._keep(report, found)
                 continue
             if self._must_stay(report):
                 return
-            with _isolated(report):  # the others may go
+            with isolated(report):  # the others may go
                 self.worker.run(steps.drop(found), report)
+
+    def _keep(self, report: TableReport, found: Retired) -> None:
+        """Say what to do with a retired partition that the policy retains again."""
+        item = Detached(found.name, found.held(report.table))
+        text = detached.advice(report.table, item)
+        if text not in report.problems:
+            report.notes.append(text)
 
     def _analyze(self, report: TableReport) -> None:
         changed = {kind for kind, _ in report.done} & {"create", "detach", "finalize"}
@@ -378,23 +377,3 @@ class _Run:
             )
             for name, default in defaults.items():
                 self.reports[name].default_rows, _ = status.default_rows(default, rows)
-
-
-def _key(table: PartitionedTable) -> str:
-    """The one column that a table by time is partitioned by."""
-    return (table.key.columns[0] if table.key else None) or ""
-
-
-@contextmanager
-def _isolated(report: TableReport) -> Generator[None]:
-    """Whatever happens to a table stays in its report."""
-    try:
-        yield
-    except (EnterpriseError, DBAPIError) as error:
-        text = _error_text(error)
-        if text not in report.problems:  # a server that is gone fails each phase
-            report.problems.append(text)
-
-
-def _error_text(error: EnterpriseError | DBAPIError) -> str:
-    return said(error) if isinstance(error, DBAPIError) else str(error)

@@ -2,10 +2,9 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import cached_property
 
-from psycopg.sql import SQL, Identifier, Literal
+from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import registry, sql
@@ -13,6 +12,12 @@ from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.catalog import Catalog, Partition, PartitionedTable
 from alembic_enterprise.partitions.due import covered
+from alembic_enterprise.partitions.foreign_keys import (
+    ForeignKey,
+    foreign_keys,
+    keys_query,
+    related_tables,
+)
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations.triggers import ON_EACH_PARTITION
 from alembic_enterprise.partitions.plainly import plain_tables
@@ -27,29 +32,29 @@ class ManagedTables:
     """The tables with a policy, or those of them that were named, as they were seen last.
 
     Attributes:
-        now: the server's clock (aware).
         unusable: those whose policy cannot be used.
         retaining: all tables of whose partitions some will be retired.
         guards: the default partitions that still carry the guard of a run that was killed.
         schemas: those in which the role may create.
         owners: of the tables that the role does not own, by oid: the owner, and the role.
+        shut_out: the owners who may not create in the schema of their table, by its oid.
         plain: the oids of tables whose partitions `create_plainly` can make: LIKE copies all they
             need.
         with_triggers: the oids of tables with triggers that stand on each partition.
         related: the oids of tables that foreign keys lead from or to.
     """
 
-    now: datetime
     tables: Sequence[PartitionedTable]
     unusable: Sequence[PartitionedTable]
     retaining: Sequence[PartitionedTable]
     schemas: Collection[str]
     owners: Mapping[int, tuple[str, str]]
+    shut_out: Mapping[int, str]
     plain: Collection[int]
     with_triggers: Collection[int]
     related: Collection[int]
     partitions: Mapping[Name, Sequence[Partition]]
-    foreign_keys: Mapping[Name, Sequence["ForeignKey"]]
+    foreign_keys: Mapping[Name, Sequence[ForeignKey]]
     retired: Sequence[Retired]
     guards: Collection[Name]
 
@@ -93,6 +98,12 @@ class ManagedTables:
             return (
                 f"{table.name} belongs to {owner}, and {role} may not alter it: connect as {owner}"
             )
+        if table.oid in self.shut_out:
+            owner = self.shut_out[table.oid]
+            return (
+                f"{table.name} belongs to {owner}, who may not have partitions in its schema: "
+                f"GRANT CREATE ON SCHEMA {table.name.schema} TO {owner}"
+            )
         if table.name.schema not in self.schemas:
             return (
                 f"{table.name}: no right to create in its schema: "
@@ -118,13 +129,14 @@ def look(connection: Connection, names: Collection[str] = ()) -> ManagedTables:
     live = read_policies(connection)
     tables = with_policy(live, names)
     retaining = [table for table in with_policy(live) if table.policy and table.policy.retain]
+    others, shut_out = owners(connection, tables)
     steady = ManagedTables(
-        now=live.now,
         tables=tables,
         unusable=unusable(live, names),
         retaining=retaining,
         schemas=open_schemas(connection),
-        owners=other_owners(connection, tables),
+        owners=others,
+        shut_out=shut_out,
         plain=plain_tables(connection, tables),
         with_triggers=tables_with_triggers(connection, tables),
         related=related_tables(connection, tables),
@@ -133,12 +145,14 @@ def look(connection: Connection, names: Collection[str] = ()) -> ManagedTables:
         retired=(),
         guards=(),
     )
-    return look_again(connection, steady)
+    return look_again(connection, steady, {})
 
 
-def look_again(connection: Connection, seen: ManagedTables) -> ManagedTables:
-    """Look again at what the steps of a run change."""
-    partitions = catalog.partitions(connection, seen.tables)
+def look_again(
+    connection: Connection, seen: ManagedTables, known: Mapping[Name, Sequence[Partition]]
+) -> ManagedTables:
+    """Look again at what the steps of a run change, but for partitions known to be unchanged."""
+    partitions = catalog.partitions(connection, seen.tables, known=known)
     referred = {table.oid: table for table in (*seen.tables, *seen.retaining)}.values()
     return replace(
         seen,
@@ -197,116 +211,19 @@ def unusable(live: Catalog, names: Collection[str] = ()) -> list[PartitionedTabl
     return [table for table in live.unusable() if not names or table.called & set(names)]
 
 
-@dataclass(frozen=True)
-class ForeignKey:
-    """A foreign key that refers to a partitioned table.
-
-    Attributes:
-        source: the table that has the key.
-        columns: its columns, in the order of `referred`.
-    """
-
-    source: Name
-    columns: tuple[str, ...]
-    referred: tuple[str, ...]
-
-
-_FOREIGN_KEYS = SQL("""
-SELECT referred.asked, n.nspname, c.relname,
-       ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS o(num, pos)
-             JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = o.num
-             ORDER BY o.pos),
-       ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS o(num, pos)
-             JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = o.num
-             ORDER BY o.pos)
-FROM (VALUES {parents}) AS referred (asked, relation)
-JOIN pg_catalog.pg_constraint AS k ON k.confrelid = referred.relation
-JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE k.contype = 'f' AND k.conparentid = 0
-ORDER BY 2, 3""")
-
-
-def foreign_keys(
-    connection: Connection, tables: Collection[PartitionedTable]
-) -> dict[Name, list[ForeignKey]]:
-    """The foreign keys that refer to each of some tables, or to the one that it is a shard of."""
-    names = {table.oid: table.name for table in tables}
-    found: dict[Name, list[ForeignKey]] = {name: [] for name in names.values()}
-    if not names:
-        return found
-    pairs = sorted((table.oid, item.oid) for table in tables for item in table.lineage)
-    query = _FOREIGN_KEYS.format(
-        parents=SQL(", ").join(
-            SQL("({}::oid, {}::oid)").format(Literal(asked), Literal(relation))
-            for asked, relation in pairs
-        )
-    )
-    for parent, schema, name, columns, referred in sql.rows(connection, query):
-        key = ForeignKey(Name(schema, name), tuple(columns), tuple(referred))
-        found[names[parent]].append(key)
-    return found
-
-
-def is_referred(connection: Connection, key: ForeignKey, partition: Name) -> bool:
-    """Whether any row refers, by a foreign key, to a row of one partition."""
-    equal = SQL(" AND ").join(
-        SQL("p.{} = r.{}").format(Identifier(referred), Identifier(column))
-        for column, referred in zip(key.columns, key.referred, strict=True)
-    )
-    query = SQL("SELECT EXISTS (SELECT FROM {} AS r JOIN {} AS p ON {})")
-    [(found,)] = sql.rows(connection, query.format(key.source.sql, partition.sql, equal))
-    return bool(found)
-
-
-def why_kept(connection: Connection, keys: Iterable[ForeignKey], partition: Name) -> str | None:
-    """Why a partition has to stay: rows of other tables refer to it, by one of some keys."""
-    for key in keys:
-        if is_referred(connection, key, partition):
-            return (
-                f"{partition} stays: rows of {key.source} refer to it. Delete them or "
-                "retire their partitions first; the next run goes on"
-            )
-    return None
-
-
-_KEYS = SQL("""
-SELECT k.conname::text FROM pg_catalog.pg_constraint AS k
-WHERE k.contype = 'f' AND k.conrelid = {relation} AND k.confrelid = ANY ({parents}::oid[])
-ORDER BY 1""")
-
-
-def keys_of(
-    connection: Connection, partition: Name, tables: Iterable[PartitionedTable]
-) -> tuple[str, ...]:
-    """The names of a partition's own foreign keys to some tables."""
-    relation = SQL("{}::regclass").format(partition.regclass)
-    query = _KEYS.format(relation=relation, parents=_lineages(tables))
-    return tuple(name for (name,) in sql.rows(connection, query))
-
-
-_RELATED = SQL("""
-SELECT conrelid FROM pg_catalog.pg_constraint WHERE contype = 'f' AND conrelid = ANY ({parents})
-UNION
-SELECT confrelid FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = ANY ({parents})
-""")
-
-
-def related_tables(connection: Connection, tables: Iterable[PartitionedTable]) -> set[int]:
-    """The oids of tables that foreign keys lead from or to."""
-    query = _RELATED.format(parents=SQL("{}::oid[]").format(oids(tables)))
-    return {oid for (oid,) in sql.rows(connection, query)}
-
-
 _INSIDE = SQL("""
+WITH RECURSIVE tree AS (
+    SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = {relation}
+    UNION ALL
+    SELECT i.inhrelid
+    FROM tree JOIN pg_catalog.pg_inherits AS i ON i.inhparent = tree.inhrelid)
 SELECT ARRAY[n.nspname::text, c.relname::text]
-FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE i.inhparent = {relation} ORDER BY c.oid::bigint""")
+FROM tree JOIN pg_catalog.pg_class AS c ON c.oid = tree.inhrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace ORDER BY c.oid::bigint""")
 
 
 def inside(connection: Connection, table: Name) -> tuple[Name, ...]:
-    """The partitions of a partitioned table, by their names alone."""
+    """The partitions of a partitioned table, and theirs, by their names alone."""
     relation = SQL("{}::regclass").format(table.regclass)
     rows = sql.rows(connection, _INSIDE.format(relation=relation))
     return tuple(Name(*pair) for (pair,) in rows)
@@ -339,7 +256,7 @@ ORDER BY 1, 2""")
 
 def retired_partitions(connection: Connection, tables: Iterable[PartitionedTable]) -> list[Retired]:
     """The tables that an earlier run detached and marked, with their foreign keys to `tables`."""
-    keys = _KEYS.format(relation=SQL("outside.oid"), parents=_lineages(tables))
+    keys = keys_query(SQL("outside.oid"), tables)
     inside = _INSIDE.format(relation=SQL("outside.oid"))
     triggers = _WITH_TRIGGERS.format(comment=Literal(ON_EACH_PARTITION))
     query = _RETIRED.format(
@@ -350,11 +267,6 @@ def retired_partitions(connection: Connection, tables: Iterable[PartitionedTable
         ties = Ties(tuple(key_names), tuple(Name(*pair) for pair in pairs), has_triggers)
         found.append(retired(Name(schema, name), comment, ties))
     return [item for item in found if item is not None]
-
-
-def _lineages(tables: Iterable[PartitionedTable]) -> Literal:
-    """The oids of some tables, and of those that they are shards of."""
-    return Literal(sorted({item.oid for table in tables for item in table.lineage}))
 
 
 def oids(tables: Iterable[PartitionedTable]) -> Literal:
@@ -372,8 +284,23 @@ def open_schemas(connection: Connection) -> set[str]:
     return {name for (name,) in sql.rows(connection, _SCHEMAS)}
 
 
+MAY_ACT_AS_OWNER = SQL("""(pg_has_role(c.relowner, 'USAGE') AND pg_has_role(c.relowner,
+    CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END))""")
+"""Whether the role may alter a relation `c`, and give its owner another one.
+
+Since 16 a membership may be without the second (PostgreSQL docs, "GRANT", "GRANT on Roles").
+"""
+
+MAY_CREATE_AS_OWNER = SQL("""(pg_get_userbyid(c.relowner) = current_user
+    OR has_schema_privilege(c.relowner, c.relnamespace, 'CREATE')
+    OR (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user))""")
+"""Whether its owner, when it is not the role, may be given another relation in its schema.
+
+Superusers are not asked (PostgreSQL docs, "ALTER TABLE", OWNER TO).
+"""
+
 _OWNERS = SQL("""
-SELECT c.oid, pg_get_userbyid(c.relowner), pg_has_role(c.relowner, 'USAGE'), current_user
+SELECT c.oid, pg_get_userbyid(c.relowner), {ours}, {creating}, current_user
 FROM pg_catalog.pg_class AS c WHERE c.oid = ANY ({parents}::oid[])""")
 
 
@@ -381,8 +308,19 @@ def other_owners(
     connection: Connection, tables: Iterable[PartitionedTable]
 ) -> dict[int, tuple[str, str]]:
     """Of the tables that the role does not own: oid -> owner, and the role."""
-    rows = sql.rows(connection, _OWNERS.format(parents=oids(tables)))
-    return {oid: (owner, role) for oid, owner, ours, role in rows if not ours}
+    return owners(connection, tables)[0]
+
+
+def owners(
+    connection: Connection, tables: Iterable[PartitionedTable]
+) -> tuple[dict[int, tuple[str, str]], dict[int, str]]:
+    """As `other_owners`; and the owners who may not create in the schema of their own table."""
+    query = _OWNERS.format(
+        ours=MAY_ACT_AS_OWNER, creating=MAY_CREATE_AS_OWNER, parents=oids(tables)
+    )
+    rows = sql.rows(connection, query)
+    others = {oid: (owner, role) for oid, owner, ours, _, role in rows if not ours}
+    return others, {oid: owner for oid, owner, _, creating, _ in rows if not creating}
 
 
 _GUARDED = SQL("""

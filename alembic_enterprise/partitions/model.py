@@ -184,7 +184,7 @@ class RangePartitions(Declaration):
         retain: how many whole past periods the scheduled job keeps; None keeps all.
         on_expire: "detach" (a table of its own, which only `partitions maintain --drop-detached`
             drops), "drop" (detached, and dropped `hold` days later) or "archive" (detached and
-            moved to the schema `archive`).
+            moved to the schema `archive`); the last two with `retain` only.
         hold: days between detaching and dropping.
         archive: schema for `on_expire="archive"`.
         timezone: IANA zone in which periods begin at midnight.
@@ -221,6 +221,7 @@ class RangePartitions(Declaration):
             self.policy = Policy(
                 every, ahead, retain, timezone, first, default, on_expire, hold, archive
             )
+            _check_expiry(self.policy)
         self.key = key
         self.keys = (key,)
         self.suffix_bytes = SUFFIX_BYTES[every]
@@ -250,6 +251,16 @@ def declared_on(table: Table) -> RangePartitions | None:
 def _check_key(key: object) -> None:
     if not isinstance(key, str):
         raise DeclarationError('write the name of the column as text: RangePartitions("at", ...)')
+
+
+def _check_expiry(policy: Policy) -> None:
+    # Of a declaration only: migrations that are older than this check run as they did.
+    if policy.retain is None and policy.on_expire != "detach":
+        written = f'on_expire="{policy.on_expire}"'
+        raise DeclarationError(
+            f"{written} and no retain=, so that nothing ever expires: write retain=12, or how many "
+            f"past {policy.every}s to keep, or take {written} away"
+        )
 
 
 def _check_column(table: Table, column: Column[Any]) -> None:

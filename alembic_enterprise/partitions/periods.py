@@ -120,14 +120,14 @@ def periods(first: date, last: date, every: Every, zone: ZoneInfo | None) -> Ite
 
 def merged(ranges: Iterable[Range]) -> list[Range]:
     """The same moments as the fewest ranges, in order."""
-    result: list[Range] = []
+    ends: list[tuple[datetime | None, datetime | None]] = []
     for item in sorted(ranges, key=by_lower):
-        last = result[-1] if result else None
-        if last is None or (last.upper is not None and not _reaches(last.upper, item.lower)):
-            result.append(item)
-        elif last.upper is not None and (item.upper is None or item.upper > last.upper):
-            result[-1] = Range(last.lower, item.upper)
-    return result
+        lower, upper = ends[-1] if ends else (None, None)
+        if not ends or (upper is not None and not _reaches(upper, item.lower)):
+            ends.append((item.lower, item.upper))
+        elif upper is not None and (item.upper is None or item.upper > upper):
+            ends[-1] = (lower, item.upper)
+    return [Range(*pair) for pair in ends]
 
 
 def subtract(wanted: Range, covered: Iterable[Range]) -> list[Range]:
@@ -150,6 +150,16 @@ def subtract(wanted: Range, covered: Iterable[Range]) -> list[Range]:
     if lower < upper:
         missing.append(Range(lower, upper))
     return missing
+
+
+def overlap(one: Range, other: Range) -> bool:
+    """Whether two ranges have a moment in common."""
+    return before(one.lower, other.upper) and before(other.lower, one.upper)
+
+
+def before(one: datetime | None, other: datetime | None) -> bool:
+    """Whether a lower end lies before an upper one; None is unbounded."""
+    return one is None or other is None or one < other
 
 
 def by_lower(item: Range) -> tuple[bool, datetime]:

@@ -6,6 +6,8 @@ what that finds out on the server is known, and only looked at once more under t
 
 from collections.abc import Iterable
 from datetime import date
+from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection
@@ -15,10 +17,11 @@ from alembic_enterprise import sql
 from alembic_enterprise.partitions.catalog import PartitionedTable
 from alembic_enterprise.partitions.declaration import NAME_BYTES
 from alembic_enterprise.partitions.due import bounds
+from alembic_enterprise.partitions.marks import made_for
 from alembic_enterprise.partitions.model import Policy
-from alembic_enterprise.partitions.periods import SUFFIX_BYTES, suffix
-from alembic_enterprise.partitions.steps import Step, made_for, period
-from alembic_enterprise.sql import Name, do_block, sqlstate
+from alembic_enterprise.partitions.periods import SUFFIX_BYTES, moment, suffix
+from alembic_enterprise.partitions.steps import Step, period
+from alembic_enterprise.sql import Name, do_block, rendered, sqlstate
 
 NOT_PLAIN = "42P17"
 """SQLSTATE (invalid_object_definition) of the block where the short way is not enough, and of the
@@ -27,13 +30,14 @@ server where a partition would overlap another."""
 LONG_WAY = ("42P07", "42710", NOT_PLAIN)
 """SQLSTATEs after which the long way may succeed: the name is taken, by a table or a type, too."""
 
+_SOME = SQL("SELECT c.oid FROM pg_catalog.pg_class AS c WHERE {}")
+
 # OFFSET 0 has each EXISTS planned by itself: a search for the best join of all takes longest.
-_PLAIN = SQL("""
-SELECT c.oid FROM pg_catalog.pg_class AS c
-WHERE {parents}
+_AND_PLAIN = rendered(
+    SQL("""
   AND c.relpersistence = 'p' AND c.relam = 0 AND c.reltablespace = 0 AND c.relreplident = 'd'
   AND NOT c.relrowsecurity AND NOT c.relforcerowsecurity
-  AND c.relowner = quote_ident(current_user)::regrole AND c.relacl IS NULL
+  AND pg_get_userbyid(c.relowner) = current_user AND c.relacl IS NULL
   AND octet_length(c.relname) <= {longest}
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute
                   WHERE attrelid = c.oid AND attacl IS NOT NULL OFFSET 0)
@@ -41,19 +45,16 @@ WHERE {parents}
                   WHERE tgrelid = c.oid AND NOT tgisinternal AND tgtype & 1 = 0 OFFSET 0)
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_default_acl
                   WHERE defaclrole = c.relowner AND defaclobjtype = 'r'
-                    AND defaclnamespace IN (0, c.relnamespace) OFFSET 0)""")
+                    AND defaclnamespace IN (0, c.relnamespace) OFFSET 0)""").format(
+        longest=Literal(NAME_BYTES - max(SUFFIX_BYTES.values()))
+    )
+)
 
 _AND_PARTITIONS = SQL("""
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i
                   JOIN pg_catalog.pg_class AS p ON p.oid = i.inhrelid
                   WHERE i.inhparent = c.oid AND p.reloptions IS NOT NULL)""")
 """Storage parameters are those of other partitions; that they change meanwhile is no matter."""
-
-
-def _plain(parents: Composable) -> Composable:
-    """The query for those of some tables that are plain; `parents` says which, of `c.oid`."""
-    longest = Literal(NAME_BYTES - max(SUFFIX_BYTES.values()))
-    return _PLAIN.format(parents=parents, longest=longest)
 
 
 def plain_tables(connection: Connection, tables: Iterable[PartitionedTable]) -> set[int]:
@@ -64,7 +65,8 @@ def plain_tables(connection: Connection, tables: Iterable[PartitionedTable]) -> 
     """
     whole = [table for table in tables if table.policy and table.policy.partition_by is None]
     parents = SQL("c.oid = ANY ({}::oid[])").format(Literal(sorted(table.oid for table in whole)))
-    return {oid for (oid,) in sql.rows(connection, _plain(parents) + _AND_PARTITIONS)}
+    query = _SOME.format(parents) + _AND_PLAIN + _AND_PARTITIONS
+    return {oid for (oid,) in sql.rows(connection, query)}
 
 
 _CREATE = """BEGIN
@@ -89,32 +91,40 @@ def create_plainly(table: PartitionedTable, policy: Policy, start: date, stop: d
     """
     partition = Name(table.name.schema, table.name.name + suffix(start, policy.every))
     lower, upper = (Literal(end.isoformat(" ")) for end in bounds(table, policy, start, stop))
-    midnight = SQL("{}::timestamp AT TIME ZONE {} <> {}::timestamptz")
-    differs = SQL(" OR ").join(
-        midnight.format(Literal(str(day)), Literal(policy.timezone), end)
-        for day, end in ((start, lower), (stop, upper))
-    )
+    relation = SQL("c.oid = {}::regclass").format(table.name.regclass)
     statement = do_block(
         _CREATE,
         table=table.name.sql,
-        plain=_plain(SQL("c.oid = {}::regclass").format(table.name.regclass)),
-        differs=SQL("false") if table.naive else differs,
+        plain=_SOME.format(relation) + _AND_PLAIN,
+        differs=SQL("false") if table.naive else _differs(policy.timezone, start, stop),
         not_plain=Literal(NOT_PLAIN),
         partition=partition.sql,
-        comment=Literal(made_for(table)),
+        comment=Literal(made_for(table.name)),
         lower=lower,
         upper=upper,
     )
     return Step("create", period(start, stop), statement)
 
 
+@lru_cache(maxsize=4096)  # tables that are cut alike ask for the same days
+def _differs(timezone: str, *days: date) -> Composable:
+    """Whether the server and this machine disagree when some days begin in a time zone."""
+    midnight = SQL("{}::timestamp AT TIME ZONE {} <> {}::timestamptz")
+    zone = ZoneInfo(timezone)
+    each = (
+        midnight.format(Literal(str(day)), Literal(timezone), Literal(str(moment(day, zone))))
+        for day in days
+    )
+    return rendered(SQL(" OR ").join(each))
+
+
 DISAGREE = (
-    "{}: the server and this machine disagree on its hours in {}, and so part of it has no "
-    "partition here. Update the time zone data of the older one: the server's, or tzdata here"
+    "{}: the server's time zone data for {} differ from this machine's, so part of this period "
+    "has no partition. Update the time zone data of the older one: the server's, or tzdata here"
 )
-"""What is so with a period that was created and is still not whole, and the next step."""
+"""The problem with a period that was created and is still not whole, and the next step."""
 
 
 def takes_the_long_way(error: BaseException | None) -> bool:
-    """Whether that is how `create_plainly` fails where the long way may succeed."""
+    """Whether the general way may succeed after this error of `create_plainly`."""
     return isinstance(error, DBAPIError) and sqlstate(error) in LONG_WAY

@@ -1,15 +1,20 @@
 """What a run of maintenance did: facts only; the command line prints them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
+from alembic_enterprise.errors import EnterpriseError
 from alembic_enterprise.locks import Blocker
 from alembic_enterprise.partitions.catalog import PartitionedTable
 from alembic_enterprise.partitions.due import headroom
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.status import shortage
+from alembic_enterprise.sessions import error_text
 from alembic_enterprise.sql import Name
 
 FORMAT_VERSION = 1
@@ -54,6 +59,17 @@ class TableReport:
         return shortage(self.table, self.policy, self.now, periods)
 
 
+@contextmanager
+def isolated(report: TableReport) -> Generator[None]:
+    """Whatever happens to a table stays in its report."""
+    try:
+        yield
+    except (EnterpriseError, DBAPIError) as error:
+        text = error_text(error)
+        if text not in report.problems:  # a server that is gone fails each phase
+            report.problems.append(text)
+
+
 @dataclass
 class Report:
     """What a run did, or in a dry run would do.
@@ -75,7 +91,7 @@ class Report:
     def exit_code(self, min_headroom: int | None) -> int:
         """The exit code of the job, unless something failed before anything was tried (1).
 
-        0: every policy is true. 2: some table was left undone. 3: partitions end sooner than
+        0: every policy is satisfied. 2: some table was left undone. 3: partitions end sooner than
         `min_headroom`, whatever was left undone besides.
         """
         if any(self.shortage(table, min_headroom) for table in self.tables):

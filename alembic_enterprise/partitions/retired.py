@@ -1,17 +1,19 @@
 """Partitions that a run has detached: tables on their own, known by what their comment says."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from psycopg.sql import SQL, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
+from alembic_enterprise.partitions.due import retained_from
+from alembic_enterprise.partitions.marks import Mark
 from alembic_enterprise.partitions.model import Policy
-from alembic_enterprise.registry import OWNERSHIP
+from alembic_enterprise.partitions.periods import Range
+from alembic_enterprise.registry import KEPT
 from alembic_enterprise.sql import Name
 
 
@@ -20,7 +22,7 @@ class Ties:
     """What ties a partition to other relations.
 
     Attributes:
-        keys: its foreign keys to tables with a policy.
+        keys: its foreign keys to tables that retire partitions.
         inside: its own partitions, when it is partitioned itself.
         triggers: whether it has triggers that stand on each partition of its table.
         related: whether foreign keys lead from its table or to it.
@@ -32,6 +34,10 @@ class Ties:
     related: bool = False
 
 
+NO_PERIOD = "was retired by an earlier release, whose comment does not tell which period it holds"
+"""Of one that may hold rows which the policy retains again."""
+
+
 @dataclass(frozen=True)
 class Retired:
     """A partition that a run detached, found by its comment.
@@ -41,8 +47,10 @@ class Retired:
         oid: the oid of that table: another one may have taken the name since.
         since: when it was retired, aware.
         to_drop: whether the policy said so at that time.
+        range: the moments it held, aware; those of a naive key as if they were in UTC. None when
+            its comment does not tell: then no run drops it.
+        was: its own name at that time.
         comment: the one it was found by.
-        was: its own name at that time; None when an earlier release wrote the comment.
     """
 
     name: Name
@@ -50,9 +58,10 @@ class Retired:
     oid: int
     since: datetime
     to_drop: bool
+    range: Range | None
+    was: Name
     ties: Ties
     comment: str
-    was: Name | None = None
 
     def belonged_to(self, table: PartitionedTable) -> bool:
         """Whether it was a partition of the table."""
@@ -61,19 +70,40 @@ class Retired:
     @property
     def put_away(self) -> bool:
         """Whether somebody has given it another name or schema since."""
-        return self.was not in (None, self.name)
+        return self.was != self.name
 
-    def in_place(self, table: PartitionedTable) -> bool:
-        """Whether it stands where it was detached from the table: not archived, nor put away."""
-        return self.name.schema == table.name.schema if self.was is None else not self.put_away
+    def in_place(self, policy: Policy | None) -> bool:
+        """Whether it is where a run has left it: where it was, or in the archive of the policy."""
+        if policy is None or policy.archive is None:
+            return not self.put_away
+        return self.name in (self.was, Name(policy.archive, self.was.name))
+
+    def held(self, table: PartitionedTable) -> Range | None:
+        """The moments it held, on the table's line of time; None when its comment tells none."""
+        if not table.naive or self.range is None:
+            return self.range
+        ends = (self.range.lower, self.range.upper)
+        return Range(*(None if end is None else end.replace(tzinfo=None) for end in ends))
 
     @property
-    def why_it_stays(self) -> str:
-        """What is told of one that is put away, with the next step."""
+    def why_it_stays(self) -> str | None:
+        """What a run reports of one that it must not drop, whatever its policy, and what to do."""
+        if self.put_away:
+            why = f"was called {self.was} when it was retired, and stays"
+        elif self.range is None:
+            why = f"{NO_PERIOD}, and stays"
+        else:
+            return None
         return (
-            f"{self.name} was called {self.was} when it was retired, and stays. Drop it by hand "
-            f"when it is not needed, or COMMENT ON TABLE {self.name.text} IS NULL ends this note"
+            f"{self.name} {why}. Drop it by hand when it is not needed; "
+            f"COMMENT ON TABLE {self.name.text} IS '{KEPT}' silences this note, and autogenerate "
+            "does not propose to drop it"
         )
+
+    def retained_again(self, table: PartitionedTable, policy: Policy, now: datetime) -> bool:
+        """Whether the policy of its table retains what it held, as it did not when it went."""
+        cut, held = retained_from(table, policy, now), self.held(table)
+        return cut is None or held is None or held.upper is None or held.upper > cut
 
     def droppable(self, policy: Policy, now: datetime, *, drop_detached: bool) -> bool:
         """Whether it may be dropped: held long enough, and with consent.
@@ -86,50 +116,22 @@ class Retired:
         return consent and self.since + timedelta(days=policy.hold) <= now
 
 
-_NAME = r'"((?:[^"]|"")+)"\."((?:[^"]|"")+)"'
-_RETIRED = re.compile(
-    rf"{re.escape(OWNERSHIP)}partition of {_NAME}; retired (\S+) from (\d{{1,10}}) to (keep|drop)"
-    rf"(?: as {_NAME})?"
-)
-
-
 def retired(name: Name, comment: str, ties: Ties) -> Retired | None:
-    """Read the comment of a table that is no partition any more; anybody may have written it."""
-    match = _RETIRED.fullmatch(comment)
-    if match is None:
-        return None
-    schema, table, since, oid, purpose, *own = match.groups()
-    try:
-        moment = datetime.fromisoformat(since)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        return None
-    return Retired(
-        name=name,
-        table=_name(schema, table),
-        oid=int(oid),
-        since=moment,
-        to_drop=purpose == "drop",
-        ties=ties,
-        comment=comment,
-        was=None if None in own else _name(*own),
-    )
-
-
-def _name(*quoted: str) -> Name:
-    schema, name = (part.replace('""', '"') for part in quoted)
-    return Name(schema, name)
+    """Read the comment of a table that is no longer a partition; anybody may have written it."""
+    mark = Mark.of(comment)
+    return None if mark is None else Retired(name=name, ties=ties, comment=comment, **vars(mark))
 
 
 def retirement(table: PartitionedTable, partition: Partition, policy: Policy, now: datetime) -> str:
     """The comment of a partition that is retired, which `retired` reads."""
-    purpose = "drop" if policy.on_expire == "drop" else "keep"
-    return (
-        f"{OWNERSHIP}partition of {table.name.text}; "
-        f"retired {now.astimezone(UTC).isoformat()} from {table.oid} to {purpose} "
-        f"as {partition.name.text}"
-    )
+    return Mark(
+        table=table.name,
+        oid=table.oid,
+        since=now,
+        to_drop=policy.on_expire == "drop",
+        range=partition.range or Range(None, None),
+        was=partition.name,
+    ).text
 
 
 _TAKEN = SQL("""

@@ -14,12 +14,15 @@ from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.periods import (
     Every,
     Range,
+    before,
     floor,
     moment,
+    overlap,
     shift,
     subtract,
     today,
 )
+from alembic_enterprise.partitions.retired import Retired
 from alembic_enterprise.sql import Name
 from alembic_enterprise.wording import in_days
 
@@ -55,6 +58,7 @@ class Status:
         missing: what the policy asks for and no partition holds.
         default_rows: rows in the default partition; None without one, or when it is unknown.
         default_exact: whether they were counted.
+        retired: what runs have detached from it and nobody has dropped, the first one first.
     """
 
     table: PartitionedTable
@@ -65,6 +69,7 @@ class Status:
     headroom: Headroom | None = None
     default_rows: int | None = None
     default_exact: bool = False
+    retired: tuple[Retired, ...] = ()
 
     @property
     def default(self) -> Partition | None:
@@ -142,7 +147,7 @@ def coverage_from(covered: Sequence[Range], now: datetime) -> Headroom:
 def shortage(
     table: PartitionedTable, policy: Policy, now: datetime, periods: int | None
 ) -> str | None:
-    """What is so with headroom that does not suffice, and the next step; None where it does.
+    """Why the headroom is too short, and what to do; None if it is long enough.
 
     Args:
         table: with what its partitions cover.
@@ -168,6 +173,9 @@ def shortage(
 
 MAINTAIN = "`alembic-enterprise partitions maintain`"
 """What creates partitions that are due."""
+
+HOW_TO_MOVE = "`alembic-enterprise explain default-rows`"
+"""What says how rows get out of the default partition."""
 
 
 def _uncovered(table: PartitionedTable, here: datetime) -> str:
@@ -260,8 +268,8 @@ def timeline(known: Status, every: Every, past: int, ahead: int) -> Timeline:
     return Timeline(
         cells=tuple(_cell(period, ranges, wanted) for period in periods),
         position=past,
-        earlier=bool(ranges) and _before(ranges[0].lower, periods[0].lower),
-        later=bool(ranges) and _before(periods[-1].upper, ranges[-1].upper),
+        earlier=bool(ranges) and before(ranges[0].lower, periods[0].lower),
+        later=bool(ranges) and before(periods[-1].upper, ranges[-1].upper),
     )
 
 
@@ -269,20 +277,11 @@ def _cell(period: Range, covered: Sequence[Range], wanted: Sequence[Range]) -> C
     holes = subtract(period, covered)
     if not holes:
         return Cell.EXISTS
-    return Cell.MISSING if any(_overlap(period, item) for item in wanted) else Cell.OUTSIDE
-
-
-def _overlap(one: Range, other: Range) -> bool:
-    return _before(one.lower, other.upper) and _before(other.lower, one.upper)
-
-
-def _before(one: datetime | None, other: datetime | None) -> bool:
-    """Whether a lower end lies before an upper one; None is unbounded."""
-    return one is None or other is None or one < other
+    return Cell.MISSING if any(overlap(period, item) for item in wanted) else Cell.OUTSIDE
 
 
 def document(statuses: Sequence[Status], now: datetime) -> dict[str, Any]:
-    """What `partitions list --format json` prints; schemas/partitions-list.schema.json tells it."""
+    """What `partitions list --format json` prints; see schemas/partitions-list.schema.json."""
     return {
         "format_version": FORMAT_VERSION,
         "now": now.astimezone(UTC).isoformat(),
@@ -315,6 +314,10 @@ def _table(known: Status) -> dict[str, Any]:
             "exact": known.default_exact,
         },
         "partitions": [_partition(item) for item in known.partitions],
+        "retired": [
+            {"schema": item.name.schema, "name": item.name.name, "since": _text(item.since)}
+            for item in known.retired
+        ],
     }
 
 

@@ -11,6 +11,7 @@ from typing import Literal as Word
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
+from alembic_enterprise.partitions.marks import made_for
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import (
     CreateRangePartitions,
@@ -18,7 +19,6 @@ from alembic_enterprise.partitions.operations import (
     triggers,
 )
 from alembic_enterprise.partitions.retired import Retired, Ties, retirement
-from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.sql import REFUSED, Name, Remaining, do_block
 
 Kind = Word[
@@ -76,16 +76,13 @@ def unmark(table: PartitionedTable, partition: Partition, *, tell: bool) -> Iter
     """Let a partition be like any other again: it was to be detached, and is to stay."""
     if tell:
         yield Step("tell", str(partition.name), triggers.telling(partition.name, "attach"))
-    yield Step("unmark", str(partition.name), _comment(partition.name, made_for(table)))
+    yield Step("unmark", str(partition.name), commented(partition, made_for(table.name)))
 
 
-def made_for(table: PartitionedTable) -> str:
-    """The comment of a partition that we made."""
-    return f"{OWNERSHIP}partition of {table.name}"
-
-
-def _comment(name: Name, text: str) -> Composable:
-    return SQL("COMMENT ON TABLE {} IS {}").format(name.sql, Literal(text))
+def commented(partition: Partition, text: str) -> Composable:
+    """The statement that gives a partition a comment."""
+    kind = SQL("FOREIGN TABLE" if partition.kind == "foreign table" else "TABLE")
+    return SQL("COMMENT ON {} {} IS {}").format(kind, partition.name.sql, Literal(text))
 
 
 def period(start: date, stop: date) -> str:
@@ -112,7 +109,7 @@ def guarded(
 ) -> Iterator[Step]:
     """Create a partition beside a default one without a scan under an exclusive lock.
 
-    The validated CHECK tells the server that no row of the default partition is in the range
+    The validated CHECK proves to the server that no row of the default partition is in the range
     (PostgreSQL docs, "ALTER TABLE ... ATTACH PARTITION"). From the first step to the last it
     refuses the rows of the period, which would have gone to the default partition.
     """
@@ -150,7 +147,7 @@ def retire(
 
     It is marked first: killed in between, the next run still knows what it was about to do.
     """
-    mark = _comment(partition.name, retirement(table, partition, policy, now))
+    mark = commented(partition, retirement(table, partition, policy, now))
     detach = DetachPartition(
         table.name.name,
         partition.name.name,
@@ -213,8 +210,8 @@ _DROP = """BEGIN
         WHERE c.oid = {relation}::regclass AND NOT c.relispartition
           AND pg_catalog.obj_description(c.oid, 'pg_class') = {comment})
     THEN
-        RAISE EXCEPTION 'it is not what was retired any more, perhaps it was attached again. It '
-            'stays; the next run looks again' USING ERRCODE = {refused};
+        RAISE EXCEPTION 'it is no longer the partition that was retired (it may have been '
+            'attached again), so it is kept' USING ERRCODE = {refused};
     END IF;
     -- The CHECK of a copy of a shard names the table it is to become a partition of.
     IF EXISTS (

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -30,7 +30,9 @@ class Job:
         dry_run: collect the statements and execute none.
         drop_detached: also drop what `on_expire="detach"` has detached, `hold` days later.
         analyze: refresh the statistics of tables whose partitions changed.
-        progress: called after each step with the numbers of steps done and expected.
+        clock: tells the moment on this machine, which is compared with the server's.
+        progress: called before the first step, and after each, with the numbers of steps done and
+            expected.
     """
 
     now: datetime | None = None
@@ -41,6 +43,7 @@ class Job:
     patience: Patience = field(default_factory=Patience)
     sleep: Callable[[float], None] = time.sleep
     uniform: Callable[[float, float], float] = random.uniform
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     progress: Callable[[int, int], None] = lambda _done, _expected: None
 
 
@@ -55,10 +58,10 @@ def set_up(connection: Connection, lock_timeout: float, statement_timeout: float
 
 
 def _require_same_policy(connection: Connection, step: str, report: TableReport) -> None:
-    """Raise `StepError` when the policy of a table is not the one that the run goes by."""
+    """Raise `StepError` when the policy of a table is not the one that the run uses."""
     oids = [item.oid for item in reversed(report.table.lineage)]
     if policy_now(connection, oids) != report.policy:
-        raise StepError(f"{step}: the policy has changed. The next run goes by the new one")
+        raise StepError(f"{step}: the policy has changed. The next run will use the new one")
 
 
 class Worker:
@@ -96,7 +99,7 @@ class Worker:
         return connection
 
     def _connect(self) -> Connection:
-        """The connection to work on: a new one when the last was cut.
+        """The connection to work on: a new one when the last was lost.
 
         Raises `DBAPIError` when there is none to be had, and then again without trying.
         """

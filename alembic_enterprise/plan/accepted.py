@@ -43,17 +43,17 @@ EXPLANATIONS: Mapping[str, str] = {
     PROTECTED: """A step changes a table that the project protects.
 
 pyproject.toml lists tables that no release changes by the way: protected-tables
-in [tool.alembic-enterprise]. Each step that does more with one of them than
-read it is told, one that changes who may use it, and one of which nobody knows
-what it does. A table has its name of the live database, also after the release
-has renamed it.
+in [tool.alembic-enterprise]. Each step is reported that does more with one of
+them than read it, that changes who may use it, or whose effect is not known. A
+table goes by its name in the live database, also after the release has renamed
+it.
 
 Asks for a waiver, with a reason and a last day, or for another release.
 
 Costs a word with those who look after the table.
 
 Leave it in no case: what is protected in vain should not be in the list.""",
-    MISSING: """A protected table is none of the database.
+    MISSING: """A protected table does not exist in the database.
 
 Its name in protected-tables is written wrong, or the table is gone, and
 nothing is protected.
@@ -137,7 +137,7 @@ def declared(section: Mapping[str, Any], rules: Collection[str]) -> Accepted:
         rules: the ids of all rules but those of this module.
 
     Raises:
-        ConfigurationError: a key, a rule or a value is none; the message tells what is allowed.
+        ConfigurationError: a key, rule or value is unknown; the message lists those allowed.
     """
     known = {*rules, *EXPLANATIONS}
     _only(HOME, section, ("protected-tables", "rules", "waivers"))
@@ -189,7 +189,7 @@ def waivers(value: Any, rules: Collection[str], path: str | None = None) -> tupl
     """
     place = f"{HOME}.waivers" if path is None else f"{path}: {WAIVERS}"
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise ConfigurationError(f"{place} is no list: write one of tables, {_EXAMPLE}")
+        raise ConfigurationError(f"{place} is not a list: write one of tables, {_EXAMPLE}")
     items = cast("Sequence[object]", value)
     allowed = {*rules, PROTECTED}
     return tuple(
@@ -209,8 +209,8 @@ def _waiver(
     _only(place, item, keys)
     if missing := [key for key in keys if item.get(key) in (None, "")]:
         raise ConfigurationError(
-            f"{place} has no {' and no '.join(missing)}: each waiver says of what it is, why it "
-            "is accepted, and until when"
+            f"{place} has no {' and no '.join(missing)}: a waiver needs rule, table, reason "
+            "and expires"
         )
     _rule(place, item["rule"], rules)
     table, reason = _texts(place, [item["table"], item["reason"]])
@@ -227,7 +227,7 @@ def _day(place: str, value: Any) -> date:
         return date.fromisoformat(str(value))
     except ValueError as error:
         raise ConfigurationError(
-            f"{place}: expires = {value} is no date: write the last day, such as 2027-01-31"
+            f"{place}: expires = {value} is not a date: write the last day, such as 2027-01-31"
         ) from error
 
 
@@ -239,7 +239,7 @@ def _only(place: str, given: Mapping[str, Any], allowed: Collection[str]) -> Non
 def _one_of(place: str, kind: str, value: Any, allowed: Collection[str]) -> None:
     if not isinstance(value, str) or value not in allowed:
         raise ConfigurationError(
-            f"{place}: {value!r} is no {kind}: write one of {', '.join(sorted(allowed))}"
+            f"{place}: {value!r} is not a {kind}: write one of {', '.join(sorted(allowed))}"
         )
 
 
@@ -248,13 +248,13 @@ def _rule(place: str, value: Any, known: Collection[str]) -> None:
         near = get_close_matches(str(value), sorted(known), 1)
         meant = f", but {near[0]} is" if near else ""
         raise ConfigurationError(
-            f"{place}: {value!r} is no rule{meant}: `alembic-enterprise explain` lists them"
+            f"{place}: {value!r} is not a rule{meant}: `alembic-enterprise explain` lists them"
         )
 
 
 def _table(place: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{place} is no table: write keys and values")
+        raise ConfigurationError(f"{place} is not a table: write keys and values")
     return cast("Mapping[str, Any]", value)
 
 
@@ -262,7 +262,8 @@ def _texts(place: str, value: Any) -> list[str]:
     given = cast("list[object]", value) if isinstance(value, list) else [None]
     texts = [item for item in given if isinstance(item, str) and item]
     if len(texts) < len(given):
-        raise ConfigurationError(f'{place}: {value!r} are no texts: write them in "quotes"')
+        example = 'write ["...", "..."]'
+        raise ConfigurationError(f"{place}: {value!r} is not a list of strings: {example}")
     return texts
 
 
@@ -299,22 +300,17 @@ def _changed(step: Step, tables: Collection[str]) -> dict[str, str]:
     By all that they are called, as a release may rename them; their live names are the values.
     """
     on = rights(step.statement)
-    granted = {table: table for table in tables if any(_is_on(one, table) for one in on)}
+    changed = {table: table for table in tables if any(_is_on(one, table) for one in on)}
     if step.basis is Basis.UNKNOWN:
-        return granted | {touched.table: touched.table for touched in step.tables}
-    mine = [item for item in step.effects if item.held_since is None and not item.only_reads]
-    return granted | {
-        name: live
-        for item in mine
-        for name, live in (
-            (item.table, item.table),
-            (item.relation, item.relation),
-            (
-                item.called if item.called and item.relation in tables else item.relation,
-                item.relation,
-            ),
-        )
-    }
+        return changed | {touched.table: touched.table for touched in step.tables}
+    for item in step.effects:
+        if item.held_since is not None or item.only_reads:
+            continue
+        changed[item.table] = item.table
+        changed[item.relation] = item.relation
+        if item.called and item.relation in tables:
+            changed[item.called] = item.relation
+    return changed
 
 
 _IN_SCHEMA = re.compile(r"ALL\s+TABLES\s+IN\s+SCHEMA\s+", re.IGNORECASE)
@@ -361,9 +357,9 @@ def applied(findings: Iterable[PlanFinding], accepted: Accepted, today: date) ->
     holding = [waiver for waiver in accepted.waivers if today <= waiver.expires]
     found = [_waived(item, holding) for item in levelled]
     for waiver in accepted.waivers:
-        of_waiver = _remark(waiver, levelled, today)
-        remark = None if of_waiver is None else _levelled(of_waiver, accepted)
-        found += [] if remark is None else [remark]
+        remark = _remark(waiver, levelled, today)
+        if remark is not None and (item := _levelled(remark, accepted)) is not None:
+            found.append(item)
     return sorted(found, key=_order)
 
 
@@ -385,7 +381,7 @@ def _remark(waiver: Waiver, found: Iterable[PlanFinding], today: date) -> PlanFi
         return PlanFinding(Finding(EXPIRED, "warning", waiver.table, message), path=waiver.path)
     if any(waiver.covers(item) for item in found):
         return None
-    message = f"{waiver.rule} has nothing to say that this waiver is of: take it out"
+    message = f"this waiver of {waiver.rule} matches no finding: remove it"
     return PlanFinding(Finding(UNUSED, "note", waiver.table, message), path=waiver.path)
 
 

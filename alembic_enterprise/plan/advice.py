@@ -13,6 +13,7 @@ from alembic_enterprise.indexes import catalog as index_catalog
 from alembic_enterprise.indexes import report as index_report
 from alembic_enterprise.indexes.rules import RULES as INDEX_RULES
 from alembic_enterprise.partitions import advise as partitions
+from alembic_enterprise.partitions.leaving import retired_unclaimed
 from alembic_enterprise.shards import advise as shards
 
 Remarks = Callable[[Connection, Sequence[MetaData]], Iterable[Finding]]
@@ -71,7 +72,10 @@ def _docstrings(*functions: Callable[..., object]) -> dict[str, str]:
 
 BY_COMMAND: Mapping[str, Mapping[str, str]] = {
     "partitions check": _docstrings(
-        partitions.headroom_short, *partitions.RULES, partitions.registry_closed
+        partitions.headroom_short,
+        *partitions.RULES,
+        retired_unclaimed,
+        partitions.registry_closed,
     ),
     "shards check": _docstrings(*shards.RULES, shards.copy_without_table),
     "audit check": audit.EXPLANATIONS,

@@ -1,19 +1,25 @@
 """What a transaction holds of its earlier steps: their locks stand until it ends.
 
-Each step tells what it does itself. What is held besides follows from the steps before it, so that
-a transaction of many steps over many partitions is told once, and not once for each step.
+Each step lists what it does itself. What else is held follows from the steps before it, so that
+a transaction of many steps over many partitions is listed once, and not once for each step.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
+from typing import NamedTuple
 
 from alembic_enterprise.plan.locks.table import LockMode, strongest
 from alembic_enterprise.plan.model import RelationEffect, Step
 
-Group = tuple[str, frozenset[LockMode], int]
-"""A table, the strongest modes in which relations of it are locked, and the step that did it."""
+
+class Group(NamedTuple):
+    """A table, the strongest modes of locks on its relations, and the step that took them."""
+
+    table: str
+    modes: frozenset[LockMode]
+    since: int
 
 
 class Held:
@@ -23,7 +29,7 @@ class Held:
         effects: by relation, each with the step that took its locks.
         modes: by table, how many of its relations are locked in which modes.
         groups: the same effects, grouped by what is printed in one go.
-        changed: groups that have gained or lost relations; the reader takes out what it has told.
+        changed: groups that have gained or lost relations; the reader takes out what it has listed.
     """
 
     def __init__(self) -> None:
@@ -70,7 +76,7 @@ class Held:
 
 
 def _group(effect: RelationEffect) -> Group:
-    return effect.table, strongest(effect.modes), effect.held_since or 0
+    return Group(effect.table, strongest(effect.modes), effect.held_since or 0)
 
 
 def held(steps: Iterable[Step]) -> Iterator[tuple[Step, Held]]:

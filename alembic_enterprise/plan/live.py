@@ -18,7 +18,7 @@ from alembic_enterprise.partitions.catalog import Partition
 from alembic_enterprise.partitions.live import chosen
 from alembic_enterprise.partitions.status import Status, status
 from alembic_enterprise.plan.model import Circumstances, Database, Touched
-from alembic_enterprise.plan.shadow.original import stamped
+from alembic_enterprise.plan.revisions import stamped
 from alembic_enterprise.sql import Name
 from alembic_enterprise.wording import counted
 
@@ -45,7 +45,7 @@ def read(connection: Connection, version_table: Name, now: datetime) -> Live:
     """Read the catalog and the statistics, in a constant number of round trips.
 
     How many rows are written in a second is the mean since the counters began: since somebody reset
-    them, since a crash lost them, or else since the server was started. One look cannot tell how
+    them, since a crash lost them, or else since the server was started. One look cannot show how
     that changes by the hour.
 
     Args:
@@ -198,7 +198,7 @@ def _with(table: Touched, partition: Touched) -> Touched:
 def _statuses(
     connection: Connection, rows: Mapping[int, _Row], tables: Mapping[str, Touched]
 ) -> Iterator[Status]:
-    """Those that `partitions list` tells of, with the figures that are known by now."""
+    """Those that `partitions list` shows, with the figures that are known by now."""
     live = catalog.read(connection, strict=False)
     nested = {oid for oid, row in rows.items() if row.is_partitioned and row.parent is not None}
     found = chosen(list(live.tables.values()), nested, (), None)

@@ -196,16 +196,15 @@ class Step:
         basis: where `effects` are known from.
         server: the version that they are known of; None when they are not known.
         effects: on relations that stood before: those to which it does something, and those that
-            it names and its transaction has locked. What is held besides, `held` tells.
+            it names and its transaction has locked. What else is held, `held` lists.
         reversibility: what its reverse brings back.
         tables: those that it is about.
         operation: the call of Alembic's `op` that runs it, when it is one of this package.
         transactional: whether it runs in a transaction block.
         lock_timeout: how long it waits for a lock at most; None when that has no end.
         lost: what it takes away for good, but for rows of DELETE; known where it was run.
-        released: relations in effects of earlier steps of which none of that is left: the
-            transaction went back to a savepoint, or the lock of an index says no more than the one
-            on its table by now.
+        released: relations whose earlier effects no longer hold, because the transaction rolled
+            back to a savepoint or the table's own lock now covers them.
     """
 
     number: int
@@ -305,6 +304,7 @@ class Plan:
         findings: as the project accepts them.
         coverage: what was not analysed, a sentence each.
         partitioned: how partitioned tables stand, for their timelines.
+        file: where it is saved for `apply`; None when it is not.
     """
 
     database: Database
@@ -319,6 +319,7 @@ class Plan:
     coverage: tuple[str, ...] = ()
     proof: tuple[Proof, ...] = ()
     partitioned: tuple[Status, ...] = ()
+    file: str | None = None
 
     @property
     def has_changes(self) -> bool:

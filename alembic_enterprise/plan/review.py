@@ -21,7 +21,7 @@ from alembic_enterprise import environment
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.indexes.rules import RULES as INDEX_RULES
-from alembic_enterprise.plan import rules, settings, trial
+from alembic_enterprise.plan import revisions, rules, settings, trial
 from alembic_enterprise.plan.accepted import applied, protected
 from alembic_enterprise.plan.model import Plan, PlanFinding, Revision, ShadowServer, Step
 from alembic_enterprise.plan.proposal import autogenerate
@@ -30,7 +30,6 @@ from alembic_enterprise.plan.report.sections import facts, summary
 from alembic_enterprise.plan.rules.reading import parts
 from alembic_enterprise.plan.saved import document
 from alembic_enterprise.plan.seen import Progress, Request, Seen, look
-from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.plan.shadow.database import shadow
 from alembic_enterprise.plan.trial import Tried, identity
 from alembic_enterprise.revision import writable
@@ -61,6 +60,11 @@ class Review:
         plan = _plan(self.request, self.seen, self.tried, files)
         return replace(self, plan=plan, files=(*self.files, *files))
 
+    def to_be_saved(self, file: Path) -> "Review":
+        """The review whose plan says where it will be saved, if it can be."""
+        is_refused = document.refusal(self.plan) is not None
+        return self if is_refused else replace(self, plan=replace(self.plan, file=str(file)))
+
     def save(self, file: Path) -> "Review":
         """Save the plan for `apply` and `verify`.
 
@@ -72,7 +76,7 @@ class Review:
         if seen.place is None:
             raise ConfigurationError("what `apply` needs was not read: ask for the plan with --out")
         directory = ScriptDirectory.from_config(self.config)
-        scripts = replay.pending(directory, self.plan.database.revisions)
+        scripts = revisions.pending(directory, self.plan.database.revisions)
         digests = document.digests(self.config, scripts)
         saved = document.saved(self.plan, seen.place, seen.objects, changed, digests)
         with writable():
@@ -86,7 +90,7 @@ def review(config: Config, request: Request, progress: Progress) -> Review:
     Args:
         config: Alembic's configuration of the project.
         request: what is asked.
-        progress: is told what comes next.
+        progress: is called with what comes next.
 
     Raises:
         ConfigurationError: the project, or what it is asked for, lack something.
@@ -185,7 +189,7 @@ _ROWS = re.compile(
 
 
 def unread(done: Sequence[Step]) -> Iterator[str]:
-    """What an empty shadow cannot tell."""
+    """What an empty shadow cannot show."""
     checking = [
         step.number
         for step in done

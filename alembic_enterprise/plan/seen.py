@@ -9,11 +9,11 @@ from alembic.script import Script, ScriptDirectory
 from psycopg.sql import SQL
 from sqlalchemy import URL, CheckConstraint, MetaData
 
-from alembic_enterprise import sql
+from alembic_enterprise import sessions, sql
 from alembic_enterprise.environment import Visit, guarded
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.finding import Finding
-from alembic_enterprise.plan import advice, catalog, live
+from alembic_enterprise.plan import advice, catalog, live, revisions
 from alembic_enterprise.plan.accepted import Accepted
 from alembic_enterprise.plan.catalog import Catalog
 from alembic_enterprise.plan.live import Live
@@ -22,8 +22,6 @@ from alembic_enterprise.plan.proposal.autogenerate import Changes
 from alembic_enterprise.plan.saved.place import Place
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.schema.objects import Objects
-from alembic_enterprise.plan.shadow import replay
-from alembic_enterprise.plan.shadow.original import stamped
 from alembic_enterprise.plan.shadow.source import Source
 from alembic_enterprise.sql import Name
 
@@ -105,13 +103,14 @@ def look(visit: Visit, config: Config, request: Request) -> Seen:
             "env.py gives context.configure() no target_metadata, so there are no models to "
             "compare with: import them there, and write target_metadata=Base.metadata"
         )
+    sessions.require_direct(visit.engine)
     connection, context = visit.connection, visit.context
     version_table = Name(context.version_table_schema, context.version_table)
     sql.read_only(connection)
     sql.rows(connection, _PATIENT)  # models of many tables take their time to be compared
     directory = ScriptDirectory.from_config(config)
     with guarded(directory):
-        pending = replay.pending(directory, stamped(connection, version_table))
+        pending = revisions.pending(directory, revisions.stamped(connection, version_table))
     changes = None if pending else autogenerate.compared(context, request.message)
     known = live.read(connection, version_table, request.now)
     advised, unseen = advice.advised(connection, visit.metadata)

@@ -21,7 +21,7 @@ def read(config: Config) -> Accepted:
     """What the project accepts: by the pyproject.toml nearest to Alembic's configuration file.
 
     Raises:
-        ConfigurationError: the file is no TOML, or a key, a rule or a value in it is none.
+        ConfigurationError: the file is not TOML, or a key, a rule or a value in it is unknown.
     """
     here = Path(config.config_file_name or "alembic.ini").resolve().parent
     files = [folder / "pyproject.toml" for folder in (here, *here.parents)]

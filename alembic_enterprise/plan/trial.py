@@ -11,7 +11,7 @@ from alembic.script import Script
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
-from alembic_enterprise.environment import connected
+from alembic_enterprise.environment import MEND_MIGRATION
 from alembic_enterprise.errors import StepError
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.plan import advice, catalog, rules
@@ -30,6 +30,7 @@ from alembic_enterprise.plan.seen import Progress, Request, Seen
 from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.plan.shadow.database import Shadow
 from alembic_enterprise.sql import sqlstate
+from alembic_enterprise.urls import connected
 from alembic_enterprise.wording import counted, first_few
 
 Identity = tuple[str, str, tuple[str, ...]]
@@ -95,9 +96,9 @@ def run(
         config: Alembic's configuration of the project.
         request: what is asked.
         seen: the live database.
-        copied: its shadow; None to tell what is known without one.
+        copied: its shadow; None for what is known without one.
         folder: an empty one, for the scripts to come.
-        progress: is told what comes next.
+        progress: is called with what comes next.
 
     Raises:
         ConfigurationError: env.py fails, or the models cannot be brought about.
@@ -139,7 +140,7 @@ def run(
         mended=set(map(identity, before.remarks)) - set(map(identity, after.remarks)),
         proof=proven,
         coverage=coverage,
-        shadow=copied,
+        shadow=replace(copied, gaps=(*copied.gaps, *copied.host.left())),
     )
 
 
@@ -217,6 +218,9 @@ def _rehearsed(
         )
     except StepError as error:
         sentences = [str(error), *_hints(error, copied, differences)]
+        refusal = refused(error)
+        if len(sentences) == 1 and refusal is not None and replay.is_of_words(sqlstate(refusal)):
+            sentences.append(MEND_MIGRATION)
         raise StepError(". ".join(text.rstrip(".") for text in sentences)) from error
 
 
@@ -235,6 +239,7 @@ def _hints(error: StepError, copied: Shadow, differences: Sequence[Difference]) 
     hints.append(refusal and copied.explained(refusal))
     if state == UNDEFINED_TABLE and not copied.whole:
         hints.append("If that is an old partition, the shadow is without it: give --whole")
+    hints += copied.host.left()
     if differences:
         names = ", ".join(f"{x.kind} {x.name} ({x.change})" for x in differences[:NAMED])
         number = counted(len(differences), "object")

@@ -241,7 +241,7 @@ def _condition(
 def _values(
     operator: object, given: ColumnElement[Any], parameters: Mapping[str, Any]
 ) -> list[Any] | None:
-    """What the other side of `=` or IN may be; None for another operator, and unless it is told."""
+    """What the other side of `=` or IN may be; None for another operator, or if not known."""
     if not isinstance(given, BindParameter):
         return None
     value: Any = parameters.get(given.key, given.effective_value)

@@ -3,7 +3,7 @@
 Growing a table online takes hours, in which its shards are of more than one modulus. That is a
 state in order as long as every row has its shard: nothing is proposed, whether the model already
 declares the count that the table grows towards or still the one it comes from. The same goes for
-a table of which one shard was split by hand. `unfinished` tells of it.
+a table of which one shard was split by hand. `unfinished` reports it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -118,7 +118,7 @@ def _apart(declared: ShardedTable, live: ShardedTable, orphans: Sequence[Orphan]
         return None
     step = f"Drop it when they are not needed, or attach it: {apart.attach(live.name)}"
     if apart.misplaced:
-        step = "Run `alembic-enterprise shards check`, which tells how to put them back"
+        step = "Run `alembic-enterprise shards check`, which says how to put them back"
     return (
         f"{declared.name}: {apart.name} was made as a shard and is not attached, and a new shard "
         f"in its place would hide its rows. {step}"
@@ -172,7 +172,7 @@ def inside(
             found.append(
                 f"{name}: {len(lacking)} of its partitions lack shards and refuse rows, "
                 f"{lacking[0]} first; nothing is proposed, as a script would outlive them: "
-                "`alembic-enterprise shards check` tells how to make those shards"
+                "`alembic-enterprise shards check` says how to make those shards"
             )
     return found
 

@@ -11,7 +11,7 @@ from alembic_enterprise import sql
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.naming import named
 from alembic_enterprise.partitions.catalog import PartitionedTable, nested_oids, partitions
-from alembic_enterprise.registry import OWNERSHIP
+from alembic_enterprise.partitions.marks import made_for
 from alembic_enterprise.shards import catalog, leftovers
 from alembic_enterprise.shards.catalog import ShardedTable
 from alembic_enterprise.shards.leftovers import Copy, Pending
@@ -168,7 +168,7 @@ def orphans(connection: Connection, tables: Sequence[ShardedTable]) -> dict[int,
         return {}
     query = _ORPHANS.format(
         parents=Literal([table.oid for table in tables]),
-        comments=Literal([f"{OWNERSHIP}partition of {table.name}" for table in tables]),
+        comments=Literal([made_for(table.name) for table in tables]),
     )
     by_oid = {table.oid: table for table in tables}
     found: dict[int, list[Orphan]] = {}
@@ -204,7 +204,7 @@ FROM (SELECT {columns} FROM {table} LIMIT {limit}) AS row_of,
 def _placed(
     connection: Connection, readable: Sequence[tuple[ShardedTable, Orphan]]
 ) -> Mapping[Name, Orphan]:
-    """The same orphans with what their rows tell, in one round trip."""
+    """The same orphans with what their rows say, in one round trip."""
     queries = [_placing(table, orphan) for table, orphan in readable]
     if not queries:
         return {}

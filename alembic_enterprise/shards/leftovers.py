@@ -1,6 +1,6 @@
 """What growth makes beside a table, and leaves when it is ended: copies, and keys to validate.
 
-A copy tells by its comment which rows of which shard it holds; and the CHECK that repeats its
+A copy says by its comment which rows of which shard it holds; and the CHECK that repeats its
 bounds names the table it belongs to, in the way that follows a rename and a dump.
 """
 

@@ -108,7 +108,7 @@ def declared_on(table: Table) -> HashShards | None:
 
 
 def check_count(count: object) -> None:
-    """Raise `DeclarationError` unless a table can have so many shards."""
+    """Raise `DeclarationError` unless a table can have `count` shards."""
     if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= COUNT_MAX:
         raise DeclarationError(f"count={count!r}: write a whole number from 1 to {COUNT_MAX}")
 
@@ -128,8 +128,8 @@ def _odd_count(keys: tuple[str, ...], count: int) -> str:
     more = " or another multiple" if len(ahead) > FEW else ""
     splits = f"can be split into {', '.join(ahead[:FEW])}{more}" if ahead else "cannot be split"
     return (
-        f"HashShards({words(keys)}, count={count}): {count} shards {splits}; {power} is no "
-        f"multiple of {count}, and needs the table built anew. Write a power of two such as "
+        f"HashShards({words(keys)}, count={count}): {count} shards {splits}; {power} is not a "
+        f"multiple of {count}, and needs the table rebuilt. Write a power of two such as "
         f"count={power}, or keep this count knowingly: before the models, "
         'warnings.filterwarnings("ignore", "HashShards")'
     )

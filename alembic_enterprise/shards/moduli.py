@@ -39,7 +39,7 @@ ALL = Class(1, 0)
 
 
 def evenly(count: int) -> list[Class]:
-    """The classes of so many shards."""
+    """The classes of `count` shards."""
     return ALL.split(count)
 
 

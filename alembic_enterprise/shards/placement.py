@@ -46,7 +46,7 @@ def shard_of(declared: Table | type, values: Values) -> int:
             declaration, or by the names of the columns, among which there may be others.
 
     Raises:
-        PlacementError: when the table declares no shards, or for what is no key of it.
+        PlacementError: when the table declares no shards, or for what is not a key of it.
     """
     key, count = declared_key(declared)
     return key.row_hash(values) % count
@@ -281,8 +281,8 @@ def _read_key(connection: Connection, table: Name) -> list[KeyColumn]:
     columns = [KeyColumn(*row) for row in sql.rows(connection, query)]
     if not columns:
         raise PlacementError(
-            f"{table} is no table in hash partitions: name one that is PARTITION BY HASH, with its "
-            "schema"
+            f"{table} is not a hash-partitioned table: name one that is PARTITION BY HASH, with "
+            "its schema"
         )
     return columns
 

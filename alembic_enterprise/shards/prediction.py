@@ -69,7 +69,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Spread:
-    """Rows over so many shards.
+    """Rows over `count` shards.
 
     Attributes:
         count: how many shards.
@@ -118,7 +118,7 @@ class Candidate:
         return [spread.count for spread in self.spreads if spread.sensible]
 
 
-def candidates(sample: Sample, counts: Sequence[int] = COUNTS) -> list[Candidate]:
+def candidates(sample: Sample, counts: Sequence[int]) -> list[Candidate]:
     """Every key that one column makes, the most useful first.
 
     That is one that allows the most shards; then one that leaves unique keys as they are, is never
@@ -159,7 +159,7 @@ def row_hashes(kind: str, values: Sequence[Any]) -> list[int]:
 def _by_remainder(
     hashes: Iterable[int], times: Iterable[int], counts: Iterable[int]
 ) -> Mapping[int, int]:
-    """Rows by what tells their shard for each of the counts: far fewer than there are hashes."""
+    """Rows by what gives their shard for each of the counts: far fewer than there are hashes."""
     multiple = math.lcm(*counts)
     rows: Counter[int] = Counter()
     for row, number in zip(hashes, times, strict=True):
@@ -181,7 +181,7 @@ def spread(rows: Mapping[int, int], count: int) -> Spread:
 
 
 def document(sample: Sample, found: Sequence[Candidate]) -> dict[str, Any]:
-    """What `shards advise --format json` prints; schemas/shards-advise.schema.json tells it."""
+    """What `shards advise --format json` prints; see schemas/shards-advise.schema.json."""
     scale = sample.rows / sample.sampled if sample.sampled else 0.0
     return {
         "format_version": FORMAT_VERSION,

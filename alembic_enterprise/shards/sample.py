@@ -30,7 +30,7 @@ SEED = 0
 
 
 def read(connection: Connection, name: str, rows: int = ROWS) -> Sample:
-    """Read about so many rows of a table, taken by chance: one by one, or of a big one by blocks.
+    """Read about `rows` rows of a table, taken by chance: one by one, or of a big one by blocks.
 
     Args:
         connection: its transaction becomes read-only and waits 5 seconds for a lock at most.

@@ -111,7 +111,7 @@ def _skews(shards: Sequence[tuple[Class, int | None]]) -> Mapping[Class, float]:
 
 
 def document(statuses: Sequence[Status]) -> dict[str, Any]:
-    """What `shards list --format json` prints; schemas/shards-list.schema.json tells it."""
+    """What `shards list --format json` prints; see schemas/shards-list.schema.json."""
     return {"format_version": FORMAT_VERSION, "tables": [_table(known) for known in statuses]}
 
 

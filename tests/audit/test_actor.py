@@ -35,7 +35,7 @@ from alembic_enterprise.audit.actor import (
     current_actor,
     first_word,
     install,
-    stamp,
+    tell_actor,
     writes,
 )
 from alembic_enterprise.errors import ActorError
@@ -161,10 +161,10 @@ def test_core_tells_once_for_thousands_of_rows(pooled: Engine, sent: Sent) -> No
 def test_nothing_is_sent_without_an_actor(pooled: Engine, sent: Sent) -> None:
     with pooled.begin() as connection:
         assert write(connection) is None
-        stamp(connection)
+        tell_actor(connection)
     with actor(None), pooled.begin() as connection:
         assert write(connection) is None
-        stamp(connection)
+        tell_actor(connection)
     assert sent.words == ["INSERT", "INSERT"]
 
 
@@ -339,8 +339,8 @@ def test_what_is_no_name_is_refused(name: Any) -> None:
         ("a", {"x": "\\\0"}, "NUL"),
         ("\ud800", {}, "surrogates"),
         ("a", {"x\udfff": 1}, "surrogates"),
-        ("a", {"x": float("nan")}, "no JSON"),
-        ("a", {"x": {(): 1}}, "no JSON"),
+        ("a", {"x": float("nan")}, "not JSON"),
+        ("a", {"x": {(): 1}}, "not JSON"),
     ],
 )
 def test_what_cannot_be_kept_is_refused(name: str, context: dict[str, Any], words: str) -> None:
@@ -574,7 +574,7 @@ def test_a_connection_that_commits_by_itself_is_refused(pooled: Engine) -> None:
             with pytest.raises(ActorError, match="commits each statement by itself"):
                 write(connection)
             with pytest.raises(ActorError, match="without AUTOCOMMIT"):
-                stamp(connection)
+                tell_actor(connection)
         assert write(connection) is None
         assert connection.scalar(text("SELECT count(*) FROM notes")) == 1
 
@@ -589,7 +589,7 @@ def test_it_is_told_by_one_statement_where_results_are_streamed(
         assert connection.scalar(WRITE, execution_options=at_once) == "one"
 
 
-def test_a_function_that_writes_needs_a_stamp(pooled: Engine, sent: Sent) -> None:
+def test_a_function_that_writes_needs_the_actor_told_before(pooled: Engine, sent: Sent) -> None:
     with pooled.begin() as connection:
         connection.exec_driver_sql(
             "CREATE FUNCTION note() RETURNS text LANGUAGE sql AS $$"
@@ -597,25 +597,25 @@ def test_a_function_that_writes_needs_a_stamp(pooled: Engine, sent: Sent) -> Non
         )
     with actor("one"), pooled.begin() as connection:
         assert connection.scalar(select(func.note())) is None
-        stamp(connection)
+        tell_actor(connection)
         assert connection.scalar(select(func.note())) == "one"
         assert write(connection) == "one"
     assert sent.told == ["one"]
 
 
-def test_a_stamp_needs_no_installation(engine: Engine) -> None:
+def test_telling_the_actor_needs_no_installation(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text(NOTES))
         with actor("one"):
-            stamp(connection)
+            tell_actor(connection)
         assert write(connection) == "one"
-        stamp(connection)
+        tell_actor(connection)
         assert write(connection) is None
 
 
-def test_copy_of_the_driver_needs_a_stamp(pooled: Engine) -> None:
+def test_copy_of_the_driver_needs_the_actor_told_before(pooled: Engine) -> None:
     with actor("one"), pooled.begin() as connection:
-        stamp(connection)
+        tell_actor(connection)
         driver: Any = connection.connection.driver_connection
         with driver.cursor().copy("COPY notes (text) FROM STDIN") as copy:
             copy.write_row(["x"])

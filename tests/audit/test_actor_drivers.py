@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from alembic_enterprise.audit.actor import actor, current_actor, install, stamp
+from alembic_enterprise.audit.actor import actor, current_actor, install, tell_actor
 from alembic_enterprise.errors import ActorError
 
 TABLE = text(
@@ -116,10 +116,10 @@ async def tasks(engine: AsyncEngine) -> None:
     await asyncio.gather(*map(work, range(40)))
 
 
-async def stamped(engine: AsyncEngine) -> None:
+async def told_before(engine: AsyncEngine) -> None:
     with actor("one"):
         async with engine.begin() as connection:
-            await connection.run_sync(stamp)
+            await connection.run_sync(tell_actor)
             assert await connection.scalar(READ) == "one"
 
 
@@ -132,7 +132,7 @@ async def refused(engine: AsyncEngine) -> None:
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
-@pytest.mark.parametrize("story", [tasks, stamped, refused])
+@pytest.mark.parametrize("story", [tasks, told_before, refused])
 def test_asynchronous(database_url: str, driver: str, story: Callable[..., Any]) -> None:
     async def tell() -> None:
         engine = await in_tasks(database_url, driver)

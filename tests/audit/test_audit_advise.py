@@ -92,6 +92,67 @@ def test_months_and_more_are_put_right_by_one_revision(connection: Connection) -
     assert inspected(connection, audited()) == []
 
 
+SWALLOW = (
+    "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+    "CREATE TRIGGER {} EXECUTE FUNCTION swallow()",
+)
+CHECK = "ALTER TABLE audit.orders_history ADD CONSTRAINT mine CHECK (id < 9)"
+OBSTACLES = {
+    "trigger mine on audit.orders_history, which calls swallow() of role ": (
+        SWALLOW[0],
+        SWALLOW[1].format("mine BEFORE INSERT ON audit.orders_history FOR EACH ROW"),
+    ),
+    "trigger mine on audit.orders_history_": (
+        SWALLOW[0],
+        """DO $$BEGIN EXECUTE (
+            SELECT format('CREATE TRIGGER mine BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION'
+                          ' swallow()', min(relid::text))
+            FROM pg_partition_tree('audit.orders_history') WHERE isleaf); END$$""",
+    ),
+    "rule mine on audit.orders_history": (
+        "CREATE RULE mine AS ON INSERT TO audit.orders_history DO INSTEAD NOTHING",
+    ),
+    "constraint mine on audit.orders_history, CHECK ((id < 9))": (CHECK,),
+    "unique index audit.mine on audit.orders_history": (
+        "CREATE UNIQUE INDEX mine ON audit.orders_history (audit_at)",
+    ),
+    "row security of audit.orders_history, forced upon its owner": (
+        "ALTER TABLE audit.orders_history ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+    ),
+}
+
+
+@pytest.mark.parametrize("by_models", [True, False])
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_what_others_put_on_a_history_is_told_and_left_alone(
+    connection: Connection, obstacle: str, by_models: bool
+) -> None:
+    metadata = audited()
+    upgrade(connection, metadata)
+    run_sql(connection, *OBSTACLES[obstacle])
+    [finding] = inspected(connection, metadata if by_models else None)
+    assert (finding.rule, finding.severity) == ("trail-obstructed", "warning")
+    assert (finding.table, finding.operations) == ("public.orders", ())
+    [told] = finding.evidence["obstacles"]
+    assert told.startswith(obstacle)
+    assert told in finding.message
+    assert generate(connection, metadata).calls == []
+
+
+def test_what_cannot_keep_changes_out_of_a_history_is_not_told(connection: Connection) -> None:
+    upgrade(connection, audited())
+    run_sql(
+        connection,
+        *SWALLOW[:1],
+        SWALLOW[1].format("later BEFORE DELETE ON audit.orders_history FOR EACH ROW"),
+        SWALLOW[1].format("off BEFORE INSERT ON audit.orders_history FOR EACH ROW"),
+        "ALTER TABLE audit.orders_history DISABLE TRIGGER off",
+        "ALTER TABLE audit.orders_history ENABLE ROW LEVEL SECURITY",
+        "CREATE INDEX ON audit.orders_history (total)",
+    )
+    assert inspected(connection) == []
+
+
 # --- Audit columns
 
 
@@ -108,7 +169,7 @@ def test_a_trigger_of_audit_columns_that_is_off(
     run_sql(connection, "ALTER TABLE orders DISABLE TRIGGER USER")
     [found] = inspected(connection, metadata if by_models else None)
     assert (found.rule, found.severity) == ("audit-columns-drifted", "error")
-    assert found.message.startswith("the trigger that fills its audit columns is missing, off or")
+    assert found.message.startswith("the trigger that fills its audit columns is missing, disab")
     mended(connection, found)
     assert inspected(connection, metadata) == []
     assert generate(connection, metadata).calls == []

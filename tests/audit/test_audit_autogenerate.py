@@ -268,6 +268,39 @@ def test_a_column_that_is_renamed_without_a_word_begins_anew(
     assert generate(connection, changed).calls == []
 
 
+@pytest.mark.parametrize("option", ["exclude", "mask", "hash"])
+def test_what_was_kept_otherwise_until_now_is_told(
+    connection: Connection, caplog: pytest.LogCaptureFixture, option: str
+) -> None:
+    upgrade(connection, audited(trail={option: ["iban", "total"]}))
+    assert caplog.text == ""
+    upgrade(connection, audited(trail={option: ["total"]}))
+    [told] = caplog.messages
+    assert told.startswith(f"orders: iban is not in {option}= any more: as_of() has ")
+    caplog.clear()
+    key = Column("id", BigInteger, primary_key=True, autoincrement=False)
+    metadata = MetaData()
+    Table("orders", metadata, key, Column("iban", Text), AuditTrail())
+    upgrade(connection, metadata)  # the column goes with the option
+    assert caplog.text == ""
+
+
+def test_a_column_that_is_added_again_may_be_kept_apart(
+    connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    noted = audited(Column("note", Text, server_default="new"))
+    upgrade(connection, noted)
+    run_sql(connection, "INSERT INTO orders (id, note) VALUES (1, 'old')")
+    upgrade(connection, audited())
+    assert caplog.text == ""
+    script = generate(connection, noted)
+    [told] = caplog.messages
+    assert told.startswith("orders: its history has a column note from before: as_of() has the old")
+    rename = told.partition("ALTER TABLE ")[2].partition(" TO ...")[0]
+    run(connection, f"op.execute('ALTER TABLE {rename} TO note_before')\n{script.upgrade}")
+    assert history(connection, "note_before, note") == [("old", "new")]
+
+
 def test_columns_that_the_server_computes_are_kept_when_they_are_stored(
     connection: Connection,
 ) -> None:
@@ -338,7 +371,6 @@ def test_a_table_that_becomes_partitioned_by_hand_is_found(connection: Connectio
     assert history(connection, "audit_action") == ["insert", "update"]
 
 
-@pytest.mark.slow
 def test_names_that_hurt(connection: Connection) -> None:
     first, second = MetaData(), MetaData()
     for schema, name in NAMES:

@@ -110,7 +110,7 @@ def test_a_renamed_table_keeps_its_trail(connection: Connection) -> None:
     [(name, table)] = trails(connection).tables.items()
     assert name == Name("sales", "purchases")
     assert table.history == Name("audit", "orders_history")
-    assert table.drift == ("the view audit.audit_trail is another one",)
+    assert table.drift == ("the view audit.audit_trail differs",)
 
 
 def test_a_reader_that_may_see_little_reads_the_trails_all_the_same(

@@ -22,8 +22,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
 from alembic_enterprise import AuditColumns, AuditTrail, RangePartitions
+from alembic_enterprise.audit.column_model import ColumnOptions, columns_on
 from alembic_enterprise.audit.model import Trail, trail_on
-from alembic_enterprise.audit.stamps import Stamps, columns_on
 from alembic_enterprise.errors import DeclarationError
 
 
@@ -60,7 +60,7 @@ def test_it_goes_into_a_declarative_class_and_its_mixins() -> None:
         found = Base.metadata.tables[kind.__tablename__]
         assert trail_on(found) is not None
         assert columns_on(found) is not None
-        assert [*found.columns.keys()][1:] == [*Stamps().columns]
+        assert [*found.columns.keys()][1:] == [*ColumnOptions().columns]
 
 
 def test_it_goes_into_a_dataclass() -> None:
@@ -130,8 +130,8 @@ def test_audit_columns_serve_indexes_and_partitions() -> None:
 
 def test_the_actor_may_be_a_type_or_its_class() -> None:
     for kind in (BigInteger, BigInteger()):
-        assert AuditColumns(actor=kind).stamps.actor == "bigint"
-    assert AuditColumns(actor=Uuid(as_uuid=False)).stamps.actor == "uuid"
+        assert AuditColumns(actor=kind).options.actor == "bigint"
+    assert AuditColumns(actor=Uuid(as_uuid=False)).options.actor == "uuid"
 
 
 def test_the_declaration_may_be_attached_again() -> None:
@@ -164,7 +164,7 @@ BAD: list[tuple[Any, str]] = [
     ),
     (
         lambda: AuditTrail(exclude=["email"], hash=["email"]),
-        'AuditTrail: "email" stands in exclude= and in hash=: write it in one of them',
+        'AuditTrail: "email" is in exclude= and in hash=: write it in one of them',
     ),
     (
         lambda: AuditTrail(exclude="email"),
@@ -237,7 +237,7 @@ BAD: list[tuple[Any, str]] = [
         lambda: AuditColumns(existing="nul"),  # type: ignore[arg-type]  # the point
         'existing=\'nul\': write one of "now", "null" (did you mean "null"?)',
     ),
-    (lambda: Stamps("varchar"), 'actor=\'varchar\': write one of "text", "bigint", "uuid"'),
+    (lambda: ColumnOptions("varchar"), 'actor=\'varchar\': write one of "text", "bigint", "uuid"'),
 ]
 
 
@@ -269,7 +269,7 @@ def test_the_order_of_names_is_of_no_account() -> None:
 def test_repr_is_the_declaration(spec: Any) -> None:
     again = eval(repr(spec))  # noqa: S307  # the property under test
     assert repr(again) == repr(spec)
-    known = {"trail", "stamps", "schema", "history", "baseline", "existing"}
+    known = {"trail", "options", "schema", "history", "baseline", "existing"}
     for name in known & {*vars(spec)}:
         assert getattr(again, name) == getattr(spec, name)
 

@@ -8,9 +8,22 @@ import laws
 import pytest
 from audited import drift
 from autogenerate import run_sql
-from sqlalchemy import Connection, Engine
+from sqlalchemy import (
+    Column,
+    Connection,
+    Date,
+    Engine,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    func,
+    select,
+)
 from waiting import waiting
 
+from alembic_enterprise import AuditTrail, RangePartitions
+from alembic_enterprise.audit.history import as_of
 from alembic_enterprise.audit.operations import AlterAuditTrail, CreateAuditTrail
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions.maintain import Job, maintain
@@ -21,12 +34,24 @@ from alembic_enterprise.partitions.operations import (
     DropRangePartitions,
     SetPartitionPolicy,
 )
+from alembic_enterprise.partitions.report import TableReport
+from alembic_enterprise.partitions.steps import Step
+from alembic_enterprise.partitions.worker import Worker
 from alembic_enterprise.shards.operations import GrowHashShards, ShrinkHashShards
 
 BOUNDS = ("2026-01-01", "2026-02-01")
 JANUARY = CreateRangePartitions("events", "month", *BOUNDS)
+DEFAULT = CreateRangePartitions("events", "month", default=True)
 DROP = DropRangePartitions("events", "month", *BOUNDS, drop_rows=True)
 TRAIL = CreateAuditTrail("events", "events_history")
+EVENTS = Table(
+    "events",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("at", Date, primary_key=True),
+    RangePartitions("at", every="month"),
+    AuditTrail(),
+)
 ORDERS = CreateAuditTrail("orders", "orders_history", baseline=False)
 
 
@@ -87,6 +112,35 @@ def test_what_the_job_retires_is_recorded_and_audited_no_more(engine: Engine) ->
         assert len(kept(connection)) == 1
 
 
+def rows_now(connection: Connection) -> list[tuple[Any, ...]]:
+    """The rows of `events` as the history knows them."""
+    found = connection.execute(as_of(EVENTS, func.clock_timestamp())).all()
+    connection.rollback()
+    return sorted(tuple(row) for row in found)
+
+
+def test_a_row_that_comes_after_its_month_was_detached_stays(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default partition takes it, before the job is done with the month."""
+
+    def write(worker: Worker, step: Step, report: TableReport) -> None:
+        run_step(worker, step, report)
+        if step.kind == "detach":
+            with engine.begin() as other:
+                other.exec_driver_sql("INSERT INTO events VALUES (2, '2026-01-03')")
+
+    run_step = Worker.run
+    monkeypatch.setattr(Worker, "run", write)
+    with engine.connect() as connection:
+        policy = SetPartitionPolicy("events", "month", ahead=0, retain=1)
+        events(connection, JANUARY, DEFAULT, policy)
+        run_sql(connection, "INSERT INTO events VALUES (1, '2026-01-03')")
+        for _ in range(2):
+            maintain(engine, Job(now=datetime(2026, 6, 15, tzinfo=UTC)))
+        assert [row[0] for row in rows_now(connection)] == [2]
+
+
 def test_truncating_and_dropping_a_partition_is_recorded(connection: Connection) -> None:
     events(connection, JANUARY)
     # Where text is read otherwise, bounds have to be read alike.
@@ -111,6 +165,7 @@ def test_what_is_written_until_a_detach_gets_its_locks_is_recorded_before(engine
             connection.commit()
             detached.result()
         assert [action for action, _ in kept(connection)] == ["insert", "insert", "detach"]
+        assert rows_now(connection) == []
 
 
 def test_detaching_and_attaching_again_is_recorded(connection: Connection) -> None:
@@ -122,6 +177,63 @@ def test_detaching_and_attaching_again_is_recorded(connection: Connection) -> No
     assert told == ["detach", "truncate", "attach"]  # of what was detached nothing is left
     run_sql(connection, "INSERT INTO events_y2026_m01 VALUES (1, '2026-01-03')")
     assert kept(connection)[-1] == ("insert", 1)
+
+
+BY_HAND = [
+    ("RANGE (id)", "FROM (MINVALUE) TO (7)", "FROM (7) TO (100)"),
+    ('RANGE ("Na me")', "FROM ('a') TO ('b')", "FROM ('b') TO ('z')"),
+    ("HASH (id)", "WITH (MODULUS 2, REMAINDER 0)", "WITH (MODULUS 2, REMAINDER 1)"),
+    ('HASH ("Na me", id)', "WITH (MODULUS 2, REMAINDER 0)", "WITH (MODULUS 2, REMAINDER 1)"),
+]
+
+
+def by_hand(connection: Connection, partition_by: str, *bounds: str) -> Table:
+    """An audited table that only `postgresql_partition_by` declares, of two partitions."""
+    table = Table(
+        "things",
+        MetaData(),
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("Na me", Text, primary_key=True, key="name"),
+        AuditTrail(),
+        postgresql_partition_by=partition_by,
+    )
+    table.create(connection)
+    for number, bound in enumerate(bounds):
+        connection.exec_driver_sql(
+            f"CREATE TABLE things_{number} PARTITION OF things FOR VALUES {bound}"
+        )
+    connection.commit()
+    laws.apply(connection, [CreateAuditTrail("things", "things_history", baseline=False)])
+    run_sql(
+        connection,
+        "INSERT INTO things SELECT n, chr(97 + n % 3) || n FROM generate_series(1, 20) AS n",
+    )
+    return table
+
+
+@pytest.mark.parametrize("partition_by", BY_HAND)
+def test_a_partition_made_by_hand_takes_its_rows(
+    connection: Connection, partition_by: tuple[str, ...]
+) -> None:
+    table = by_hand(connection, *partition_by)
+    run_sql(connection, "TRUNCATE things_0")
+    left = connection.execute(select(table)).all()
+    assert 0 < len(left) < 20
+    found = connection.execute(as_of(table, func.clock_timestamp())).all()
+    assert sorted(map(tuple, found)) == sorted(map(tuple, left))
+
+
+def test_a_level_more_than_the_history_can_tell_leaves_rows_in(connection: Connection) -> None:
+    table = by_hand(connection, *BY_HAND[0])
+    run_sql(
+        connection,
+        "ALTER TABLE things DETACH PARTITION things_0",
+        """CREATE TABLE one (LIKE things) PARTITION BY RANGE ("Na me")""",
+        "CREATE TABLE one_of_it PARTITION OF one FOR VALUES FROM ('a') TO ('b')",
+        "ALTER TABLE things ATTACH PARTITION one FOR VALUES FROM (1) TO (7)",
+        "SELECT audit.things_history('one_of_it', 'truncate')",
+    )
+    assert len(connection.execute(as_of(table, func.clock_timestamp())).all()) == 20
 
 
 def audited_orders(connection: Connection) -> int:

@@ -43,6 +43,35 @@ def test_random_statements_are_captured_and_replayed(
     assert sum(captured(session).values()) > STATEMENTS
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "id = 21 WHERE id = 1",
+        "id = id + 20 WHERE id < 3",
+        "id = id + 20",
+        "id = CASE id WHEN 2 THEN 21 ELSE id END WHERE id < 3",
+    ],
+)
+def test_rows_that_another_partition_refuses(
+    connection: Connection, session: psycopg.Connection, change: str
+) -> None:
+    """An UPDATE may have fewer rows after it than before: none, one, several."""
+    run_sql(
+        connection,
+        SETUPS["partitioned"] + "DROP TRIGGER meddle ON t; DROP TRIGGER tell ON t;",
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "INSERT INTO t (tenant, id) VALUES (1, 1), (1, 2), (1, 3)",
+        "CREATE TRIGGER refuse BEFORE INSERT ON t FOR EACH ROW WHEN (NEW.id = 21)"
+        " EXECUTE FUNCTION refuse()",
+    )
+    laws.apply(connection, [CreateAuditTrail("t", "t_history")])
+    replay = Replay(session)
+    session.execute(f"UPDATE t SET {change}".encode())
+    replay.go_on()
+    assert replay.rows == contents(session)
+    assert len(replay.rows) == 2
+
+
 def run(session: psycopg.Connection, unit: Iterable[Step], batches: list[Step]) -> None:
     """Run statements, each as the batch of its number; nothing is left of them when one fails."""
     try:

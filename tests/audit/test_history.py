@@ -302,12 +302,12 @@ def test_what_cannot_be_asked() -> None:
     plain = Table("plain", MetaData(), Column("id", Integer, primary_key=True))
     with pytest.raises(DeclarationError, match=r"^plain: no history is declared: add AuditTrail"):
         history(plain, 1)
-    wrong = r'Lines: .* is no primary key: write \{"order id": ..., "at": ...\}$'
+    wrong = r'Lines: .* is not a primary key: write \{"order id": ..., "at": ...\}$'
     for key in (1, (1, 2, 3), [1], {"order id": 1}, {"order id": 1, "at": None}):
         with pytest.raises(OperationError, match=wrong):
             history(LINES, key)
     naive = datetime(2026, 11, 21)  # noqa: DTZ001  # what is refused
-    told = r"no moment without a time zone: write datetime"
+    told = r"has no time zone: write datetime"
     for moment in (naive, "2026-11-21", date(2026, 11, 21), None):
         with pytest.raises(OperationError, match=told):
             as_of(ORDERS, cast("Any", moment))
@@ -324,7 +324,7 @@ def test_a_table_as_it_was_is_refused_where_retention_may_have_left_rows_out() -
     with pytest.raises(OperationError) as error:
         as_of(forgetful, START)
     assert str(error.value) == (
-        "forgetful: its history keeps 24 month(s), and a row that has not changed for longer is "
+        "forgetful: its history keeps 24 months, and a row that has not changed for longer is "
         "not in it: write as_of(..., incomplete=True) for those that are, or declare AuditTrail() "
         "without retain="
     )

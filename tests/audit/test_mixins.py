@@ -44,9 +44,9 @@ from alembic_enterprise import (
     unique_undeleted,
     without_deleted,
 )
+from alembic_enterprise.audit.column_model import columns_on
 from alembic_enterprise.audit.model import trail_on
 from alembic_enterprise.audit.operations.columns import AddAuditColumns
-from alembic_enterprise.audit.stamps import columns_on
 from alembic_enterprise.errors import DeclarationError
 
 

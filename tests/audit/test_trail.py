@@ -393,7 +393,7 @@ def test_what_was_hashed_does_not_come_back(connection: Connection) -> None:
     run_sql(connection, *TABLE, "INSERT INTO orders VALUES (1, 1, 'a', 7)")
     laws.apply(connection, [replace(CREATE, hash=["amount"])])
     told = refused(connection, ALTER)
-    assert "has kept in column amount is no integer: rename that column, and run" in told
+    assert "has kept in column amount is not of type integer: rename that column, and run" in told
 
 
 def test_whatever_was_done_by_hand_is_put_right(connection: Connection, role: str) -> None:
@@ -464,7 +464,7 @@ PARTITIONED = "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id)"
         (
             "CREATE TABLE t (id int PRIMARY KEY); CREATE SCHEMA audit CREATE TABLE t_history ()",
             {},
-            'there is a table "audit"."t_history" already that is no history of ours',
+            'there is a table "audit"."t_history" already that is not a history of ours',
         ),
     ],
 )

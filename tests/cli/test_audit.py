@@ -424,7 +424,7 @@ def test_a_project_without_models(run: Callable[..., Outcome], url: str, here: P
     write_project(here, url, metadata="None")
     outcome = run("audit", "check")
     assert outcome.code == 1
-    assert "write target_metadata=Base.metadata, or give --url URL to go by" in outcome.error
+    assert "write target_metadata=Base.metadata, or give --url URL to use" in outcome.error
 
 
 def write_project(
@@ -449,7 +449,6 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel tells no peak")
 def test_the_memory_of_a_report_does_not_grow_with_it(
     other_database: Callable[..., str], url: str
@@ -497,7 +496,6 @@ def test_a_reader_that_goes_away_is_no_error(url: str) -> None:
     assert program.returncode == 141
 
 
-@pytest.mark.slow
 def test_the_time_that_is_done_with_is_shown_on_a_terminal(url: str, tmp_path: Path) -> None:
     """Only there, and only when the report itself goes elsewhere."""
     assert "100%" not in in_terminal(["audit", *REPORT, "--url", url], CI="")

@@ -12,12 +12,17 @@ from typing import Any
 
 import click
 import pytest
+from autogenerate import run as migrate
+from autogenerate import run_sql
 from console import PROGRAM, Outcome, in_terminal
 from reviewed import Project
 from samples import monthly
-from sqlalchemy import Engine, make_url
+from scheduled import table
+from sqlalchemy import Connection, Engine, make_url
 
 from alembic_enterprise.cli import Commands, commands
+from alembic_enterprise.cli.output import findings_text
+from alembic_enterprise.finding import Finding, Severity
 
 HEAVY = ("alembic", "sqlalchemy", "psycopg")
 
@@ -121,6 +126,10 @@ def test_a_wrong_command_line_is_exit_code_1(run: Callable[..., Outcome]) -> Non
     outcome = run("partitions", "lst")
     assert (outcome.code, outcome.output) == (1, "")
     assert "No such command 'lst'" in outcome.error
+    outcome = run("partition", "list")
+    assert outcome.code == 1
+    assert outcome.error.endswith("No such command 'partition'. Did you mean 'partitions'?\n")
+    assert "Did you mean" not in run("unheard-of").error
 
 
 def test_a_url_and_a_configuration_exclude_each_other(run: Callable[..., Outcome]) -> None:
@@ -199,7 +208,7 @@ def test_a_traceback_shows_no_password(
     def broken(_url: str) -> None:
         raise RuntimeError("broken by s3cret at postgresql://somebody:s3cret@h/d")
 
-    monkeypatch.setattr("alembic_enterprise.environment.parse", broken)
+    monkeypatch.setattr("alembic_enterprise.urls.parse", broken)
     outcome = run("partitions", "list", "--url", "postgresql://somebody:s3cret@h/d")
     assert outcome.code == 1
     assert "RuntimeError: broken by *** at postgresql://somebody:***@h/d" in outcome.error
@@ -253,7 +262,27 @@ def test_a_url_needs_no_driver(run: Callable[..., Outcome], database_url: str, s
     assert outcome.output.endswith("\nThere are none.\n")
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("style", ["SQL,DMY", "German", "Postgres,YMD"])
+@pytest.mark.parametrize(
+    "command", [("partitions", "maintain"), ("audit", "status"), ("indexes", "advise")]
+)
+def test_moments_are_read_whatever_the_role_prints_them_like(
+    run: Callable[..., Outcome],
+    connection: Connection,
+    database_url: str,
+    command: tuple[str, ...],
+    style: str,
+) -> None:
+    """psycopg refuses to read them in any other form than ISO's."""
+    table(connection, start="2026-11-01", stop="2027-01-01")
+    run_sql(connection, "CREATE TABLE orders (id bigint PRIMARY KEY)")
+    migrate(connection, 'op.create_audit_trail("orders", history="orders_history")')
+    run_sql(connection, "INSERT INTO orders VALUES (1)")
+    arguments = [*command, "--url", f"{database_url}&options=-c%20DateStyle%3D{style}"]
+    outcome = run(*arguments)
+    assert (outcome.code, outcome.error) == (0, "")
+
+
 def test_colour_is_for_terminals(
     run: Callable[..., Outcome], engine: Engine, database_url: str
 ) -> None:
@@ -264,12 +293,20 @@ def test_colour_is_for_terminals(
     assert "\x1b[" not in run(*arguments).output
 
 
-@pytest.mark.slow
 def test_no_color_is_respected(engine: Engine, database_url: str) -> None:
     monthly(engine)
     assert "\x1b[" not in in_terminal(["partitions", "list", "--url", database_url], NO_COLOR="1")
     refused = ["doctor", "--url", "postgresql://127.0.0.1:1/d"]
     assert "\x1b[" not in in_terminal(refused, NO_COLOR="1")
+
+
+def test_the_worst_findings_come_first() -> None:
+    severities: list[Severity] = ["note", "warning", "error", "warning"]
+    found = [
+        Finding(f"rule-{place}", severity, "t", "") for place, severity in enumerate(severities)
+    ]
+    lines = findings_text(found, "All is well.").splitlines()
+    assert [line[-2] for line in lines] == ["2", "1", "3", "0"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -329,13 +329,37 @@ def test_a_role_that_does_not_own_a_table_is_told(
     managed(engine)
     url = f"{database_url}&options=-c%20role%3D{role}"
     found = missing(doctor("--format", "json", "--url", url))
+    assert found.pop("clock").startswith("ALTER DATABASE ... RESET alembic_enterprise.now")
     assert found == {
         "owners": "connect as the role that owns the tables, or "
         f'GRANT SELECT ON "public".alembic_enterprise_policy TO "{role}"'
     }
     execute(engine, f"GRANT SELECT ON alembic_enterprise_policy TO {role}")
     found = missing(doctor("--format", "json", "--url", url))
-    assert found == {"owners": f'connect as the owner, or GRANT "postgres" TO "{role}"'}
+    assert found.keys() == {"clock", "owners"}
+    assert found["owners"] == f'connect as the owner, or GRANT "postgres" TO "{role}"'
+
+
+def test_an_owner_who_may_not_create_beside_the_table_is_told(
+    doctor: Callable[..., Outcome],
+    engine: Engine,
+    database_url: str,
+    role: str,
+    new_role: Callable[..., str],
+) -> None:
+    """The job gives him each partition that it creates."""
+    owner = new_role()
+    managed(engine)
+    execute(engine, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    execute(engine, f"ALTER TABLE events OWNER TO {owner}")
+    execute(engine, f"ALTER TABLE alembic_enterprise_policy OWNER TO {owner}")
+    execute(engine, f"GRANT {owner} TO {role}")
+    url = f"{database_url}&options=-c%20role%3D{role}"
+    told = missing(doctor("--format", "json", "--url", url))
+    assert told.keys() == {"clock", "schemas"}
+    assert told["schemas"] == f'GRANT CREATE ON SCHEMA "public" TO "{owner}"'
+    execute(engine, told["schemas"])
+    assert missing(doctor("--format", "json", "--url", url)).keys() == {"clock"}
 
 
 def test_a_schema_that_may_not_be_used_is_told(

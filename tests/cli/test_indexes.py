@@ -233,7 +233,7 @@ def test_a_migration_of_the_operations(run: Callable[..., Outcome], project: Con
     file = Path("migrations/versions/index_foreign_keys.py")
     assert (
         f"\nWritten: {file}\n"
-        "Change the models as told above, too: the next autogenerate would take it back.\n"
+        "Change the models as shown above, too: the next autogenerate would take it back.\n"
     ) in outcome.output
     assert "op.create_index_online(\n        'ix_orders_customer_id'" in file.read_text()
     command.upgrade(project, "head")
@@ -287,7 +287,7 @@ def test_a_downgrade_leaves_what_was_there_before(
     assert (outcome.code, outcome.error) == (2, "")
     script = Path("migrations/versions/mend.py").read_text()
     for name in ("ix_items_kind", "ix_items_parent", "ix_days_two", "ix_days_day"):
-        assert f"    pass  # '{name}' stays: create_index_online" in script
+        assert f"    pass  # not reversed: create_index_online completed '{name}'" in script
     command.upgrade(project, "head")
     command.downgrade(project, "base")
     with engine.connect() as connection:

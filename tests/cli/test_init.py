@@ -10,8 +10,6 @@ from alembic.config import Config
 from console import Outcome
 from sqlalchemy import Connection, make_url
 
-pytestmark = pytest.mark.slow
-
 MODELS = """
 from datetime import datetime
 
@@ -117,6 +115,7 @@ def test_the_first_revision_is_applied_and_leaves_nothing_to_do(
     assert (outcome.code, outcome.error) == (0, "")
     assert "lock_timeout is 4s" in outcome.output
     assert outcome.output.endswith("\nNothing is missing.\n")
+    assert program("partitions", "maintain").code == 0
 
 
 def test_concurrent_statements_run_under_a_lock_timeout(
@@ -188,6 +187,30 @@ def test_the_database_and_the_section_can_be_named(
     assert written == make_url(url).set(drivername="postgresql+psycopg")
     assert run("init", "-c", "b.ini", "-n", "b", "--url", database_url, "b").code == 0
     assert program("doctor", "-c", "b.ini", "-n", "b").output.startswith("Database alembic_")
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("postgresql://h/d", "postgresql+psycopg://h/d"),
+        ("postgresql+psycopg://h/d", "postgresql+psycopg://h/d"),
+        ("postgresql+psycopg2://h/d", "postgresql+psycopg2://h/d"),
+        ("postgresql+asyncpg://h/d", "postgresql+psycopg://h/d"),
+        ("--async postgresql://h/d", "postgresql+psycopg://h/d"),
+        ("--async postgresql+psycopg://h/d", "postgresql+psycopg://h/d"),
+        ("--async postgresql+asyncpg://h/d", "postgresql+asyncpg://h/d"),
+    ],
+)
+def test_a_driver_that_is_given_is_written(
+    run: Callable[..., Outcome], here: Path, given: str, written: str
+) -> None:
+    """Where env.py can use it; else psycopg, which is there."""
+    *options, url = given.split()
+    outcome = run("init", *options, "--url", url, "migrations")
+    assert outcome.code == 0
+    assert ('1. pip install "sqlalchemy[asyncio]"' in outcome.output) == bool(options)
+    assert ('[asyncio]" asyncpg\n' in outcome.output) == written.startswith("postgresql+asyncpg")
+    assert placeholder(here) == written
 
 
 @pytest.mark.usefixtures("here")

@@ -7,10 +7,13 @@ from typing import Any
 
 import jsonschema
 import pytest
+from autogenerate import run_sql
 from console import Outcome
 from golden_files import golden
 from samples import clock, every_kind, execute, managed, monthly
-from sqlalchemy import Engine, event, make_url
+from scheduled import run as run_job
+from scheduled import table
+from sqlalchemy import Connection, Engine, event, make_url
 
 from alembic_enterprise.cli.output import width
 from alembic_enterprise.partitions import live
@@ -131,6 +134,23 @@ def test_a_half_detached_partition_holds_nothing(
     assert "detach pending" in text
 
 
+def test_what_was_retired_and_not_dropped_is_told(
+    run: Callable[..., Outcome], connection: Connection, engine: Engine, database_url: str
+) -> None:
+    """Also when somebody has put it away."""
+    table(connection, start="2026-08-01", stop="2027-01-01", retain=1)
+    run_job(engine)
+    run_sql(connection, "ALTER TABLE events_y2026_m09 RENAME TO evidence")
+    arguments = ["partitions", "list", "--url", database_url]
+    told = "retired     2 not dropped, public.events_y2026_m08 first, since 2026-11-21"
+    assert told in run(*arguments).output
+    (listed,) = as_json(run(*arguments, "--format", "json"))["tables"]
+    assert listed["retired"] == [
+        {"schema": "public", "name": name, "since": "2026-11-21T12:00:00+00:00"}
+        for name in ("events_y2026_m08", "evidence")
+    ]
+
+
 def test_rows_of_a_default_partition_are_counted_up_to_a_limit(
     run: Callable[..., Outcome], engine: Engine, database_url: str
 ) -> None:
@@ -169,7 +189,6 @@ def test_a_default_partition_that_may_not_be_read_is_estimated(
     )
 
 
-@pytest.mark.slow
 def test_it_gives_up_on_a_locked_table(
     run: Callable[..., Outcome], engine: Engine, database_url: str
 ) -> None:

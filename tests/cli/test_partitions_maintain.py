@@ -52,6 +52,8 @@ def valid(outcome: Outcome, command: str) -> dict[str, Any]:
     return document
 
 
+PRETENDED = "note: now was 2026-11-21 12:00 UTC, as alembic_enterprise.now says until its RESET\n"
+
 # --- Exit codes
 
 
@@ -59,11 +61,12 @@ def test_a_run_that_makes_all_true_ends_with_0(shop: Connection, maintain: Run) 
     outcome = maintain()
     assert (outcome.code, outcome.error) == (0, "")
     assert outcome.output == (
-        "public.events: true; 1 created, 2 detached; headroom 40 days\n"
+        "public.events: ok; 1 created, 2 detached; headroom 40 days\n"
         "  note: its default partition makes every detach lock the whole table for a moment; "
-        "without one it would be concurrent\n"
+        f"without one it would be concurrent\n{PRETENDED}"
     )
-    assert maintain().output == "public.events: true; nothing was due; headroom 40 days\n"
+    nothing = "public.events: ok; nothing was due; headroom 40 days\n"
+    assert maintain().output == nothing + PRETENDED
     assert names(shop) == ["default", "y2026_m10", "y2026_m11", "y2026_m12"]
 
 
@@ -73,16 +76,16 @@ def test_what_was_detached_is_dropped_by_a_run_that_is_told_to(
     clock(engine)
     table(connection, start="2026-08-01", stop="2027-01-01", retain=1, hold=0)
     assert "; 2 detached; " in maintain().output
-    assert maintain().output.startswith("public.events: true; nothing was due; ")
-    assert maintain("--drop-detached").output.startswith("public.events: true; 2 dropped; ")
+    assert maintain().output.startswith("public.events: ok; nothing was due; ")
+    assert maintain("--drop-detached").output.startswith("public.events: ok; 2 dropped; ")
 
 
 def test_a_table_that_is_left_undone_ends_with_2(shop: Connection, maintain: Run) -> None:
     insert(shop, "2026-12-12Z")
     outcome = maintain("--min-headroom", "0")
     assert outcome.code == 2
-    assert outcome.output.startswith("public.events: undone; 2 detached; headroom 9 days\n")
-    assert "  2026-12-01 to 2027-01-01: public.events_default holds 1 row(s)" in outcome.output
+    assert outcome.output.startswith("public.events: not finished; 2 detached; headroom 9 days\n")
+    assert "  2026-12-01 to 2027-01-01: public.events_default holds 1 row" in outcome.output
 
 
 def test_short_headroom_ends_with_3(shop: Connection, maintain: Run, check: Run) -> None:
@@ -132,7 +135,7 @@ def test_it_says_when_more_is_asked_for_than_the_policy_keeps(
     outcome = maintain(*asked)
     assert (outcome.code, outcome.output) == (
         3,
-        f"public.events: true; nothing was due; headroom 99 days\n  {told}\n",
+        f"public.events: ok; nothing was due; headroom 99 days\n  {told}\n{PRETENDED}",
     )
     (events,) = valid(maintain(*asked, "--format", "json"), "maintain")["tables"]
     assert events["shortage"] == told
@@ -151,7 +154,7 @@ def test_what_is_due_and_gets_no_lock_was_not_done(
         outcome = maintain("--lock-timeout", "20", "--attempts", "2")
     assert outcome.code == 2
     assert outcome.output.startswith(
-        "public.events: undone; nothing was done; headroom 71 days\n  1 retry for locks\n"
+        "public.events: not finished; nothing was done; headroom 71 days\n  1 retry for locks\n"
     )
 
 
@@ -295,7 +298,7 @@ def test_a_dry_run_changes_nothing_and_tells_problems(shop: Connection, maintain
 
 def test_a_dry_run_of_what_is_true_says_so(shop: Connection, maintain: Run, check: Run) -> None:
     maintain()
-    assert check().output == "Every policy is true.\n"
+    assert check().output == "Every policy is satisfied.\n"
     assert maintain("--dry-run").output == "-- Nothing is due.\n"
     assert names(shop)
 
@@ -325,6 +328,7 @@ def test_the_json_of_a_check_keeps_its_schema(shop: Connection, check: Run) -> N
     assert [item["rule"] for item in found] == [
         "headroom-short",
         "partitions-missing",
+        "expired-not-retired",
         "default-rows",
     ]
     assert found[1]["operations"] == [
@@ -348,10 +352,14 @@ def test_the_text_of_a_check_is_one_line_a_finding(shop: Connection, check: Run)
     assert outcome.output == (
         "error: public.events: partitions end in 9 days: "
         "run `alembic-enterprise partitions maintain` [headroom-short]\n"
-        "warning: public.events: 1 period(s) between 2026-12-01 and 2027-01-01 have no partition: "
+        "warning: public.events: no partition for 1 period between 2026-12-01 and 2027-01-01: "
         "run `alembic-enterprise partitions maintain` [partitions-missing]\n"
-        "warning: public.events: the default partition holds 1 row(s): move them into partitions "
-        "of their own before those are due [default-rows]\n"
+        "warning: public.events: 2 partitions, public.events_y2026_m08 first, ended before what "
+        "the policy retains and should be gone: run `alembic-enterprise partitions maintain`, "
+        "which says what keeps them [expired-not-retired]\n"
+        "warning: public.events: the default partition holds 1 row: move them into partitions "
+        "of their own before those are due, as `alembic-enterprise explain default-rows` says "
+        "[default-rows]\n"
     )
 
 
@@ -440,14 +448,19 @@ def test_metrics_that_cannot_be_written_are_an_error_before_the_run(
 # --- The terminal, and env.py
 
 
-@pytest.mark.slow
+COMMAND = ["partitions", "maintain", "--url"]
+
+
 @pytest.mark.usefixtures("shop")
 def test_a_progress_bar_is_for_terminals(program: Run, database_url: str) -> None:
+    """And for runs with something to do."""
     outcome = program("partitions", "maintain", "--url", database_url, "--dry-run")
     assert outcome.error == ""
-    written = in_terminal(["partitions", "maintain", "--url", database_url], CI="")
+    written = in_terminal([*COMMAND, database_url], CI="")
     assert "steps" in written
     assert "100%" in written
+    for nothing in ((), ("unknown",)):
+        assert "steps" not in in_terminal([*COMMAND, database_url, *nothing], CI="")
 
 
 NOTE_IDLE = (

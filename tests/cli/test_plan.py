@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from console import Outcome
+from console import Outcome, in_terminal
 from psycopg.sql import SQL, Identifier
 from reviewed import CUSTOMERS, EVENTS, FIRST, UNDONE, Project
 from sqlalchemy import Connection
@@ -48,7 +48,6 @@ def test_a_database_in_order(run: Callable[..., Outcome]) -> None:
     assert (ended.code, ended.error) == (0, "")
 
 
-@pytest.mark.every_server
 def test_each_fault_lands_in_its_section(
     run: Callable[..., Outcome], shop: Project, connection: Connection
 ) -> None:
@@ -80,7 +79,6 @@ def test_each_fault_lands_in_its_section(
     assert [item["outcome"] for item in plan["proof"]] == ["passed"] * 4
 
 
-@pytest.mark.slow
 def test_drift_alone_is_nothing_to_run(
     run: Callable[..., Outcome], shop: Project, connection: Connection
 ) -> None:
@@ -93,7 +91,6 @@ def test_drift_alone_is_nothing_to_run(
     assert told(planned(run, "--no-prove")) == {"drift", "model_changes", "steps"}
 
 
-@pytest.mark.slow
 def test_written_it_is_pending_and_plans_the_same(
     run: Callable[..., Outcome], shop: Project, here: Path
 ) -> None:
@@ -112,17 +109,37 @@ def test_written_it_is_pending_and_plans_the_same(
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("shop")
 def test_one_run_gives_several_forms(run: Callable[..., Outcome], here: Path) -> None:
     forms = ("json", "markdown", "sarif", "github", "html")
     files = [word for form in forms for word in ("--format", f"{form}=plan.{form}")]
     ended = run("plan", "--format", "text", *files)
     assert ended.output.strip().endswith(IN_ORDER)
-    assert all((here / f"plan.{form}").read_text().strip() for form in forms if form != "github")
+    written = {form: (here / f"plan.{form}").read_text() for form in forms}
+    assert json.loads(written["json"])["exit_code"] == ended.code
+    assert json.loads(written["sarif"])["version"] == "2.1.0"
+    assert written["markdown"].startswith("#")
+    assert written["html"].startswith("<!DOCTYPE html>")
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("shop")
+def test_what_is_being_done_is_gone_in_the_end(run: Callable[..., Outcome]) -> None:
+    """Also where no ANSI codes may be sent: what is left of a line is what was written last."""
+    written = in_terminal(["plan"], CI="", NO_COLOR="1")
+    assert " s  " in written
+    assert "\x1b" not in written
+    first, *_ = written.split("\r\n")
+    assert seen(first) == run("plan").output.splitlines()[0]
+
+
+def seen(line: str) -> str:
+    """What a terminal shows of a line whose parts are written one over the other."""
+    shown = ""
+    for part in line.split("\r"):
+        shown = part + shown[len(part) :]
+    return shown.rstrip()
+
+
 def test_what_the_policy_blocks_ends_with_3_unless_told_otherwise(
     run: Callable[..., Outcome], shop: Project, here: Path
 ) -> None:
@@ -136,7 +153,6 @@ def test_what_the_policy_blocks_ends_with_3_unless_told_otherwise(
     assert run("plan", "--exit-zero").code == 0
 
 
-@pytest.mark.slow
 def test_without_a_shadow_it_says_what_is_not_known(
     run: Callable[..., Outcome], shop: Project, connection: Connection
 ) -> None:
@@ -153,7 +169,6 @@ def test_without_a_shadow_it_says_what_is_not_known(
     assert "Nothing that is known blocks it." in run("plan", "--no-shadow", "--no-prove").output
 
 
-@pytest.mark.slow
 def test_what_the_release_mends_is_no_finding(run: Callable[..., Outcome], shop: Project) -> None:
     shop.models(CUSTOMERS.replace("=False)", "=False), AuditTrail()"), EVENTS)
     ended = run("plan", "--write", "-m", "who changed customers", "--exit-zero")
@@ -164,7 +179,6 @@ def test_what_the_release_mends_is_no_finding(run: Callable[..., Outcome], shop:
     assert plan["exit_code"] == 2
 
 
-@pytest.mark.slow
 def test_revisions_that_do_not_run_from_nothing_leave_drift_unknown(
     run: Callable[..., Outcome], shop: Project, connection: Connection
 ) -> None:
@@ -194,7 +208,6 @@ UNKNOWN = (
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "first", "told"),
     [
@@ -265,7 +278,6 @@ told.options = formatted REVISION_SCRIPT_FILENAME
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -290,7 +302,6 @@ def test_hooks_print_nothing_into_the_plan(
     assert re.fullmatch(r"formatted .*_add_others\.py", ended.error.splitlines()[0])
 
 
-@pytest.mark.slow
 def test_one_transaction_for_all_revisions(run: Callable[..., Outcome], shop: Project) -> None:
     """Where env.py wants it so, a proposal runs in the transaction of what is pending."""
     shop.revision(

@@ -15,8 +15,9 @@ from reviewed import CUSTOMERS, EVENTS, Project, begun
 from sqlalchemy import make_url
 
 from alembic_enterprise import sql
-from alembic_enterprise.environment import connected, parse
+from alembic_enterprise.plan.shadow import lacks, replay
 from alembic_enterprise.server import Server, temporary_server
+from alembic_enterprise.urls import connected, parse
 
 
 def two_heads(shop: Project) -> None:
@@ -75,7 +76,6 @@ ERRORS: dict[str, tuple[Callable[[Project], object], tuple[str, ...], str]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ERRORS)
 def test_errors_name_the_next_step(
     run: Callable[..., Outcome],
@@ -90,6 +90,25 @@ def test_errors_name_the_next_step(
     assert ended.error.startswith(f"Error: {said}")
     assert ended.error.count("\n") == 1
     assert (ended.code, ended.output) == (1, "")
+
+
+OF_WORDS = {
+    "CREATE EXTENSION nobodys": lacks.EXTENSION,
+    "ALTER DATABASE shop SET work_mem = 64": lacks.DATABASE,
+    "ALTER EVENT TRIGGER hook DISABLE": lacks.EVENT_TRIGGER,
+    "ALTER TABLE nowhere ADD a int": "Mend the migration, and run this again",
+}
+
+
+@pytest.mark.parametrize("statement", OF_WORDS)
+def test_what_no_rows_would_help_is_told_as_it_is(
+    run: Callable[..., Outcome], shop: Project, statement: str
+) -> None:
+    shop.revision("b2", "a1", f"op.execute({statement!r})")
+    ended = run("plan")
+    assert ended.error.startswith("Error: revision b2 cannot be run on the shadow: ")
+    assert ended.error.endswith(f". {OF_WORDS[statement]}\n")
+    assert (ended.code, replay.ON_A_COPY in ended.error) == (1, False)
 
 
 def test_a_script_that_is_no_python(run: Callable[..., Outcome], shop: Project) -> None:
@@ -115,7 +134,6 @@ def other_server(binaries: Path) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("shop")
 def test_a_role_that_may_not_make_a_shadow(
     run: Callable[..., Outcome], other_server: Server
@@ -129,7 +147,6 @@ def test_a_role_that_may_not_make_a_shadow(
     assert ended.code == 1
 
 
-@pytest.mark.slow
 def test_a_role_that_the_server_of_the_shadow_lacks(
     run: Callable[..., Outcome], other_server: Server, shop: Project, new_role: Callable[..., str]
 ) -> None:
@@ -143,7 +160,26 @@ def test_a_role_that_the_server_of_the_shadow_lacks(
     assert (ended.code, ended.error.count("\n")) == (1, 1)
 
 
-@pytest.mark.slow
+def test_a_release_that_changes_the_server_of_the_shadow(
+    run: Callable[..., Outcome], other_server: Server, shop: Project
+) -> None:
+    """A role that it makes is told, and what stood there before is left alone."""
+    shop.revision("b2", "a1", "op.execute('CREATE ROLE made_by_b2')")
+    ended = run("plan", "--shadow-url", other_server.url())
+    told = " ".join(ended.output.split())
+    assert "1 role made on the server of --shadow-url, and not dropped: made_by_b2." in told
+    shop.revision("b2", "a1", "op.execute('DROP ROLE made_by_b2')")
+    ended = run("plan", "--shadow-url", other_server.url())
+    refused = "revision b2 cannot be run on the shadow: what changes roles, databases or settings"
+    assert (ended.code, ended.error.startswith(f"Error: {refused}")) == (1, True)
+    more = "ALTER TABLE customers ADD a int"
+    shop.revision("b2", "a1", f"op.execute({more!r})", "op.execute('DROP ROLE made_by_b2')")
+    ended = run("plan", "--shadow-url", other_server.url())
+    assert (ended.code, "SKIP the downgrade gives the schema" in ended.output) == (2, True)
+    with psycopg.connect(other_server.url().replace("+psycopg", "")) as there:
+        there.execute("SELECT 'made_by_b2'::regrole")
+
+
 @pytest.mark.usefixtures("shop")
 def test_a_machine_without_a_server(
     run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
@@ -163,7 +199,6 @@ op.execute("SELECT pg_sleep(600)")
 """
 
 
-@pytest.mark.slow
 def test_ctrl_c_leaves_no_shadow(shop: Project, here: Path) -> None:
     shop.revision("b2", "a1", ASLEEP)
     with subprocess.Popen([PROGRAM, "plan"], cwd=here, stderr=subprocess.PIPE, text=True) as begun:
@@ -177,7 +212,6 @@ def test_ctrl_c_leaves_no_shadow(shop: Project, here: Path) -> None:
     assert not folder.exists()
 
 
-@pytest.mark.slow
 def test_the_live_server_is_only_read(
     run: Callable[..., Outcome], other_server: Server, here: Path
 ) -> None:
@@ -207,7 +241,6 @@ OF_DRIVERS = ("SAVEPOINT", "RELEASE", "DEALLOCATE")
 """What SQLAlchemy sends around its first question, and psycopg when it forgets a statement."""
 
 
-@pytest.mark.slow
 def test_an_env_py_that_writes_is_stopped(run: Callable[..., Outcome], shop: Project) -> None:
     file = shop.folder / "env.py"
     create = 'context.execute("CREATE SCHEMA IF NOT EXISTS more")'
@@ -222,5 +255,5 @@ def test_an_env_py_that_writes_is_stopped(run: Callable[..., Outcome], shop: Pro
 def test_a_file_that_is_no_plan_is_not_replaced(run: Callable[..., Outcome], shop: Project) -> None:
     before = (shop.folder / "env.py").read_text()
     ended = run("plan", "--out", "env.py")
-    assert ended.error.startswith("Error: env.py is there, and is no saved plan of this version")
+    assert ended.error.startswith("Error: env.py exists and is not a saved plan of this version")
     assert (ended.code, (shop.folder / "env.py").read_text()) == (1, before)

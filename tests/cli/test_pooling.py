@@ -1,12 +1,14 @@
 """A real PgBouncer before the server: only its session pooling passes."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from console import Outcome
 from poolers import pooler
+from reviewed import begun
 from scheduled import table
 from sqlalchemy import Connection
 
@@ -63,6 +65,26 @@ def test_a_run_in_a_pool_by_transaction_is_refused_and_leaves_no_setting(
 def settings(connection: psycopg.Connection) -> Any:
     query = "SELECT current_setting('lock_timeout'), current_setting('statement_timeout')"
     return connection.execute(query).fetchone()
+
+
+def test_plans_in_a_pool_by_transaction_are_refused_and_leave_no_setting(
+    run: Callable[..., Outcome], database_url: str, here: Path
+) -> None:
+    shop = begun(here, database_url)
+    shop.revision("b2", "a1", "op.execute('COMMENT ON TABLE customers IS NULL')")
+    assert run("plan", "--out", "plan.json").code == 2
+    file = here / "alembic.ini"
+    more = "ignore_startup_parameters = extra_float_digits,options"  # it refuses those of ours
+    with pooler(database_url, "transaction", 3, more) as url:
+        before, after = (each.replace("%", "%%") for each in (database_url, url))
+        file.write_text(file.read_text().replace(before, after))
+        for command in (("plan",), ("verify", "plan.json"), ("apply", "plan.json")):
+            outcome = run(*command)
+            assert (outcome.code, outcome.output) == (1, "")
+            assert "with pool_mode = session" in outcome.error
+            with psycopg.connect(url.replace("+psycopg", "")) as one:
+                query = "SELECT current_setting('default_transaction_read_only')"
+                assert one.execute(query).fetchone() == ("off",)
 
 
 def test_a_run_in_a_pool_by_session_passes(

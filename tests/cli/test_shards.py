@@ -269,7 +269,6 @@ def test_names_do_not_steer_the_terminal(
     assert "k\\x1b[2J = \\x1b\n" in located.output
 
 
-@pytest.mark.slow
 def test_it_gives_up_on_a_locked_table(
     run: Callable[..., Outcome], shop: Engine, shop_url: str
 ) -> None:

@@ -32,11 +32,11 @@ def test_a_run_says_what_it_takes_and_what_it_did(connection: Connection, grow: 
     growing.orders(connection)
     outcome = grow("orders", "--to", "4")
     assert outcome.code == 0
-    assert outcome.error.startswith("public.orders: 2 shard(s) to split, about 400 rows, ")
+    assert outcome.error.startswith("public.orders: 2 shards to split, about 400 rows, ")
     assert "of free space, one at a time" in outcome.error
     rows = [len(connection.exec_driver_sql(f"TABLE orders_shard_{n}").all()) for n in range(4)]
     assert masked(outcome.output) == (
-        "public.orders: done; 2 of 2 shard(s) split\n"
+        "public.orders: done; 2 of 2 shards split\n"
         f"  public.orders_shard_0: {rows[0] + rows[2]} rows in # s, locked for # ms\n"
         f"  public.orders_shard_1: {rows[1] + rows[3]} rows in # s, locked for # ms\n"
     )
@@ -62,10 +62,10 @@ def test_rows_of_shards_that_nobody_analyzed_are_unknown(connection: Connection,
         "ALTER TABLE fresh ADD PRIMARY KEY (tenant, id)",
     )
     plan = grow("fresh", "--to", "4", "--dry-run").output
-    assert plan.startswith("public.fresh: 2 shard(s) to split, about 0 rows, ")
+    assert plan.startswith("public.fresh: 2 shards to split, about 0 rows, ")
     run_sql(connection, "INSERT INTO fresh SELECT n, n FROM generate_series(1, 100) AS n")
     plan = grow("fresh", "--to", "4", "--dry-run").output
-    assert plan.startswith("public.fresh: 2 shard(s) to split, 2 shards never analyzed, ")
+    assert plan.startswith("public.fresh: 2 shards to split, 2 shards never analyzed, ")
     assert plan.count("; never analyzed, ") == 2
     run_sql(connection, "ANALYZE a")
     plan = grow("fresh", "--to", "4", "--dry-run").output
@@ -82,10 +82,10 @@ def test_what_is_left_undone_ends_with_2_and_can_be_aborted(
         reader.execute("SELECT FROM orders_shard_0")
         outcome = grow("orders", "--to", "4", "--lock-timeout", "50", "--attempts", "1")
     assert outcome.code == 2
-    assert outcome.output.startswith("public.orders: undone; 0 of 2 shard(s) split\n")
+    assert outcome.output.startswith("public.orders: not finished; 0 of 2 shards split\n")
     assert "no lock within 50 ms, 1 times, held by " in outcome.output
     outcome = grow("orders", "--abort")
-    assert (outcome.code, outcome.output) == (0, "public.orders: done; 1 shard(s) put back\n")
+    assert (outcome.code, outcome.output) == (0, "public.orders: done; 1 shard put back\n")
     assert growing.leftovers(connection) == []
     assert growing.contents(connection) == rows
 
@@ -148,14 +148,15 @@ def test_errors_before_anything_is_tried_end_with_1(
     assert told in outcome.error
 
 
-@pytest.mark.slow
 def test_the_rows_and_their_rate_are_for_terminals(
     connection: Connection, database_url: str
 ) -> None:
     growing.orders(connection)
-    written = in_terminal(["shards", "grow", "orders", "--to", "4", "--url", database_url], CI="")
+    command = ["shards", "grow", "orders", "--to", "4", "--url", database_url]
+    written = in_terminal(command, CI="")
     assert "400/400" in written
     assert "rows/s" in written
+    assert in_terminal(command, CI="").startswith("public.orders: ")  # nothing is left to split
 
 
 def test_without_replicas_none_is_waited_for(connection: Connection, grow: Run) -> None:

@@ -32,6 +32,7 @@ FACTS = Facts(
     default_timeout=False,
     read_only=False,
     isolation="read committed",
+    pretended="",
     privileges=Privileges("app"),
     pooled=False,
     project=PROJECT,
@@ -76,6 +77,14 @@ def test_transactions_that_may_not_write_are_told() -> None:
     [row] = remarks(replace(FACTS, read_only=True))
     assert (row.check, row.state) == ("defaults", "missing")
     assert row.message.startswith("default_transaction_read_only is on")
+
+
+def test_a_clock_that_stands_still_is_told() -> None:
+    [row] = remarks(replace(FACTS, pretended="2026-11-21"))
+    assert (row.check, row.state) == ("clock", "missing")
+    assert row.message.startswith("alembic_enterprise.now is 2026-11-21: ")
+    assert row.fix is not None
+    assert row.fix.startswith("ALTER DATABASE ... RESET alembic_enterprise.now")
 
 
 def test_read_uncommitted_is_read_committed() -> None:
@@ -137,12 +146,20 @@ def test_plugins_listed_one_by_one_pass() -> None:
 
 def test_names_in_a_fix_are_quoted() -> None:
     privileges = Privileges(
-        "a pp", closed_schemas=('we"ird',), foreign_tables={"public.events": "Owner"}
+        "a pp", closed_schemas=(('we"ird', "a pp"),), foreign_tables={"public.events": "Owner"}
     )
     schemas, owners = remarks(replace(FACTS, privileges=privileges))
     assert schemas.fix == 'GRANT CREATE ON SCHEMA "we""ird" TO "a pp"'
     assert owners.message == "role a pp does not own public.events (owner Owner)"
     assert owners.fix == 'connect as the owner, or GRANT "Owner" TO "a pp"'
+
+
+def test_a_membership_that_lacks_an_option_is_told_with_it() -> None:
+    privileges = Privileges(
+        "app", foreign_tables={"public.events": "own"}, unset_owners=frozenset(["own"])
+    )
+    [owners] = remarks(replace(FACTS, privileges=privileges))
+    assert owners.fix == 'connect as the owner, or GRANT "own" TO "app" WITH SET TRUE'
 
 
 def test_each_right_that_lacks_on_a_policy_is_granted() -> None:

@@ -27,7 +27,6 @@ def alone(connection: Connection, operation: Operation) -> None:
             connection.rollback()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", OPERATIONS)
 def test_a_run_killed_before_any_statement_is_carried_on_or_taken_back(
     table: Connection, database_url: str, kind: str

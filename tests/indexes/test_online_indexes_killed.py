@@ -28,7 +28,6 @@ def alone(engine: Engine) -> None:
             assert "is at work on its index" in str(error)  # noqa: PT017  # the only one
 
 
-@pytest.mark.slow
 def test_a_build_killed_before_any_statement_is_carried_on(
     database_url: str, other_database: Callable[..., str]
 ) -> None:
@@ -51,7 +50,6 @@ def test_a_build_killed_before_any_statement_is_carried_on(
     assert number > 10
 
 
-@pytest.mark.slow
 def test_a_build_killed_while_it_builds_a_part_is_carried_on(
     database_url: str, other_database: Callable[..., str]
 ) -> None:

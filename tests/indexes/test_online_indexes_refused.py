@@ -58,7 +58,7 @@ def test_what_is_not_ours_is_named(table: Connection) -> None:
     refused(
         table,
         PLAIN.reverse(),
-        "^orders: ix_orders_number is no index of it, but a relation ix_orders_number: "
+        "^orders: ix_orders_number is not an index of it, but a relation ix_orders_number: "
         "correct the name or the table$",
     )
 
@@ -97,7 +97,7 @@ def test_what_was_left_in_a_partition_that_was_renamed_since_is_named(table: Con
         table,
         CREATE,
         "^sales: public.moved has the invalid index sales_2_ix_sales_customer, which is this one "
-        "but for its name, perhaps of a build that was cut: drop it with "
+        "but for its name, perhaps of an interrupted build: drop it with "
         f"{drop}, then run again$",
     )
     run_sql(table, drop.replace(" CONCURRENTLY", ""))
@@ -169,7 +169,9 @@ def test_an_index_that_a_foreign_key_refers_to_is_this_one(table: Connection) ->
     operation = CreateIndexOnline("ix_of_id", "orders", ["id", "note"], unique=True)
     apply(table, operation)
     run_sql(table, "ALTER TABLE orders ADD FOREIGN KEY (id, note) REFERENCES orders (id, note)")
+    before = laws.snapshot(table)
     apply(table, operation)
+    assert laws.snapshot(table) == before
 
 
 def test_an_operator_class_has_options(table: Connection) -> None:
@@ -200,7 +202,7 @@ def test_columns_are_written_without_their_table(
     column = qualified.format(name)
     told = (
         f'^{name}: .*FROM-clause entry for table "{name}": write the columns of the index '
-        "without the name of their table, as each partition has another one$"
+        "without the name of their table, as each partition has a different one$"
     )
     where = CreateIndexOnline("ix_some", name, ["id"], where=f"{column} > 1")
     refused(table, where, told)

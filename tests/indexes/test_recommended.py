@@ -271,7 +271,7 @@ def _targets(key: ForeignKeyConstraint) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"rules": ["unused-index"]}, r'models alone can tell "foreign-key-without-index"'),
+        ({"rules": ["unused-index"]}, r'models alone show "foreign-key-without-index"'),
         ({"rules": "brin-time-key"}, r'write rules=\["brin-time-key"\]'),
         ({"skip": ["orders.region"]}, r'write the reason of each column: skip={"orders.region"'),
         ({"skip": {"orders.region": " "}}, r"write the reason of each column"),

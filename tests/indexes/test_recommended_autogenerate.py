@@ -190,7 +190,6 @@ def _build(metadata: MetaData, model: Model) -> None:
     )
 
 
-@pytest.mark.slow
 @settings(
     max_examples=15,
     deadline=None,

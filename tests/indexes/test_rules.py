@@ -151,7 +151,6 @@ def test_every_case_is_of_a_rule() -> None:
     assert {case.rule for case in CASES} == {*RULES}
 
 
-@pytest.mark.slow
 def test_no_rule_drops_what_another_creates(shared_database: Callable[..., str]) -> None:
     """All that is advised on all cases together is done, until nothing is left to be done."""
     url = shared_database()

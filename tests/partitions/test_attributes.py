@@ -283,6 +283,22 @@ def test_storage_parameters_are_those_of_the_newest_partition(connection: Connec
         ]
 
 
+@pytest.mark.parametrize("style", ["ISO, MDY", "German, DMY"])
+def test_storage_parameters_are_not_those_of_history_that_was_made_later(
+    connection: Connection, style: str
+) -> None:
+    """Months that were backfilled and frozen are not what the next one should be like."""
+    run_sql(connection, PLAIN, f"SET DateStyle = '{style}'")
+    create(connection, "2026-01-01", "2026-03-01")
+    run_sql(connection, "ALTER TABLE events_y2026_m02 SET (fillfactor = 70)")
+    create(connection, "2025-11-01", "2026-01-01")
+    for month in ("y2025_m11", "y2025_m12"):
+        assert of_class(connection, "reloptions", f"events_{month}") == ["fillfactor=70"]
+        run_sql(connection, f"ALTER TABLE events_{month} SET (autovacuum_enabled = off)")
+    create(connection, stop="2026-04-01")
+    assert of_class(connection, "reloptions", "events_y2026_m03") == ["fillfactor=70"]
+
+
 def test_storage_parameters_are_not_those_of_a_table_that_was_attached(
     connection: Connection,
 ) -> None:

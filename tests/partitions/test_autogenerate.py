@@ -730,7 +730,6 @@ MANY = {"day": 2, "week": 3}
 """So many of these days are enough for short periods: partitions take milliseconds each."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Havana"])
 @pytest.mark.parametrize("every", ["day", "week", "month", "quarter", "year"])
 def test_nothing_is_left_to_do_after_an_upgrade_on_any_day(
@@ -754,7 +753,6 @@ END LOOP;
 END $$"""
 
 
-@pytest.mark.slow
 def test_a_thousand_partitions_are_nothing_to_autogenerate(connection: Connection) -> None:
     """How fast that is, the benchmark tells."""
     metadata = MetaData()

@@ -1,5 +1,6 @@
 """What `partitions check` finds: each rule speaks of what is bad, and is silent of what is good."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions.advise import advise, exit_code
+from alembic_enterprise.partitions.advise import findings as all_findings
 from alembic_enterprise.partitions.inspection import Inspection, Server, inspect
 
 SPAN = ("2026-10-01", "2027-01-01")
@@ -146,7 +148,79 @@ def test_rows_in_the_default_partition(connection: Connection) -> None:
     assert (found.rule, found.evidence) == ("default-rows", {"rows": 2})
     assert exit_code([found]) == 2
     (found,) = findings(connection, default_rows=1000)
-    assert "holds 1000 or more row(s)" in found.message
+    assert "holds 1,000 or more rows" in found.message
+
+
+# --- What should be gone
+
+
+def test_a_partition_that_should_have_been_retired(connection: Connection) -> None:
+    """The job does not run, or something keeps it."""
+    table(connection, start="2026-08-01", stop=SPAN[1], retain=1)
+    (found,) = findings(connection)
+    assert (found.rule, found.severity) == ("expired-not-retired", "warning")
+    assert found.evidence == {"partitions": ["public.events_y2026_m08", "public.events_y2026_m09"]}
+    assert exit_code([found]) == 2
+    assert findings(connection, now=NOW.replace(month=10, day=2)) == []  # the job has a day or two
+    run(connection.engine)
+    assert findings(connection) == []
+
+
+@pytest.mark.parametrize("gone", ["DROP TABLE events", "ALTER TABLE events RENAME TO former"])
+@pytest.mark.parametrize(("policy", "severity"), [("drop", "warning"), ("detach", "note")])
+def test_what_was_retired_from_a_table_that_is_another_one_now(
+    connection: Connection, gone: str, policy: str, severity: str
+) -> None:
+    """As after a restore: no run knows whose it was."""
+    table(connection, start="2026-09-01", stop=SPAN[1], retain=1, on_expire=policy)
+    run(connection.engine)
+    assert advised(connection)[1] == []
+    run_sql(connection, gone)
+    table(connection, start="2026-10-01", stop=SPAN[1], retain=1)
+    found = [item for item in advised(connection)[1] if item.rule == "retired-unclaimed"]
+    assert [(item.table, item.severity) for item in found] == [
+        ("public.events_y2026_m09", severity)
+    ]
+    assert advised(connection, ["events"])[1] == []
+    run_sql(connection, "COMMENT" + found[0].message.rpartition("COMMENT")[2])
+    assert [item for item in advised(connection)[1] if item.rule == "retired-unclaimed"] == []
+
+
+@pytest.mark.parametrize(
+    ("comment", "why"),
+    [
+        ("to drop", "was retired by an earlier release, whose comment does not tell which period"),
+        ("to burn", "has the comment of a retired partition, which cannot be read"),
+    ],
+)
+def test_what_was_retired_with_a_comment_that_tells_too_little(
+    connection: Connection, comment: str, why: str
+) -> None:
+    table(connection, start="2026-09-01", stop=SPAN[1], retain=1, on_expire="drop")
+    run(connection.engine)
+    oid = connection.exec_driver_sql("SELECT 'events'::regclass::oid").scalar_one()
+    run_sql(
+        connection,
+        "COMMENT ON TABLE events_y2026_m09 IS 'alembic-enterprise: partition of"
+        f' "public"."events"; retired {NOW.isoformat()} from {oid} {comment} as'
+        ' "public"."events_y2026_m09"\'',
+    )
+    (found,) = advised(connection)[1]
+    assert (found.rule, found.severity, found.table) == (
+        "retired-unclaimed",
+        "warning",
+        "public.events_y2026_m09",
+    )
+    assert found.message.startswith(f"it {why}")
+    run_sql(connection, "COMMENT" + found.message.rpartition("COMMENT")[2])
+    assert advised(connection)[1] == []
+
+
+def advised(connection: Connection, only: Collection[str] = ()) -> tuple[int, list[Finding]]:
+    run_sql(connection, f"SET alembic_enterprise.now = '{NOW}'")
+    found = all_findings(connection, only)
+    connection.rollback()
+    return found
 
 
 # --- What was left half done
@@ -161,7 +235,8 @@ def test_an_interrupted_detach(connection: Connection, database_url: str) -> Non
         pytest.raises(psycopg.errors.LockNotAvailable),
     ):
         other.execute(statement)
-    (found,) = findings(connection)
+    late, found = findings(connection)
+    assert late.evidence == {"partitions": ["public.events_y2026_m09"]}
     assert (found.rule, found.severity) == ("detach-pending", "error")
     assert found.evidence == {"partition": "public.events_y2026_m08"}
     run(connection.engine)
@@ -210,6 +285,20 @@ def test_storage_options_are_compared_with_the_newest_partition_and_not_the_defa
     run_sql(connection, "ALTER TABLE events_default SET (fillfactor = 50)")
     (found,) = findings(connection)
     assert found.evidence["partition"] == "public.events_default"
+
+
+def test_storage_options_are_compared_with_those_that_a_new_partition_gets(
+    connection: Connection,
+) -> None:
+    """Those of ours, and not of one that was attached after it."""
+    table(connection, start=SPAN[0], stop=SPAN[1])
+    run_sql(
+        connection,
+        "CREATE TABLE far PARTITION OF events FOR VALUES FROM ('2030-01-01Z') TO ('2031-01-01Z')"
+        " WITH (fillfactor = 50)",
+    )
+    (found,) = [item for item in findings(connection) if item.rule == "attributes-differ"]
+    assert found.evidence["partition"] == "public.far"
 
 
 def test_grants_that_differ(connection: Connection, role: str) -> None:

@@ -1,6 +1,7 @@
 """Creating partitions on tables with a past: gaps, odd bounds, taken names, locks."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import laws
@@ -101,6 +102,28 @@ def test_partitions_are_read_in_the_order_of_their_bounds(connection: Connection
     [table] = catalog.read(connection).tables.values()
     found = catalog.partitions(connection, [table])[table.name]
     assert [item.name.name for item in found] == ["d", "c", "b", "a"]
+
+
+def test_partitions_without_a_range_are_read_in_the_order_of_their_names(
+    connection: Connection,
+) -> None:
+    run_sql(connection, "CREATE TABLE keys (id bigint) PARTITION BY LIST (id)")
+    for number, name in enumerate(["b", "c", "a"]):
+        run_sql(connection, f"CREATE TABLE {name} PARTITION OF keys FOR VALUES IN ({number})")
+    [table] = catalog.read(connection).tables.values()
+    found = catalog.partitions(connection, [table])[table.name]
+    assert [item.name.name for item in found] == ["a", "b", "c"]
+
+
+def test_known_partitions_are_taken_as_they_are(connection: Connection) -> None:
+    run_sql(connection, PARENT)
+    create(connection, "month", "2026-01-01", "2026-03-01")
+    [table] = catalog.read(connection).tables.values()
+    [_, known] = catalog.partitions(connection, [table])[table.name]
+    known = replace(known, rows=7)
+    create(connection, "month", "2026-03-01", "2026-04-01")
+    found = catalog.partitions(connection, [table], known={table.name: [known]})[table.name]
+    assert [item.rows for item in found] == [None, 7, None]
 
 
 @pytest.mark.parametrize(

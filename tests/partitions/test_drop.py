@@ -150,6 +150,23 @@ def test_referenced_partitions_are_dropped_when_no_row_refers_to_them(events: Co
     assert partitions(events, "events") == {}
 
 
+def test_rows_that_refer_to_their_own_table_go_with_it(events: Connection) -> None:
+    run_sql(
+        events,
+        "ALTER TABLE events ADD COLUMN before bigint, ADD COLUMN began timestamptz,"
+        " ADD FOREIGN KEY (before, began) REFERENCES events (id, at)",
+        "INSERT INTO events VALUES (1, '2026-06-06', 1, '2026-06-06')",
+        "INSERT INTO events VALUES (2, '2026-07-07', 1, '2026-06-06')",
+    )
+    before = laws.snapshot(events)
+    with pytest.raises(CommandError, match="holds 1 row"):
+        drop(events, whole_table=True)
+    events.rollback()
+    assert laws.snapshot(events) == before
+    drop(events, whole_table=True, drop_rows=True)
+    assert partitions(events, "events") == {}
+
+
 def test_a_foreign_table_is_detached_and_kept(events: Connection) -> None:
     """Whether its server can be reached or not: none of its rows is lost."""
     run_sql(

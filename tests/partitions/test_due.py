@@ -322,7 +322,7 @@ def test_a_short_month_after_a_long_one_is_no_short_headroom() -> None:
 
 @pytest.mark.parametrize(("ahead", "short"), [(0, False), (1, True)])
 def test_a_policy_that_asks_for_nothing_ahead_is_not_short(ahead: int, short: bool) -> None:
-    assert is_short(table(*months(11, 11)), Policy("month", ahead=ahead), NOW) is short
+    assert is_short(table(*months(11, 11)), Policy("month", ahead=ahead), NOW, None) is short
 
 
 def test_a_hole_in_the_present_is_short_whatever_comes() -> None:

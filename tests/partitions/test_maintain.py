@@ -22,7 +22,10 @@ from scheduled import (
     table,
 )
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.exc import OperationalError
 
+from alembic_enterprise.partitions.advise import advise
+from alembic_enterprise.partitions.inspection import inspect
 from alembic_enterprise.partitions.maintain import maintain
 
 # --- Creating
@@ -214,6 +217,34 @@ def test_archived_partitions_move_to_their_schema(connection: Connection, engine
     assert done(run(engine, now=NOW + timedelta(days=9), drop_detached=True)) == []
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_all_that_is_inside_of_an_archived_partition_moves_along(
+    connection: Connection, engine: Engine, killed: bool
+) -> None:
+    """It was attached by hand and handed over, partitioned twice more."""
+    run_sql(connection, "CREATE SCHEMA old")
+    table(connection, retain=1, on_expire="archive", archive="old")
+    run_sql(
+        connection,
+        "CREATE TABLE part PARTITION OF events FOR VALUES FROM ('2026-09-01Z') TO ('2026-10-01Z')"
+        " PARTITION BY RANGE (id)",
+        "CREATE TABLE low PARTITION OF part FOR VALUES FROM (0) TO (9) PARTITION BY HASH (id)",
+        "CREATE TABLE leaf PARTITION OF low FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+        "COMMENT ON TABLE part IS 'alembic-enterprise: partition of public.events'",
+    )
+    run(engine)  # creates what is due: all that there was had ended
+    if killed:
+        before(engine, 'ALTER TABLE "public"."leaf" SET SCHEMA', refused)
+        run(engine)
+    run(engine)
+    moved = {name for name in relations(connection) if name.startswith("old.")}
+    assert moved == {"old.part", "old.low", "old.leaf"}
+
+
+def refused(_worker: Connection) -> None:
+    raise OperationalError("", {}, Exception("refused"))
+
+
 def test_without_the_archive_nothing_is_detached(connection: Connection, engine: Engine) -> None:
     policy: dict[str, Any] = {"retain": 1, "on_expire": "archive", "archive": "old"}
     table(connection, start="2026-09-01", stop="2026-12-01", **policy)
@@ -290,6 +321,69 @@ def test_rows_that_refer_to_a_partition_keep_it(connection: Connection, engine: 
     assert names(connection)[0] == "y2026_m10"
 
 
+@pytest.mark.parametrize("by", ["2026-09-10Z", "2026-11-11Z"])
+def test_rows_that_refer_to_their_own_table_keep_a_partition(
+    connection: Connection, engine: Engine, by: str
+) -> None:
+    """Also those of the partition itself: PostgreSQL detaches none that is referred to."""
+    columns = REFERRING.replace("event bigint", "event bigint, began timestamptz").replace(
+        "(event, at)", "(event, began)"
+    )
+    table(connection, "events", "2026-09-01", "2026-12-01", columns=columns, retain=1)
+    insert(connection, "2026-09-09Z", by)
+    run_sql(connection, "UPDATE events SET event = 1, began = '2026-09-09Z' WHERE id = 2")
+    (problem,) = only(run(engine)).problems
+    assert problem == (
+        "public.events_y2026_m09 stays: rows of its own table refer to it, perhaps its own ones. "
+        "Set event, began of those to NULL, or delete them; the next run goes on"
+    )
+    run_sql(connection, "UPDATE events SET event = NULL, began = NULL")
+    assert run(engine).exit_code(1) == 0
+    assert names(connection)[0] == "y2026_m10"
+
+
+def test_a_detach_beside_a_default_partition_says_what_is_read_under_its_lock(
+    connection: Connection, engine: Engine
+) -> None:
+    table(connection, start="2026-09-01", stop="2026-12-01", retain=1, default=True)
+    run_sql(
+        connection,
+        "CREATE TABLE notes (event bigint, at timestamptz,"
+        " FOREIGN KEY (event, at) REFERENCES events (id, at))",
+    )
+    (note,) = only(run(engine)).notes
+    assert note == (
+        "its default partition makes every detach lock the whole table while PostgreSQL reads "
+        "public.notes for rows that refer to it; without one it would be concurrent"
+    )
+
+
+def test_a_foreign_table_that_was_handed_over_is_detached(
+    connection: Connection, engine: Engine
+) -> None:
+    """As `partitions check` writes it. Its rows are elsewhere, so that nothing drops it."""
+    policy: dict[str, Any] = {"retain": 1, "on_expire": "drop", "hold": 0}
+    columns = "id bigint NOT NULL, at {} NOT NULL"
+    table(connection, "events", "2026-10-01", "2027-01-01", columns=columns, **policy)
+    run_sql(
+        connection,
+        "CREATE FOREIGN DATA WRAPPER nowhere",
+        "CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere",
+        "CREATE FOREIGN TABLE remote PARTITION OF events FOR VALUES"
+        " FROM ('2026-01-01Z') TO ('2026-10-01Z') SERVER nowhere",
+    )
+    (note,) = only(run(engine)).notes
+    assert note.startswith("1 partition, public.remote first, ended before what the policy retains")
+    (inspected,) = inspect(connection, [], NOW)
+    (found,) = [item for item in advise(inspected) if item.rule == "ended-not-ours"]
+    connection.rollback()
+    run_sql(connection, *found.evidence["comments"])
+    assert done(run(engine))[:2] == ["mark public.remote", "detach public.remote"]
+    assert only(run(engine)).problems == []
+    [(kept,)] = connection.exec_driver_sql("SELECT to_regclass('remote') IS NOT NULL").all()
+    assert kept
+
+
 # --- A default partition
 
 
@@ -339,9 +433,9 @@ def test_stray_rows_are_reported_with_their_range(connection: Connection, engine
     report = run(engine)
     (problem,) = only(report).problems
     assert problem == (
-        "2026-12-01 to 2027-01-01: public.events_default holds 2 row(s) of this range, from "
-        "2026-12-03 04:05:00+00 to 2026-12-30 00:00:00+00. Move them away; the next run creates "
-        "the partition"
+        "2026-12-01 to 2027-01-01: public.events_default holds 2 rows of this range, from "
+        "2026-12-03 04:05:00+00 to 2026-12-30 00:00:00+00. Move them away, as "
+        "`alembic-enterprise explain default-rows` says; the next run creates the partition"
     )
     assert ("guard", "2026-12-01 to 2027-01-01") not in only(report).done
     assert only(report).default_rows == 3
@@ -356,7 +450,7 @@ def test_a_row_that_comes_between_the_look_and_the_guard_is_reported(
     before(engine, "ALTER TABLE", lambda _: insert(connection, "2026-12-12Z"))
     statements = recorded(engine)
     (problem,) = of(run(engine), "events").problems
-    assert "holds 1 row(s) of this range, from 2026-12-12" in problem
+    assert "holds 1 row of this range, from 2026-12-12" in problem
     taken_away = 'ALTER TABLE "public"."events_default" DROP CONSTRAINT IF EXISTS'
     later = statements[statements.index(next(x for x in statements if "VALIDATE" in x)) :]
     assert later[1].startswith(taken_away)  # before anything else is done

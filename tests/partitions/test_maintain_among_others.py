@@ -1,6 +1,7 @@
 """The scheduled job among readers, writers, other runs, roles, and sessions that are cut."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -25,6 +26,7 @@ from scheduled import (
     table,
 )
 from sqlalchemy import Connection, Engine, NullPool, create_engine
+from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import locks
 from alembic_enterprise.errors import ConfigurationError
@@ -327,6 +329,42 @@ def test_tables_of_others_are_named_and_left_alone(
     assert f"and {role} may not alter it: connect as " in problem
     assert of(report, "mine").problems == []
     assert names(connection, "mine") == ["y2026_m11", "y2026_m12"]
+
+
+def test_a_member_who_may_not_set_the_role_of_the_owner_is_told(
+    connection: Connection, database_url: str, role: str, new_role: Callable[..., str]
+) -> None:
+    """He could not give the owner a partition."""
+    table(connection)
+    member = new_role()
+    owned_by(connection, role)
+    try:
+        run_sql(connection, f"GRANT {role} TO {member} WITH INHERIT TRUE, SET FALSE")
+    except DBAPIError:  # 15 and older know no other membership than the whole
+        connection.rollback()
+        run_sql(connection, f"GRANT {role} TO {member}")
+        assert run(as_role(database_url, member)).exit_code(1) == 0
+        return
+    with pytest.raises(ConfigurationError, match=f"events belongs to {role}, and {member} may"):
+        run(as_role(database_url, member))
+    run_sql(connection, f"GRANT {role} TO {member} WITH SET TRUE")
+    assert run(as_role(database_url, member)).exit_code(1) == 0
+
+
+def test_an_owner_who_may_not_create_beside_the_table_is_told(
+    connection: Connection, database_url: str, role: str, new_role: Callable[..., str]
+) -> None:
+    table(connection)
+    owner = new_role()
+    owned_by(connection, owner)
+    revoke = "REVOKE CREATE ON SCHEMA public FROM PUBLIC"  # who has it up to 14
+    run_sql(connection, revoke, f"GRANT {owner} TO {role}")
+    with pytest.raises(ConfigurationError) as told:
+        run(as_role(database_url, role))
+    text, fix = str(told.value).split(": ")
+    assert text == f"public.events belongs to {owner}, who may not have partitions in its schema"
+    run_sql(connection, fix)
+    assert run(as_role(database_url, role)).exit_code(1) == 0
 
 
 def test_a_role_that_owns_none_is_an_error_before_anything_is_tried(

@@ -13,12 +13,35 @@ from alembic_enterprise.partitions import catalog
 from alembic_enterprise.partitions.advise import advise
 from alembic_enterprise.partitions.due import MOST
 from alembic_enterprise.partitions.inspection import inspect
+from alembic_enterprise.partitions.maintain import Job, maintain
 from alembic_enterprise.partitions.operations import SetPartitionPolicy
+from alembic_enterprise.partitions.periods import floor, shift
+from alembic_enterprise.partitions.report import Report
 
 DROP: dict[str, Any] = {"retain": 2, "on_expire": "drop", "hold": 0}
 FAR = datetime(2099, 5, 21, tzinfo=UTC)
 
 # --- The clock
+
+
+@pytest.mark.parametrize("days", [-2, 2])
+def test_nothing_goes_when_the_server_and_this_machine_tell_other_days(
+    connection: Connection, engine: Engine, days: int
+) -> None:
+    """It is the server's clock that the periods are counted by, right or wrong."""
+    [(server,)] = connection.exec_driver_sql("SELECT now()").all()
+    first = shift(floor(server.date(), "month"), "month", -3)
+    table(connection, start=first.isoformat(), stop=server.date().isoformat(), **DROP)
+    there = names(connection)
+
+    def clock(apart: timedelta) -> Report:
+        return maintain(engine, Job(clock=lambda: server + apart))
+
+    (problem,) = only(clock(timedelta(days=days))).problems
+    assert problem.endswith("nothing is detached or dropped until they agree within a day")
+    assert names(connection)[: len(there)] == there
+    assert clock(timedelta(hours=20)).exit_code(1) == 0
+    assert names(connection)[0] == there[1]
 
 
 def test_one_run_with_a_wrong_clock_takes_nothing_away(
@@ -103,7 +126,7 @@ def test_nor_does_one_of_the_year_1(connection: Connection, engine: Engine, zone
         "CREATE TABLE least PARTITION OF events FOR VALUES FROM ('0001-01-01Z') TO ('0002-01-01Z')",
     )
     (problem,) = only(run(engine)).problems
-    assert "are missing, and so many are not created" in problem
+    assert "are missing; that many are not created" in problem
     assert names(connection) == ["least", "y2026_m11_d21"]
 
 

@@ -36,7 +36,6 @@ def ending(engine: Engine, after: int) -> Generator[None]:
         event.remove(engine, "before_cursor_execute", listen)
 
 
-@pytest.mark.slow
 def test_no_insert_is_rejected_with_one_run_in_five_failing(
     connection: Connection, engine: Engine
 ) -> None:

@@ -20,8 +20,6 @@ from alembic_enterprise.partitions.advise import advise
 from alembic_enterprise.partitions.inspection import inspect
 from alembic_enterprise.server import start_server, stop_server, temporary_server
 
-pytestmark = pytest.mark.slow
-
 SPAN = ("2026-09-01", "2026-12-01")
 
 

@@ -57,8 +57,8 @@ def made_anew(connection: Connection) -> None:
 @pytest.mark.parametrize(
     ("decide", "told"),
     [
-        (attached_again, "it is not what was retired any more"),
-        (made_anew, "it is not what was retired any more"),
+        (attached_again, "it is no longer the partition that was retired"),
+        (made_anew, "it is no longer the partition that was retired"),
         (kept_from_now_on, "the policy has changed"),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_default_isolation_level_does_not_hide_a_rescue(
         wait_until_locked(connection)
         other.execute("COMMIT")
         (problem,) = only(future.result()).problems
-    assert "is not what was retired any more" in problem
+    assert "is no longer the partition that was retired" in problem
     assert count(connection) == 1
 
 

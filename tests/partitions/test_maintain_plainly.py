@@ -237,9 +237,9 @@ def test_the_hours_of_the_server_count(
         assert "create 2026-12-01 to 2027-01-01" not in done(report)
         (problem,) = only(report).problems
         assert problem == (
-            "2026-12-01 to 2027-01-01: the server and this machine disagree on its hours in "
-            f"{other_hours}, and so part of it has no partition here. Update the time zone "
-            "data of the older one: the server's, or tzdata here"
+            f"2026-12-01 to 2027-01-01: the server's time zone data for {other_hours} differ from "
+            "this machine's, so part of this period has no partition. Update the time zone data of "
+            "the older one: the server's, or tzdata here"
         )
         assert report.exit_code(0) == 2
     assert names(connection) == ["y2026_m11", "y2026_m12"]
@@ -262,6 +262,29 @@ def test_a_partition_to_create_and_one_to_retire_take_four_statements(
         assert sum(len(item.done) for item in report.tables) == 4 * number
         counts.append(len(statements))
     assert [counts[1] - counts[0], counts[2] - counts[1]] == [4, 12]
+
+
+@pytest.mark.parametrize(
+    ("policy", "known"),
+    [
+        ({}, ["events_y2026_m10", "events_y2026_m11"]),
+        ({"on_expire": "archive", "archive": "missing"}, []),
+    ],
+    ids=["all went well", "a problem"],
+)
+def test_partitions_that_no_step_has_changed_are_read_once(
+    connection: Connection, engine: Engine, policy: dict[str, str], known: list[str]
+) -> None:
+    table(connection, start="2026-09-01", stop="2026-12-01", retain=1, **policy)
+    oids = sql.rows(
+        connection, SQL("SELECT oid FROM pg_class WHERE relname = ANY ({})").format(Literal(known))
+    )
+    statements = recorded(engine)
+    report = run(engine)
+    first, second = (text for text in statements if "c.relpartbound" in text)
+    assert "'{}'" in first
+    assert f"'{{{','.join(str(oid) for (oid,) in sorted(oids))}}}'" in second
+    assert only(report).partitions == len(names(connection))
 
 
 def test_a_table_gets_its_first_default_partition_and_retires_in_one_run(

@@ -1,12 +1,13 @@
 """A partition that was retired, under a name that somebody has changed since, or its table's."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from autogenerate import run_sql
+from autogenerate import events, generate, run_sql
 from scheduled import NOW, before, count, done, insert, only, relations, run, table
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, MetaData
 from sqlalchemy.exc import OperationalError
 
 from alembic_enterprise.registry import OWNERSHIP
@@ -50,10 +51,17 @@ def test_what_somebody_has_put_away_is_not_dropped(
         (note,) = only(report).notes
         assert note == (
             f"{name} was called public.events_y2026_m09 when it was retired, and stays. Drop "
-            "it by hand when it is not needed, or "
-            f"COMMENT ON TABLE {name.text} IS NULL ends this note"
+            "it by hand when it is not needed; "
+            f"COMMENT ON TABLE {name.text} IS 'alembic-enterprise: kept' silences this note, and "
+            "autogenerate does not propose to drop it"
         )
     assert relations(connection) == there
+    (note,) = only(run(engine, now=LATER)).notes
+    run_sql(connection, re.findall("COMMENT .*(?= silences)", note)[0])
+    assert only(run(engine, now=LATER)).notes == []
+    metadata = MetaData()
+    events(metadata, ahead=1, **DROP)
+    assert generate(connection, metadata, include_schemas=True).calls == []
 
 
 def test_what_is_called_as_before_again_is_dropped(connection: Connection, engine: Engine) -> None:
@@ -61,20 +69,6 @@ def test_what_is_called_as_before_again_is_dropped(connection: Connection, engin
     run_sql(connection, "ALTER TABLE events_y2026_m09 RENAME TO evidence")
     run(engine, now=LATER)
     run_sql(connection, "ALTER TABLE evidence RENAME TO events_y2026_m09")
-    assert done(run(engine, now=LATER)) == ["drop public.events_y2026_m09"]
-
-
-def test_what_an_earlier_release_retired_is_dropped(connection: Connection, engine: Engine) -> None:
-    """Its comment does not tell the partition's own name."""
-    retired(connection, engine)
-    comment = str(
-        connection.exec_driver_sql(
-            "SELECT obj_description('events_y2026_m09'::regclass)"
-        ).scalar_one()
-    )
-    shorter = comment.removesuffix(' as "public"."events_y2026_m09"')
-    assert shorter != comment
-    run_sql(connection, f"COMMENT ON TABLE events_y2026_m09 IS '{shorter}'")
     assert done(run(engine, now=LATER)) == ["drop public.events_y2026_m09"]
 
 
@@ -92,17 +86,18 @@ def test_what_is_put_away_is_not_archived(connection: Connection, engine: Engine
     assert count(connection, "evidence") == 1
 
 
-@pytest.mark.parametrize("moment", ["yesterday", "2026-11-21", "2026-11-21T12:00:00"])
+@pytest.mark.parametrize("moment", ["yesterday", "2026-11-21", "2026-11-21T12:00:00", ".."])
+@pytest.mark.parametrize("held", ["../..", "then/..", "../2026-10-01"])
 def test_what_a_stranger_wrote_stops_nothing(
-    connection: Connection, engine: Engine, moment: str
+    connection: Connection, engine: Engine, moment: str, held: str
 ) -> None:
     table(connection, "events", *SPAN, **DROP)
     oid = connection.exec_driver_sql("SELECT 'events'::regclass::oid").scalar_one()
-    comment = f'partition of "public"."events"; retired {moment} from {oid} to drop'
+    mark = f'retired {moment} from {oid} to drop {held} as "public"."strange"'
     run_sql(
         connection,
         "CREATE TABLE strange (id bigint)",
-        f"COMMENT ON TABLE strange IS '{OWNERSHIP}{comment}'",
+        f'COMMENT ON TABLE strange IS \'{OWNERSHIP}partition of "public"."events"; {mark}\'',
     )
     assert "detach public.events_y2026_m09" in done(run(engine))
     assert "strange" in relations(connection)

@@ -168,6 +168,17 @@ BAD = [
         'on_expire=\'archived\': write one of "detach", "drop", "archive" (did you mean',
     ),
     (
+        lambda: RangePartitions("at", every="day", on_expire="drop"),
+        (
+            'RangePartitions("at"): on_expire="drop" and no retain=, so that nothing ever expires: '
+            'write retain=12, or how many past days to keep, or take on_expire="drop" away'
+        ),
+    ),
+    (
+        lambda: RangePartitions("at", every="month", on_expire="archive", archive="old"),
+        'on_expire="archive" and no retain=',
+    ),
+    (
         lambda: RangePartitions("at", every="day", on_expire="archive"),
         'RangePartitions("at"): on_expire="archive" and archive="..." (the schema to move to) go ',
     ),

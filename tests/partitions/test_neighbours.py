@@ -10,7 +10,6 @@ STORIES = Path(__file__).with_name("neighbours.py")
 TESTS = STORIES.parent.parent
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("story", ["one_script", "triggers_and_grants", "trails", "enums"])
 def test_neighbours(database_url: str, tmp_path: Path, story: str) -> None:
     """alembic-utils, alembic-postgresql-enum and a Rewriter, all in the same env.py."""

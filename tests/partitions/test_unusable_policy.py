@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 from alembic.util import CommandError
-from autogenerate import generate, run_sql
+from autogenerate import events, generate, run_sql, upgrade
 from scheduled import NOW, names, of, only, run, table
 from sqlalchemy import Connection, Engine, MetaData
 
@@ -164,3 +164,39 @@ def test_nor_is_a_row_in_the_schema_of_somebody_else(
     run_sql(connection, "CREATE SCHEMA theirs", f"ALTER TABLE {TABLE} SET SCHEMA theirs")
     assert disowned
     assert run(engine).problems == []
+
+
+@pytest.mark.parametrize("models", ["declare it", "drop it"])
+def test_one_that_may_not_be_read_is_not_taken_for_none(
+    connection: Connection, role: str, models: str
+) -> None:
+    """A script would set it anew for ever, or drop the table without a look at its rows."""
+    metadata, wanted = MetaData(), MetaData()
+    events(metadata)
+    events(wanted if models == "declare it" else MetaData())
+    upgrade(connection, metadata)
+    run_sql(connection, f"SET ROLE {role}")
+    with pytest.raises(CommandError, match=rf"^public\.events: its policy .* may not read {TABLE}"):
+        generate(connection, wanted)
+    run_sql(connection, "RESET ROLE", f"GRANT SELECT ON {TABLE} TO {role}", f"SET ROLE {role}")
+    guarded = ["drop_partition_policy", "drop_range_partitions", "drop_table"]
+    assert generate(connection, wanted).calls == ([] if models == "declare it" else guarded)
+
+
+def test_what_has_none_is_dropped_beside_one_that_may_not_be_read(
+    connection: Connection, role: str
+) -> None:
+    metadata = MetaData()
+    events(metadata)
+    upgrade(connection, metadata)
+    run_sql(
+        connection,
+        "CREATE TABLE plain (id int)",
+        "CREATE TABLE hashed (id int) PARTITION BY HASH (id)",
+        f"SET ROLE {role}",
+    )
+
+    def others(name: str | None, kind: str, _parents: Any) -> bool:
+        return (kind, name) != ("table", "events")
+
+    assert generate(connection, MetaData(), include_name=others).calls == ["drop_table"] * 2

@@ -85,7 +85,6 @@ def expected(operation: CreateRangePartitions, key: str) -> list[Range]:
     return [item for item in found if item.lower != item.upper]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("zone", CLOCK_CHANGES)
 @pytest.mark.parametrize("key", KEYS)
 def test_bounds_do_not_depend_on_the_session(connection: Connection, key: str, zone: str) -> None:
@@ -113,7 +112,6 @@ def test_bounds_at_clock_changes_are_as_expected(connection: Connection) -> None
         assert f"FROM ('{first}') TO ('{last}')" in partitions(connection, name).values()
 
 
-@pytest.mark.slow
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -143,7 +141,6 @@ def test_the_server_and_python_agree(
     assert created(connection, name, operation) == expected(operation, key)
 
 
-@pytest.mark.slow
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

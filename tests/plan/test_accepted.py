@@ -64,17 +64,17 @@ def test_what_a_project_accepts() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("protected = []", "'protected' is no key: write one of protected-tables, rules, waivers"),
-        ("protected-tables = 'orders'", "protected-tables: 'orders' are no texts"),
-        ("rules = ['unused-index']", "rules is no table"),
-        ("rules.nonsense = 'off'", "'nonsense' is no rule: `alembic-enterprise explain` lists"),
-        ("rules.unused-idx = 'off'", "'unused-idx' is no rule, but unused-index is: `alembic"),
-        ("rules.unused-index = 'fatal'", "is no severity: write one of error, note, off, warning"),
-        ("rules.unused-index = {severity = ['off']}", r"\['off'\] is no severity"),
-        ("rules.unused-index = {level = 'off'}", "'level' is no key: write one of below, severity"),
+        ("protected = []", "'protected' is not a key: write one of protected-tables, rules"),
+        ("protected-tables = 'orders'", "protected-tables: 'orders' is not a list of strings"),
+        ("rules = ['unused-index']", "rules is not a table"),
+        ("rules.nonsense = 'off'", "'nonsense' is not a rule: `alembic-enterprise explain` lists"),
+        ("rules.unused-idx = 'off'", "'unused-idx' is not a rule, but unused-index is: `alembic"),
+        ("rules.unused-index = 'fatal'", "is not a severity: write one of error, note, off"),
+        ("rules.unused-index = {severity = ['off']}", r"\['off'\] is not a severity"),
+        ("rules.unused-index = {level = 'off'}", "'level' is not a key: write one of below"),
         ("rules.unused-index.below.lots = 'off'", "'lots' is not a size: write 500kB"),
-        ("waivers = {}", "waivers is no list"),
-        ("waivers = ['unused-index']", r"waivers\[0\] is no table"),
+        ("waivers = {}", "waivers is not a list"),
+        ("waivers = ['unused-index']", r"waivers\[0\] is not a table"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_allowed(text: str, message: str) -> None:
@@ -85,17 +85,17 @@ def test_what_is_wrong_is_named_with_what_is_allowed(text: str, message: str) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"reason": ""}, "has no reason: each waiver says"),
+        ({"reason": ""}, "has no reason: a waiver needs rule, table, reason and expires"),
         ({"reason": " "}, "has no reason: say why"),
         ({"expires": None}, r"\(unused-index\) has no expires"),
         ({"rule": None, "table": None}, "has no rule and no table"),
-        ({"rule": "nonsense"}, "'nonsense' is no rule: `alembic-enterprise explain` lists"),
-        ({"rule": 5}, "5 is no rule: `alembic-enterprise explain` lists"),
-        ({"rule": "waiver-unused"}, "'waiver-unused' is no rule"),
-        ({"table": 5}, "are no texts"),
-        ({"expires": "soon"}, "expires = soon is no date: write the last day"),
-        ({"expires": 2027}, "expires = 2027 is no date"),
-        ({"because": "x"}, "'because' is no key: write one of expires, reason, rule, table"),
+        ({"rule": "nonsense"}, "'nonsense' is not a rule: `alembic-enterprise explain` lists"),
+        ({"rule": 5}, "5 is not a rule: `alembic-enterprise explain` lists"),
+        ({"rule": "waiver-unused"}, "'waiver-unused' is not a rule"),
+        ({"table": 5}, "is not a list of strings: write"),
+        ({"expires": "soon"}, "expires = soon is not a date: write the last day"),
+        ({"expires": 2027}, "expires = 2027 is not a date"),
+        ({"because": "x"}, "'because' is not a key: write one of expires, reason, rule, table"),
     ],
 )
 def test_a_waiver_says_of_what_it_is_and_why_and_until_when(

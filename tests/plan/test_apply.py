@@ -15,9 +15,11 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from alembic_enterprise.errors import ConfigurationError
+from alembic_enterprise.plan import revisions
 from alembic_enterprise.plan.saved import apply as applying
 from alembic_enterprise.plan.saved.apply import Job, Report, apply, verify
 from alembic_enterprise.plan.saved.document import Saved
+from alembic_enterprise.sql import Name
 
 Plan = Callable[..., tuple[Config, Saved]]
 
@@ -262,12 +264,18 @@ def test_nothing_is_tried_again_without_that_session(
 def test_a_server_that_is_gone_leaves_it_unknown(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(*_: object) -> None:
+    asked: list[list[str]] = []
+
+    def gone(connection: Connection, table: Name) -> list[str]:
+        asked.append(revisions.stamped(connection, table))
+        if len(asked) == 1:
+            return asked[0]
         raise SQLAlchemyError("gone")
 
     config, saved = plan("op.execute('SELECT 1 / 0')")
-    monkeypatch.setattr(applying._Run, "_note", gone)  # noqa: SLF001  # the server is needed else
+    monkeypatch.setattr(applying, "stamped", gone)
     report = apply(config, saved, job())
+    assert len(asked) == 3, "before it begins; afterwards the session of the lock, then another"
     assert (report.problem or "").endswith(applying.NOT_KNOWN)
     assert (report.is_known, report.left) == (False, ["0002"])
 
@@ -370,7 +378,8 @@ def test_what_fails_at_its_commit_has_committed_nothing(plan: Plan, observer: Co
     config, saved = plan(deferred)
     report = apply(config, saved)
     assert (report.problem or "").endswith(
-        "(SQLSTATE 23503). Nothing is committed: mend it, and make a new plan"
+        "(SQLSTATE 23503). Nothing is committed: mend it, and run this again, or make a new plan "
+        "if that changes the schema or a script"
     )
     assert stamped(observer) == ["0001"]
 
@@ -386,8 +395,23 @@ def test_an_env_py_that_does_not_commit_is_told(
     assert (report.exit_code, stamped(observer)) == (1, ["0001"])
     assert report.problem == (
         "revision 0002: env.py has not committed it, since its context.run_migrations() is not in "
-        "`with context.begin_transaction()`. Nothing is committed: mend it, and make a new plan"
+        "`with context.begin_transaction()`. Nothing is committed: mend it, and run this "
+        "again, or make a new plan if that changes the schema or a script"
     )
+
+
+def test_an_env_py_that_ends_the_program_for_an_error_hides_none(
+    plan: Plan, tmp_path: Path, observer: Connection
+) -> None:
+    config, saved = plan("op.execute('SELECT 1 / (SELECT count(*) FROM items)')")
+    file = tmp_path / "migrations" / "env.py"
+    before, run, _ = file.read_text().rpartition("context.run_migrations()")
+    margin = " " * (len(before) - len(before.rstrip(" ")))
+    hides = f"try:\n{margin}    {run}\n{margin}except Exception:\n{margin}    raise SystemExit(0)\n"
+    file.write_text(before + hides)
+    report = apply(config, saved)
+    assert (report.exit_code, stamped(observer)) == (1, ["0001"])
+    assert (report.problem or "").startswith("revision 0002: division by zero")
 
 
 def test_an_error_before_anything_is_tried_is_raised(plan: Plan, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from alembic_enterprise.operation import RUNNING
 from alembic_enterprise.plan.saved import migrating
 from alembic_enterprise.plan.saved.apply import Job, Report, apply, verify
 from alembic_enterprise.plan.saved.document import Saved
+from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.sql import Name
 
 Plan = Callable[..., tuple[Config, Saved]]
@@ -361,3 +362,20 @@ def test_nobody_else_may_read_a_saved_plan(plan: Plan, tmp_path: Path) -> None:
     saved.write(tmp_path / "plan.json")
     assert (tmp_path / "plan.json").stat().st_mode & 0o777 == 0o600
     assert Saved.from_text((tmp_path / "plan.json").read_text()) == saved
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_objects_are_the_same_in_autocommit(plan: Plan, engine: Engine, driver: str) -> None:
+    """Else a plan would be stale at once, or hold although a function is another one."""
+    config, saved = plan(SECOND)
+    url = engine.url.set(drivername=f"postgresql+{driver}")
+    committing = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    config.attributes["engine"] = committing
+    assert verify(config, saved).exit_code == 0
+    with committing.connect() as connection:
+        drift.objects_of(connection)
+        assert connection.exec_driver_sql("SHOW search_path").scalar() == '"$user", public'
+        body = "CREATE OR REPLACE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'"
+        connection.exec_driver_sql(body)
+    [difference] = verify(config, saved).stale.differences
+    assert difference.name == "public.stamp()"

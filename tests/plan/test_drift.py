@@ -11,6 +11,7 @@ from sqlalchemy import Engine, MetaData, NullPool, create_engine
 
 from alembic_enterprise.binaries import binary_folders
 from alembic_enterprise.errors import ConfigurationError, StepError
+from alembic_enterprise.plan.revisions import VERSION_TABLE
 from alembic_enterprise.plan.schema.drift import drift
 from alembic_enterprise.plan.schema.objects import Change, Difference, Key, compare
 from alembic_enterprise.plan.shadow import replay
@@ -119,6 +120,33 @@ CHANGES: dict[str, list[tuple[str, str, str, str]]] = {
     "CREATE FUNCTION by_hand() RETURNS int LANGUAGE sql AS 'SELECT 1'": [
         ("added", "function", "public.by_hand()", "SELECT 1"),
     ],
+    "CREATE PUBLICATION by_hand FOR TABLE customers": [
+        (
+            "added",
+            "publication",
+            "by_hand",
+            "insert truncate update, publication of table public.customers in publication by_hand",
+        ),
+    ],
+    "CREATE CAST (mood AS int) WITH INOUT": [
+        ("added", "cast", "public.mood AS integer", "WITH INOUT"),
+    ],
+    "CREATE OPERATOR === (leftarg = int, rightarg = int, function = int4eq)": [
+        ("added", "operator", "public.===(integer,integer)", "FUNCTION int4eq"),
+    ],
+    "CREATE OPERATOR CLASS by_hand FOR TYPE int USING btree AS FUNCTION 1 btint4cmp(int, int)": [
+        ("added", "operator class", "public.by_hand USING btree", "FOR TYPE integer"),
+        ("added", "operator family", "public.by_hand USING btree", "btint4cmp(integer,integer)"),
+    ],
+    "CREATE TEXT SEARCH CONFIGURATION by_hand (copy = simple)": [
+        ("added", "text search configuration", "public.by_hand", ", word: simple"),
+    ],
+    "CREATE TEXT SEARCH DICTIONARY by_hand (template = simple, accept = false)": [
+        ("added", "text search dictionary", "public.by_hand", "accept = 'false'"),
+    ],
+    "CREATE COLLATION by_hand (locale = 'C')": [
+        ("added", "collation", "public.by_hand", "collate C, ctype C, "),
+    ],
     "CREATE SCHEMA by_hand": [("added", "schema", "by_hand", "")],
     "ALTER TABLE parts ADD note text NOT NULL": [
         ("added", "column", "public.parts.note", "text NOT NULL"),
@@ -172,7 +200,7 @@ def run(engine: Engine, *statements: str) -> None:
 def found(config: Config, engine: Engine, folders: Sequence[Path]) -> list[Difference]:
     with engine.connect() as live, shadow(Source.read(live), folders=folders) as made:
         assert made.gaps == ()
-        return drift(config, made)
+        return drift(config, made, VERSION_TABLE)
 
 
 def test_each_change_is_found_and_nothing_else(
@@ -202,6 +230,7 @@ def test_a_database_in_order_has_no_drift(
         "CREATE TABLE events_y2025_m11 (LIKE events INCLUDING ALL)",
         "COMMENT ON TABLE events_y2025_m11 IS 'alembic-enterprise: partition of"
         ' "public"."events"; retired 2026-02-01T00:00:00+00:00 from 1 to keep'
+        " 2025-11-01T00:00:00+00:00/2025-12-01T00:00:00+00:00"
         ' as "public"."events_y2025_m11"\'',
     )
     assert found(config, engine, folders) == []

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Engine
 
 from alembic_enterprise.binaries import binary_folders
-from alembic_enterprise.environment import connected, parse
 from alembic_enterprise.errors import ServerError
 from alembic_enterprise.plan.shadow import dump
 from alembic_enterprise.plan.shadow.database import binaries
+from alembic_enterprise.urls import connected, parse
 
 
 def program(folder: Path, name: str, version: str, body: str = "") -> Path:

@@ -40,7 +40,6 @@ def connection(connection: Connection) -> Connection:
     return connection
 
 
-@pytest.mark.slow
 def test_empty_tables_tell_the_same(connection: Connection) -> None:
     [(major,)] = sql.rows(connection, SQL("SELECT current_setting('server_version_num')::int"))
     connection.rollback()

@@ -11,6 +11,7 @@ import pytest
 from lock_forms import FORMS, Form
 from lock_forms.layouts import KEYLESS, LAYOUTS
 from lock_forms.measurement import measure
+from lock_forms.writing import disagreements, text, updated
 from psycopg.sql import SQL
 from sqlalchemy import NullPool, create_engine
 
@@ -64,10 +65,9 @@ def superuser_url(server_url: str) -> str:
     return server_url
 
 
-@pytest.mark.every_server
 def test_the_server_does_what_the_table_tells(superuser_url: str) -> None:
     """If not: bench/locks.py --write, and look at what it changed."""
-    assert load().disagreements(measure(superuser_url)) == []
+    assert disagreements(load(), measure(superuser_url)) == []
 
 
 @pytest.mark.parametrize(("form", "lie", "told"), LIES)
@@ -75,14 +75,14 @@ def test_a_false_table_is_found_out(form: str, lie: dict[str, Any], told: str) -
     measured = load()
     false = {major: replace(effect, **lie) for major, effect in measured.effects[form].items()}
     table = Table(measured.servers, {**measured.effects, form: false})
-    assert table.disagreements(measured) == [f"{form} on {major}: {told}" for major in MAJORS]
+    assert disagreements(table, measured) == [f"{form} on {major}: {told}" for major in MAJORS]
 
 
 def test_a_table_that_lacks_what_was_measured_is_found_out() -> None:
     measured = load()
     effects = {form: told for form, told in measured.effects.items() if form != "vacuum"}
-    assert Table(measured.servers, effects).disagreements(measured) == [
-        f"vacuum on {major}: the table does not tell it" for major in MAJORS
+    assert disagreements(Table(measured.servers, effects), measured) == [
+        f"vacuum on {major}: the table does not have it" for major in MAJORS
     ]
 
 
@@ -132,7 +132,7 @@ def test_forms_and_relations_have_names_of_their_own() -> None:
 
 
 def test_the_file_is_as_it_would_be_written() -> None:
-    assert load().text == FILE.read_text()
+    assert text(load()) == FILE.read_text()
 
 
 def test_versions_with_the_same_effect_share_a_line() -> None:
@@ -140,13 +140,13 @@ def test_versions_with_the_same_effect_share_a_line() -> None:
     table = Table(
         {14: "14.1", 15: "15.1", 16: "16.1"}, {"x": {16: ON_TABLE, 15: other, 14: ON_TABLE}}
     )
-    told = json.loads(table.text)["forms"]["x"]
+    told = json.loads(text(table))["forms"]["x"]
     locks = {"table": ["ACCESS EXCLUSIVE"]}
     assert told == [
         {"majors": [14, 16], "effect": {"locks": locks}},
         {"majors": [15], "effect": {"locks": locks, "in_transaction": False}},
     ]
-    assert Table.from_text(table.text) == table
+    assert Table.from_text(text(table)) == table
 
 
 def test_a_version_that_was_not_measured_is_not_guessed() -> None:
@@ -160,7 +160,7 @@ def test_a_version_that_was_not_measured_is_not_guessed() -> None:
 def test_measuring_a_version_leaves_the_others() -> None:
     before = Table({14: "14.1", 15: "15.1"}, {"x": {14: ON_TABLE, 15: ON_TABLE}, "gone": {}})
     now = Effect(refused="42601")
-    after = before.updated(Table({15: "15.2"}, {"x": {15: now}}))
+    after = updated(before, Table({15: "15.2"}, {"x": {15: now}}))
     assert after == Table({14: "14.1", 15: "15.2"}, {"x": {14: ON_TABLE, 15: now}})
 
 
@@ -188,7 +188,7 @@ def test_the_command_finds_the_committed_table_true(binaries: Path) -> None:
 def test_the_command_fails_on_a_false_table_and_names_the_form(
     binaries: Path, tmp_path: Path
 ) -> None:
-    false = load().text.replace('"add-check": [', '"add-check": [], "spare": [')
+    false = text(load()).replace('"add-check": [', '"add-check": [], "spare": [')
     (tmp_path / "locks.json").write_text(false)
     done = check(binaries, tmp_path / "locks.json")
     assert "\nadd-check on " in done.stdout

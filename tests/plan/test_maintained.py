@@ -12,13 +12,14 @@ from sqlalchemy import Connection, Engine, MetaData
 
 from alembic_enterprise import sql
 from alembic_enterprise.binaries import binary_folders
-from alembic_enterprise.environment import connected
 from alembic_enterprise.partitions.operations import CreateRangePartitions, SetPartitionPolicy
+from alembic_enterprise.plan.revisions import VERSION_TABLE
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.shadow import maintained
 from alembic_enterprise.plan.shadow.database import shadow
 from alembic_enterprise.plan.shadow.source import Source
 from alembic_enterprise.sql import Name
+from alembic_enterprise.urls import connected
 
 SCHEMA = """
 CREATE SCHEMA "Other ""Schema";
@@ -110,7 +111,6 @@ def test_few_partitions_are_all_needed(live: Connection, monkeypatch: pytest.Mon
     assert maintained.superfluous(live) == {}
 
 
-@pytest.mark.slow
 def test_a_shadow_goes_without_the_oldest(live: Connection, folders: Sequence[Path]) -> None:
     expected = tables(live) - set(OLD)
     with shadow(Source.read(live), folders=folders) as made, connected(made.url) as there:
@@ -145,7 +145,6 @@ op.execute("""DO $$BEGIN
 '''
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "body", [COUNT, "op.execute(\"COMMENT ON TABLE events_y2025_m01 IS 'first'\")"]
 )
@@ -157,7 +156,7 @@ def test_drift_makes_no_more_of_them_unless_a_script_needs_one(
     write_revision(tmp_path / "migrations", "0002", "0001", body)
     command.upgrade(config, "head")
     with engine.connect() as live, shadow(Source.read(live), folders=folders) as made:
-        assert drift.drift(config, made) == []
+        assert drift.drift(config, made, VERSION_TABLE) == []
 
 
 @pytest.mark.parametrize(

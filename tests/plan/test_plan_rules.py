@@ -15,13 +15,12 @@ from alembic.script import ScriptDirectory
 from autogenerate import project, run_sql, write_revision
 from sqlalchemy import Connection, MetaData, NullPool, create_engine
 
-from alembic_enterprise.plan import catalog, live
+from alembic_enterprise.plan import catalog, live, revisions
 from alembic_enterprise.plan.model import PlanFinding
 from alembic_enterprise.plan.rehearsal.rehearse import rehearse
 from alembic_enterprise.plan.rehearsal.steps import steps
+from alembic_enterprise.plan.revisions import VERSION_TABLE
 from alembic_enterprise.plan.rules import RULES, Facts
-from alembic_enterprise.plan.shadow import replay
-from alembic_enterprise.plan.shadow.original import VERSION_TABLE
 from alembic_enterprise.plan.shadow.statements import statements
 
 FOLDER = Path(__file__).parent / "rules"
@@ -86,7 +85,8 @@ def facts(shared_database: Callable[..., str], tmp_path_factory: pytest.TempPath
         write_revision(folder, case.revision, earlier, "\n".join(_body(case)))
         earlier = case.revision
     directory = ScriptDirectory.from_config(config)
-    performed = rehearse(config, shadow.url, replay.pending(directory, []), print)
+    scripts = revisions.pending(directory, [])
+    performed = rehearse(config, shadow.url, scripts, print, version_table=VERSION_TABLE)
     with shadow.connect() as empty:
         after = catalog.read(empty)
     measured = steps(performed, known.tables, {}, "18.4")

@@ -119,7 +119,7 @@ def test_a_lock_of_an_earlier_step_is_named() -> None:
     [item] = locks_held_while_scanning(facts(first, step))
     assert (item.finding.table, item.finding.severity) == ("public.events", "warning")
     assert item.finding.evidence["locked"] == {"public.orders": ["reads", "writes"]}
-    assert "locks of step 1 on public.orders stand" in item.finding.message
+    assert "locks of step 1 on public.orders are held until" in item.finding.message
 
 
 @pytest.mark.parametrize(("slots", "severity"), [(76, "error"), (77, "warning"), (154, None)])

@@ -11,11 +11,12 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from autogenerate import project, run_sql
+from indexed import INVALID, two_tables
 from shops import configured
 from sqlalchemy import Engine, MetaData, make_url
 
 from alembic_enterprise.binaries import binary_folders
-from alembic_enterprise.environment import connected
+from alembic_enterprise.plan import revisions
 from alembic_enterprise.plan.model import Outcome, Proof
 from alembic_enterprise.plan.proposal.proof import (
     AGAIN,
@@ -26,9 +27,10 @@ from alembic_enterprise.plan.proposal.proof import (
     Proven,
     prove,
 )
-from alembic_enterprise.plan.shadow import replay
+from alembic_enterprise.plan.revisions import VERSION_TABLE
 from alembic_enterprise.plan.shadow.database import Host, Shadow
-from alembic_enterprise.plan.shadow.original import VERSION_TABLE, Original
+from alembic_enterprise.plan.shadow.original import Original
+from alembic_enterprise.urls import connected
 
 SCRIPT = """
 from datetime import UTC, datetime
@@ -115,7 +117,7 @@ op.execute("ALTER TABLE start ALTER a TYPE bigint, DROP b")
 """,
         {
             AUTOGENERATE: (Outcome.FAILED, "op.drop_table('seen')"),
-            DOWNGRADE: (Outcome.FAILED, "table public.kept is there besides\n" + CHANGED),
+            DOWNGRADE: (Outcome.FAILED, "table public.kept is left over\n" + CHANGED),
             AGAIN: (
                 Outcome.FAILED,
                 'revision 0001 cannot be run on the shadow: relation "kept" already exists',
@@ -166,7 +168,7 @@ op.execute("ALTER TABLE start ALTER a TYPE bigint, DROP b")
             DOWNGRADE: (
                 Outcome.FAILED,
                 (
-                    'type public."Mo od" is there besides: autogenerate drops no type, so let '
+                    'type public."Mo od" is left over: autogenerate drops no type, so let '
                     "downgrade() end in op.execute('DROP TYPE public.\"Mo od\"')"
                 ),
             ),
@@ -213,10 +215,10 @@ def _is_seen(name: str, kind: str, _parents: object) -> bool:
     return kind != "table" or name == "seen"
 
 
-def tried(config: Config, shadow: Shadow, scripts: Sequence[tuple[str, str]]) -> Proven:
+def tried(config: Config, shadow: Shadow, scripts: Sequence[tuple[str, str]], *more: str) -> Proven:
     """Write scripts, each an upgrade and a downgrade, and prove them on a small schema."""
     with connected(shadow.url) as connection:
-        run_sql(connection, START)
+        run_sql(connection, START, *more)
     before = None
     for number, bodies in enumerate(scripts, 1):
         revision = f"{number:04}"
@@ -226,7 +228,8 @@ def tried(config: Config, shadow: Shadow, scripts: Sequence[tuple[str, str]]) ->
         (versions / f"{revision}.py").write_text(text)
         before = revision
     with shadow.clone() as start:
-        return prove(config, shadow, start, replay.pending(ScriptDirectory.from_config(config), []))
+        pending = revisions.pending(ScriptDirectory.from_config(config), [])
+        return prove(config, shadow, start, pending, VERSION_TABLE)
 
 
 def not_passed(proven: Proven) -> list[Proof]:
@@ -253,6 +256,122 @@ def test_a_fault_is_told_by_the_line_that_is_about_it(
         told = "\n".join(found[name].differences)
         assert told[: len(beginning)] == beginning
     assert proven.reversible == {"0001": DOWNGRADE not in fault.expected}
+
+
+UNFINISHED = {
+    "index": (
+        "create drop",
+        "index_online('late', 'start', ['a'])",
+        "CREATE INDEX late ON start (a)",
+    ),
+    "index of a partitioned table": (
+        "create drop",
+        "index_online('late', 'sales', ['customer'])",
+        "CREATE INDEX sales_1_late ON sales_1 (customer)",
+        "CREATE INDEX sales_3_late ON ONLY sales_3 (customer)",
+        "CREATE INDEX sales_3a_late ON sales_3a (customer)",
+        "CREATE INDEX late ON ONLY sales (customer)",
+        "ALTER INDEX late ATTACH PARTITION sales_1_late",
+    ),
+    "unique constraint": (
+        "create drop",
+        "unique_constraint_online('late', 'start', ['a'])",
+        "CREATE UNIQUE INDEX late ON start (a)",
+    ),
+    "unique constraint of a partitioned table": (
+        "create drop",
+        "unique_constraint_online('late', 'sales', ['id'])",
+        "ALTER TABLE ONLY sales ADD CONSTRAINT late UNIQUE (id)",
+        "CREATE UNIQUE INDEX sales_1_late ON sales_1 (id)",
+        INVALID.format("sales_1_late"),
+    ),
+    "foreign key": (
+        "add drop",
+        "foreign_key_online('late', 'start', 'orders', ['a'], ['id'])",
+        "ALTER TABLE start ADD CONSTRAINT late FOREIGN KEY (a) REFERENCES orders NOT VALID",
+    ),
+    "not null": (
+        "set drop",
+        "not_null_online('start', 'a')",
+        """DO $$ BEGIN
+    IF current_setting('server_version_num')::int >= 180000 THEN
+        EXECUTE 'ALTER TABLE start ADD NOT NULL a NOT VALID';
+    ELSE
+        ALTER TABLE start ADD CONSTRAINT alembic_enterprise_not_null_1 CHECK (a IS NOT NULL)
+            NOT VALID;
+    END IF; END $$""",
+    ),
+}
+"""The verbs of an operation that was cut and its reverse, its noun, and what it has left."""
+
+
+@pytest.mark.parametrize("case", UNFINISHED)
+def test_what_was_cut_can_be_released_all_the_same(
+    config: Config, shadow: Shadow, engine: Engine, case: str
+) -> None:
+    verbs, noun, *left = UNFINISHED[case]
+    upgrade, downgrade = (f"op.{verb}_{noun}" for verb in verbs.split())
+    with engine.connect() as connection:
+        two_tables(connection)
+    if case in ("index", "unique constraint"):
+        left.append(INVALID.format("late"))
+    proven = tried(config, shadow, [(upgrade, downgrade)], *left)
+    assert not_passed(proven) == []
+
+
+def test_an_unfinished_constraint_that_a_release_drops_is_missed(
+    config: Config, shadow: Shadow
+) -> None:
+    start = "ALTER TABLE start ADD CONSTRAINT old CHECK (a > 0) NOT VALID"
+    proven = tried(config, shadow, [("op.drop_constraint('old', 'start')", "pass")], start)
+    assert "constraint public.start.old is missing" in not_passed(proven)[0].differences
+
+
+MISSED = {
+    "a CHECK that was validated": (
+        "op.execute('ALTER TABLE start VALIDATE CONSTRAINT late')",
+        "op.drop_constraint('late', 'start')",
+        "constraint public.start.late is missing",
+        "ALTER TABLE start ADD CONSTRAINT late CHECK (a > 0) NOT VALID",
+    ),
+    "a unique index, which refuses duplicates": (
+        "op.execute('DROP INDEX late')",
+        "pass",
+        "index public.late is missing",
+        "CREATE UNIQUE INDEX late ON start (a)",
+        INVALID.format("late"),
+    ),
+    "an index of a partitioned table, with a part in use": (
+        "op.execute('DROP INDEX late')",
+        "pass",
+        "index public.late is missing",
+        "CREATE INDEX late ON ONLY sales (customer)",
+        "CREATE INDEX sales_1_late ON sales_1 (customer)",
+        "ALTER INDEX late ATTACH PARTITION sales_1_late",
+    ),
+}
+"""An upgrade and a downgrade, what of the start they lose, and how that was made."""
+
+
+@pytest.mark.parametrize("case", MISSED)
+def test_what_was_unfinished_is_missed_if_it_was_of_use(
+    config: Config, shadow: Shadow, engine: Engine, case: str
+) -> None:
+    upgrade, downgrade, expected, *left = MISSED[case]
+    with engine.connect() as connection:
+        two_tables(connection)
+    proven = tried(config, shadow, [(upgrade, downgrade)], *left)
+    [proof] = [item for item in not_passed(proven) if item.name == DOWNGRADE]
+    assert expected in proof.differences
+
+
+@pytest.mark.parametrize("downgrade", ["pass", "op.create_index('late', 'start', ['a'])"])
+def test_an_index_that_was_of_no_use_may_be_dropped(
+    config: Config, shadow: Shadow, downgrade: str
+) -> None:
+    left = ("CREATE INDEX late ON start (a)", INVALID.format("late"))
+    script = ("op.execute('DROP INDEX IF EXISTS late')", downgrade)
+    assert not_passed(tried(config, shadow, [script], *left)) == []
 
 
 def test_a_script_without_a_downgrade_is_no_way_back_for_those_before_it(
@@ -291,8 +410,8 @@ def test_what_all_databases_of_the_server_share_is_not_proved(
 
 def test_the_sample_project_is_proved(shadow: Shadow, database_url: str) -> None:
     config = configured(database_url)
-    scripts = replay.pending(ScriptDirectory.from_config(config), [])
+    scripts = revisions.pending(ScriptDirectory.from_config(config), [])
     with shadow.clone() as start:
-        proven = prove(config, shadow, start, scripts)
+        proven = prove(config, shadow, start, scripts, VERSION_TABLE)
     assert not_passed(proven) == []
     assert set(proven.reversible.values()) == {True}

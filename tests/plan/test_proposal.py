@@ -21,6 +21,7 @@ from alembic_enterprise import AuditTrail
 from alembic_enterprise.environment import visit
 from alembic_enterprise.errors import ConfigurationError, StepError
 from alembic_enterprise.indexes.operations import AnalyzeTable
+from alembic_enterprise.plan import revisions
 from alembic_enterprise.plan.proposal import autogenerate
 from alembic_enterprise.plan.proposal.autogenerate import Changes
 from alembic_enterprise.plan.shadow import replay
@@ -211,7 +212,7 @@ def test_what_a_hook_adds_or_splits_is_proposed(make: Make, engine: Engine, tmp_
     assert [script.doc for script in scripts] == ["first", "empty message"]
     replay.upgrade(extra, engine.url, scripts)
     with engine.connect() as connection:
-        known = replay.ordered(ScriptDirectory.from_config(extra), ["second"])
+        known = revisions.ordered(ScriptDirectory.from_config(extra), ["second"])
         assert [script.path for script in known] == [script.path for script in scripts]
         assert connection.exec_driver_sql("SELECT * FROM alembic_version").all() == [("second",)]
     assert [path.name for path in autogenerate.write(config, changes, "summary")] == [

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, MetaData, text
 from sqlalchemy.exc import CompileError, DBAPIError, NoSuchTableError, StatementError
 
 from alembic_enterprise.errors import ConfigurationError, StepError
+from alembic_enterprise.plan import revisions
 from alembic_enterprise.plan.shadow import replay
 
 
@@ -42,8 +43,8 @@ def test_the_sql_begins_where_the_database_stands(
     config: Config, stamped: list[str], written: str
 ) -> None:
     directory = ScriptDirectory.from_config(config)
-    there = {script.revision for script in replay.ordered(directory, stamped)}
-    scripts = [x for x in replay.ordered(directory, ["d1"]) if x.revision not in there]
+    there = {script.revision for script in revisions.ordered(directory, stamped)}
+    scripts = [x for x in revisions.ordered(directory, ["d1"]) if x.revision not in there]
     text = replay.offline(config, scripts, stamped)
     assert sorted(line[7] for line in text.splitlines() if line.startswith("SELECT")) == [*written]
     assert text.rstrip().endswith("COMMIT;")

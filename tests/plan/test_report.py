@@ -171,7 +171,8 @@ def test_nothing_is_said_of_drift_that_was_not_looked_for() -> None:
 
 
 WRITE = "To write it: alembic-enterprise plan --write -m MESSAGE"
-APPLY = "To apply it: alembic-enterprise apply FILE, once --out FILE has saved it"
+SAVE = "To apply it: alembic-enterprise plan --out FILE, and apply FILE"
+APPLY = "To apply it: alembic-enterprise apply 'our plan.json'"
 RELEASE = replace(IN_ORDER, pending=FULL.pending, steps=FULL.steps[:2])
 
 
@@ -179,7 +180,8 @@ RELEASE = replace(IN_ORDER, pending=FULL.pending, steps=FULL.steps[:2])
     ("plan", "told"),
     [
         (FULL, WRITE),
-        (RELEASE, APPLY),
+        (RELEASE, SAVE),
+        (replace(RELEASE, file="our plan.json"), APPLY),
         (replace(RELEASE, proof=FULL.proof), None),
         (replace(RELEASE, shadow=None), None),
         (IN_ORDER, None),

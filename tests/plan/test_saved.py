@@ -19,14 +19,14 @@ from saving import SCHEMAS, saved_plan, shop, steps
 from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine
 
 from alembic_enterprise.errors import ConfigurationError
-from alembic_enterprise.plan.model import Outcome, Plan, Proof, Revision
+from alembic_enterprise.plan import revisions
+from alembic_enterprise.plan.model import Outcome, Plan, Proof, Revision, Step, Touched
 from alembic_enterprise.plan.saved import document
 from alembic_enterprise.plan.saved.document import Saved, Stale, State, stale
 from alembic_enterprise.plan.saved.place import Place, differences
 from alembic_enterprise.plan.saved.slices import extent, plain, slice_of, touched
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.schema.objects import Difference, Key
-from alembic_enterprise.plan.shadow import original
 from alembic_enterprise.sql import Name
 
 PLACE = Place("shop", 16384, "17.6", "73911", Name("public", "alembic_version"), ("public",))
@@ -119,7 +119,7 @@ class Shop:
     def state(self) -> State:
         with self.engine.connect() as connection:
             objects = drift.objects_of(connection)
-            there = tuple(original.stamped(connection))
+            there = tuple(revisions.stamped(connection))
         return State(self.plan.place, there, frozenset(there), self.plan.digests, objects)
 
     def stale(self) -> Stale:
@@ -190,14 +190,14 @@ def test_the_file_can_be_read_back_and_fits_its_schema(there: Shop) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "it is no JSON of `plan --out`"),
-        ("[]", "it is no JSON of `plan --out`"),
-        ('{"exit_code": 2}', "it is no JSON of `plan --out`"),
+        ("", "it is not JSON of `plan --out`"),
+        ("[]", "it is not JSON of `plan --out`"),
+        ('{"exit_code": 2}', "it is not JSON of `plan --out`"),
         (
-            '{"format_version": 1}',
-            "format 1, and this version reads 2: make it again with the vers",
+            '{"format_version": 2}',
+            "format 2, and this version reads 1: make it again with the vers",
         ),
-        ('{"format_version": 2}', "KeyError 'revisions'"),
+        ('{"format_version": 1}', "KeyError 'revisions'"),
     ],
 )
 def test_what_is_no_plan_is_refused(text: str, told: str) -> None:
@@ -243,6 +243,13 @@ def test_a_plan_that_was_edited_is_refused(there: Shop, name: str, value: object
         Saved.from_text(json.dumps(document))
 
 
+@pytest.mark.parametrize("name", ["touched", "objects", "start"])
+def test_a_plan_that_depends_on_less_since_it_was_saved_is_refused(there: Shop, name: str) -> None:
+    edited = json.loads(there.plan.text()) | {name: []}
+    with pytest.raises(ConfigurationError, match="it was edited after it was saved"):
+        Saved.from_text(json.dumps(edited))
+
+
 @pytest.mark.parametrize("change", [{"sampled_at": "2026-01-01"}, {"touched": "public.orders"}])
 def test_a_text_in_the_wrong_place_is_refused(there: Shop, change: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match=r"^the plan cannot be read \("):
@@ -250,7 +257,7 @@ def test_a_text_in_the_wrong_place_is_refused(there: Shop, change: dict[str, str
 
 
 def test_a_file_without_an_end_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="it is no JSON"):
+    with pytest.raises(ConfigurationError, match="it is not JSON"):
         Saved.from_text("[" * 100_000)
 
 
@@ -288,6 +295,16 @@ def test_a_partition_of_the_job_counts_for_its_table() -> None:
     [effect] = step.effects
     on_partition = replace(step, effects=(replace(effect, table="public.t"),))
     assert touched([on_partition], (), HOSTILE) == {"public.t"}
+
+
+def test_a_step_that_was_not_measured_depends_on_what_it_names_and_calls() -> None:
+    keys = [Key("", "procedure", 'public."Bump"(integer)'), Key("", "function", "public.other()")]
+    objects = {**HOSTILE, **dict.fromkeys(keys, "")}
+    named = (Touched("public.t", 0),)
+    blocks = 'CALL "Bump"(1)', "DO $$ BEGIN UPDATE t SET a = 1; COMMIT; END $$"
+    first, second = (Step(n, text, n, tables=named * (n - 1)) for n, text in enumerate(blocks, 1))
+    assert touched([first], (), objects) == {'public."Bump"(integer)'}
+    assert touched([first, second], (), objects) == {'public."Bump"(integer)', "public.t"}
 
 
 @pytest.mark.parametrize(

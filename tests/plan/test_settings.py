@@ -13,6 +13,7 @@ from alembic_enterprise.audit import advise as audit
 from alembic_enterprise.errors import ConfigurationError
 from alembic_enterprise.indexes.rules import RULES as INDEX_RULES
 from alembic_enterprise.partitions import advise as partitions
+from alembic_enterprise.partitions import leaving
 from alembic_enterprise.plan import settings
 from alembic_enterprise.plan.accepted import Accepted
 from alembic_enterprise.plan.advice import EXPLANATIONS
@@ -52,10 +53,10 @@ def test_the_nearest_file_counts(tmp_path: Path) -> None:
     ("section", "said"),
     [
         ("[tool.alembic-enterprise", "cannot be read"),
-        ("[tool.alembic-enterprise]\nrule = 1", "'rule' is no key: write one of"),
+        ("[tool.alembic-enterprise]\nrule = 1", "'rule' is not a key: write one of"),
         (
             '[tool.alembic-enterprise.rules]\nunused = "off"',
-            "'unused' is no rule, but unused-index is",
+            "'unused' is not a rule, but unused-index is",
         ),
     ],
 )
@@ -75,7 +76,7 @@ def test_a_migration_waives_findings_about_itself(tmp_path: Path) -> None:
 
 
 def test_every_rule_of_the_capabilities_can_be_named() -> None:
-    sources = "".join(map(getsource, (partitions, shards, audit)))
+    sources = "".join(map(getsource, (partitions, leaving, shards, audit)))
     given = set(re.findall(r'(?:Finding\(\s*|rule, told = )"([a-z-]+)"', sources))
     assert len(given) > 20
     assert given == EXPLANATIONS.keys() - INDEX_RULES.keys()

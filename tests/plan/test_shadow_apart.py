@@ -13,15 +13,13 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
 from alembic_enterprise.binaries import binary_folders
-from alembic_enterprise.environment import connected, parse
 from alembic_enterprise.errors import StepError
 from alembic_enterprise.plan.shadow import apart, replay
 from alembic_enterprise.plan.shadow.database import Shadow, shadow
 from alembic_enterprise.plan.shadow.source import Source
 from alembic_enterprise.server import temporary_server
 from alembic_enterprise.sql import sqlstate
-
-pytestmark = pytest.mark.slow
+from alembic_enterprise.urls import connected, parse
 
 ROWS = "CREATE TABLE legacy AS SELECT 1 AS id"
 EXTENSIONS = ("CREATE EXTENSION postgres_fdw", "CREATE EXTENSION dblink")
@@ -142,3 +140,44 @@ def test_without_event_triggers_such_statements_are_not_run(
             assert apart.UNGUARDED in made.gaps
             with pytest.raises(StepError, match="a shadow connects to no other server"):
                 replay.upgrade(config, made.url, scripts)
+
+
+OF_SERVER = (
+    "DROP ROLE IF EXISTS nobody",
+    "ALTER USER clerk SET search_path = a",
+    "ALTER DATABASE shop SET work_mem = '1MB'",
+    "GRANT CONNECT ON DATABASE shop TO clerk",
+    "DO $$ BEGIN EXECUTE 'DROP DATABASE shop'; END $$",
+    "DROP OWNED BY clerk",
+    "ALTER SYSTEM SET work_mem = '1MB'",
+)
+OF_SHADOW = (
+    "CREATE TABLE database (role int)",
+    "COMMENT ON TABLE database IS 'ON DATABASE shop'",
+    "ALTER DEFAULT PRIVILEGES FOR ROLE current_user GRANT SELECT ON TABLES TO PUBLIC",
+    "DROP USER MAPPING IF EXISTS FOR current_user SERVER nowhere",
+    "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = 64', current_database()); END $$",
+)
+
+
+def test_what_is_of_the_whole_server_stays_on_a_given_one(live: tuple[URL, Shadow]) -> None:
+    with live[1].clone() as clone, apart.spared(str(clone.database)):
+        for statement in map(SQL, OF_SERVER):
+            with pytest.raises(StepError, match="leave --shadow-url out for a private server"):
+                in_autocommit(clone, statement)
+        in_autocommit(clone, *map(SQL, OF_SHADOW))
+
+
+def test_roles_that_scripts_make_on_a_given_server_are_told(
+    live: tuple[URL, Shadow], binaries: Path
+) -> None:
+    with temporary_server(binaries) as other, connected(live[0]) as connection:
+        source, given = Source.read(connection), parse(other.url())
+        with shadow(source, given, (binaries, *binary_folders())) as made:
+            assert made.host.left() == []
+            in_autocommit(made.url, SQL("CREATE ROLE clerk"))
+            [told] = made.host.left()
+            assert told.startswith("1 role made on the server of --shadow-url, and not dropped: c")
+            with pytest.raises(StepError):
+                in_autocommit(made.url, SQL("DROP ROLE clerk"))
+    assert live[1].host.left() == []

@@ -9,10 +9,10 @@ from alembic.script import ScriptDirectory
 from autogenerate import project, write_revision
 from sqlalchemy import Connection, Engine, MetaData, text
 
-from alembic_enterprise.environment import parse
 from alembic_enterprise.errors import StepError
 from alembic_enterprise.plan.saved import document
 from alembic_enterprise.plan.shadow import elsewhere, replay
+from alembic_enterprise.urls import parse
 
 PLAIN = """
 import sqlalchemy as sa

@@ -10,7 +10,6 @@ from autogenerate import project, run_sql, write_revision
 from sqlalchemy import URL, Connection, Engine, MetaData
 
 from alembic_enterprise.binaries import binary_folders
-from alembic_enterprise.environment import connected, parse
 from alembic_enterprise.errors import StepError
 from alembic_enterprise.plan.accepted import Accepted
 from alembic_enterprise.plan.review import review
@@ -20,8 +19,7 @@ from alembic_enterprise.plan.shadow.database import binaries, shadow
 from alembic_enterprise.plan.shadow.schema_copy import INHERITED
 from alembic_enterprise.plan.shadow.source import Source
 from alembic_enterprise.server import temporary_server
-
-pytestmark = pytest.mark.slow
+from alembic_enterprise.urls import connected, parse
 
 IDENTITIES = """
 CREATE TABLE events (id bigint GENERATED ALWAYS AS IDENTITY, at date, PRIMARY KEY (id, at))

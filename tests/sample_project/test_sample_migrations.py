@@ -15,8 +15,6 @@ from sqlalchemy import Engine, NullPool, create_engine
 from alembic_enterprise import sql
 from alembic_enterprise.resources import templates_directory
 
-pytestmark = pytest.mark.slow
-
 DAYS = {
     "as generated": "2026-11-21 12:00+00",
     "now": datetime.now(UTC).isoformat(),

@@ -133,6 +133,12 @@ ATTRIBUTES = (
     "CREATE TRIGGER everywhere AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION quiet()",
     "ALTER TABLE orders_shard_0 DISABLE TRIGGER everywhere",
     "ALTER TABLE orders_shard_0 CLUSTER ON orders_shard_0_pkey",
+    "CREATE INDEX expression ON orders_shard_0 (id, lower(note))",
+    "ALTER INDEX expression ALTER COLUMN 2 SET STATISTICS 1000",
+    "CREATE STATISTICS dependent (dependencies, mcv) ON amount, note FROM orders_shard_0",
+    "ALTER STATISTICS dependent SET STATISTICS 500",
+    "COMMENT ON STATISTICS dependent IS 'why'",
+    "CREATE STATISTICS expressed ON lower(note) FROM orders_shard_0",
 )
 
 RICH = (
@@ -154,12 +160,19 @@ LIKENESS = """SELECT relowner::regrole::text, relacl::text, reloptions::text, re
           WHERE conrelid = c.oid AND contype = 'c' ORDER BY 1)::text,
     ARRAY(SELECT replace(pg_get_triggerdef(oid), ' ON public.' || c.relname || ' ', '')
                  || tgenabled::text || coalesce(obj_description(oid, 'pg_trigger'), '')
-          FROM pg_trigger WHERE tgrelid = c.oid AND tgconstraint = 0 ORDER BY 1)::text
+          FROM pg_trigger WHERE tgrelid = c.oid AND tgconstraint = 0 ORDER BY 1)::text,
+    ARRAY(SELECT (attname, attnum, attstattarget)::text FROM pg_attribute JOIN pg_index
+          ON attrelid = indexrelid WHERE indrelid = c.oid AND attstattarget >= 0)::text,
+    ARRAY(SELECT (stxowner, stxkind, stxkeys, nullif(stxstattarget, -1), stxexprs IS NULL,
+                  obj_description(oid, 'pg_statistic_ext'))::text
+          FROM pg_statistic_ext WHERE stxrelid = c.oid ORDER BY 1)::text
 FROM pg_class AS c WHERE oid = '{}'::regclass"""
 
 
-INDEX_NAMES = """SELECT array_agg(indexrelid::regclass::text ORDER BY indexrelid::regclass::text)
-FROM pg_index WHERE indrelid = 'orders_shard_0'::regclass"""
+NAMES = """SELECT ARRAY(SELECT indexrelid::regclass::text FROM pg_index
+                        WHERE indrelid = 'orders_shard_0'::regclass
+                        UNION ALL SELECT stxname FROM pg_statistic_ext
+                        WHERE stxrelid = 'orders_shard_0'::regclass ORDER BY 1)"""
 
 
 def test_each_part_has_all_that_the_shard_had(
@@ -173,12 +186,12 @@ def test_each_part_has_all_that_the_shard_had(
         *(statement.replace("{role}", role) for statement in ATTRIBUTES),
     )
     wanted = connection.exec_driver_sql(LIKENESS.format("orders_shard_0")).one()
-    names = growing.one(connection, INDEX_NAMES)
+    names = growing.one(connection, NAMES)
     connection.commit()
     assert growing.run(engine).problems == []
     assert connection.exec_driver_sql(LIKENESS.format("orders_shard_0")).one() == wanted
     assert connection.exec_driver_sql(LIKENESS.format("orders_shard_2")).one() == wanted
-    assert names == growing.one(connection, INDEX_NAMES)
+    assert names == growing.one(connection, NAMES)
 
 
 def test_a_statement_trigger_of_each_partition_is_on_each_part_and_sees_no_copying(

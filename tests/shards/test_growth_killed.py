@@ -37,7 +37,6 @@ def alone(engine: Engine, count: int | None) -> Report:
     return report
 
 
-@pytest.mark.slow
 def test_growth_killed_before_any_statement_is_carried_on(
     database_url: str,
     other_database: Callable[..., str],
@@ -69,7 +68,6 @@ def test_growth_killed_before_any_statement_is_carried_on(
     assert number > 15
 
 
-@pytest.mark.slow
 def test_growth_killed_before_any_statement_can_be_aborted(
     database_url: str,
     other_database: Callable[..., str],

@@ -115,6 +115,67 @@ def test_a_foreign_key_of_the_table_is_kept_and_cascades(
     )
 
 
+@pytest.mark.parametrize("parted", [False, True])
+@pytest.mark.parametrize("deferring", ["", "DEFERRABLE", "DEFERRABLE INITIALLY DEFERRED"])
+def test_a_foreign_key_of_a_copy_waits_for_the_end_of_the_transaction(
+    connection: Connection, engine: Engine, deferring: str, parted: bool
+) -> None:
+    """It sees the rows before the mirror takes them out, where one statement deletes both."""
+    run_sql(
+        connection,
+        f"CREATE TABLE tenants (id bigint PRIMARY KEY) {'PARTITION BY HASH (id)' * parted}",
+        *["CREATE TABLE t PARTITION OF tenants FOR VALUES WITH (MODULUS 1, REMAINDER 0)"] * parted,
+        "INSERT INTO tenants SELECT generate_series(0, 399)",
+    )
+    key = f"CONSTRAINT known FOREIGN KEY (amount) REFERENCES tenants {deferring}"
+    growing.orders(connection, columns=f"{growing.COLUMNS}, {key}")
+
+    def write() -> None:
+        with growing.session(engine) as other:
+            other.execute(
+                "WITH gone AS (DELETE FROM orders WHERE amount < 9)"
+                " DELETE FROM tenants WHERE id < 9"
+            )
+            other.execute("INSERT INTO orders VALUES (1, 1001, 99)")
+
+    growing.before(engine, growing.COMPARING, write)
+    assert growing.run(engine).problems == []
+    assert len(growing.contents(connection)) == growing.ROWS - 8
+    keys = (
+        "SELECT DISTINCT condeferrable, condeferred, convalidated FROM pg_constraint"
+        " WHERE conname = 'known'"
+    )
+    assert connection.exec_driver_sql(keys).all() == [
+        ("BLE" in deferring, "ALL" in deferring, True)
+    ]
+
+
+def test_rows_that_are_put_in_and_truncated_in_one_transaction(
+    connection: Connection, engine: Engine
+) -> None:
+    """What a foreign key of a copy has yet to look at keeps it from being truncated."""
+    run_sql(
+        connection,
+        "CREATE TABLE tenants (id bigint PRIMARY KEY)",
+        "INSERT INTO tenants SELECT generate_series(0, 399)",
+    )
+    growing.orders(
+        connection, columns=growing.COLUMNS + ", FOREIGN KEY (amount) REFERENCES tenants"
+    )
+
+    def write() -> None:
+        with growing.session(engine) as other:
+            other.execute("BEGIN")
+            other.execute("INSERT INTO orders VALUES (1, 1001, 99)")
+            other.execute("TRUNCATE orders")
+            other.execute("INSERT INTO orders VALUES (1, 1, 1)")
+            other.execute("COMMIT")
+
+    growing.before(engine, growing.COMPARING, write)
+    assert growing.run(engine).problems == []
+    assert growing.contents(connection) == {(1, 1): 1}
+
+
 # --- What cannot be done online is told before anything is done
 
 WITHOUT_OVERLAPS = (
@@ -162,25 +223,6 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "unfinished": (
         ("CREATE INDEX late ON ONLY orders (amount)",),
         "orders_shard_. lacks the index late of the table, .*; orders_shard_. lacks the index late",
-    ),
-    "named": (
-        (
-            "CREATE TABLE tenants (id bigint PRIMARY KEY)",
-            "INSERT INTO tenants SELECT generate_series(0, 39)",
-            "ALTER TABLE orders ADD FOREIGN KEY (tenant) REFERENCES tenants DEFERRABLE",
-            "ALTER TABLE orders_shard_0 RENAME CONSTRAINT orders_tenant_fkey TO other",
-        ),
-        "the foreign key other of orders_shard_0 is deferrable, and SET CONSTRAINTS would not",
-    ),
-    "placed": (
-        (
-            "CREATE TABLE tenants (id bigint PRIMARY KEY)",
-            "INSERT INTO tenants SELECT generate_series(0, 39)",
-            "ALTER TABLE orders ADD FOREIGN KEY (tenant) REFERENCES tenants DEFERRABLE",
-            "CREATE SCHEMA aside",
-            "ALTER TABLE orders_shard_0 SET SCHEMA aside",
-        ),
-        "the foreign key orders_tenant_fkey of aside.orders_shard_0 is deferrable",
     ),
     "deferrable": (
         ("ALTER TABLE orders ADD CONSTRAINT d UNIQUE (tenant, amount, id) DEFERRABLE",),
@@ -252,6 +294,43 @@ def test_what_cannot_be_done_online_is_told_first(
     with pytest.raises(ConfigurationError, match=told):
         growing.run(engine)
     assert laws.snapshot(connection) == before
+
+
+@pytest.mark.parametrize(
+    "placed",
+    [
+        "ALTER TABLE orders_shard_0 RENAME CONSTRAINT orders_tenant_fkey TO known",
+        "CREATE SCHEMA aside; ALTER TABLE orders_shard_0 SET SCHEMA aside",
+    ],
+)
+def test_a_key_that_is_deferred_by_its_name_need_not_have_it_on_the_shard(
+    connection: Connection, engine: Engine, placed: str
+) -> None:
+    """SET CONSTRAINTS reaches that of the shard as the table's, and that of a copy by its name."""
+    run_sql(
+        connection,
+        "CREATE TABLE tenants (id bigint PRIMARY KEY)",
+        "INSERT INTO tenants SELECT generate_series(0, 39)",
+    )
+    growing.orders(connection)
+    run_sql(
+        connection,
+        "ALTER TABLE orders ADD FOREIGN KEY (tenant) REFERENCES tenants DEFERRABLE",
+        placed,
+    )
+
+    def write() -> None:
+        with growing.session(engine) as other:
+            other.execute("BEGIN")
+            other.execute("SET CONSTRAINTS orders_tenant_fkey DEFERRED")
+            for tenant in range(40, 48):
+                other.execute("INSERT INTO orders VALUES (%s, 1, 1)", [tenant])
+            other.execute("INSERT INTO tenants SELECT generate_series(40, 47)")
+            other.execute("COMMIT")
+
+    growing.before(engine, growing.COMPARING, write)
+    assert growing.run(engine).problems == []
+    assert growing.one(connection, "SELECT count(*) FROM orders") == growing.ROWS + 8
 
 
 def test_a_key_that_is_deferred_by_its_name_reaches_the_copies(
@@ -439,7 +518,7 @@ def test_what_the_table_it_is_a_partition_of_does_not_allow_is_told_first(
 @pytest.mark.parametrize(
     ("count", "table", "told"),
     [
-        (6, "orders", "its shards are of modulus 4, which 6 is no multiple of: write --to 8"),
+        (6, "orders", "its shards are of modulus 4, which 6 is not a multiple of: write --to 8"),
         (2, "orders", "it has shards of modulus 4 already: write --to 4, or a multiple"),
         (4096, "orders", "4096 shards are too many: 1024 are the most"),
         (8, "others", "no sharded table is called others: there is public.orders"),

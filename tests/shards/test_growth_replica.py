@@ -67,7 +67,7 @@ def interrupted(server: Server) -> None:
         [*program, "--url", server.url()], stderr=subprocess.PIPE, text=True
     ) as running:
         assert running.stderr is not None
-        assert running.stderr.readline().startswith("public.orders: 2 shard(s) to split")
+        assert running.stderr.readline().startswith("public.orders: 2 shards to split")
         line = running.stderr.readline()
         assert re.fullmatch(r"waits for replica walreceiver, [\d,]+ (bytes|kB) behind\n", line)
         running.send_signal(signal.SIGINT)
@@ -77,7 +77,6 @@ def interrupted(server: Server) -> None:
         )
 
 
-@pytest.mark.slow
 def test_copying_waits_for_a_replica_that_is_behind(binaries: Path) -> None:
     with temporary_server(binaries) as primary, replica(primary, binaries) as standby:
         engine = to(primary)

@@ -329,7 +329,7 @@ def test_a_partition_that_is_half_detached_takes_no_rows(connection: Connection)
 )
 def test_a_map_is_of_a_table_in_hash_partitions(connection: Connection, statement: str) -> None:
     run_sql(connection, statement)
-    with pytest.raises(PlacementError, match="t is no table in hash partitions: name one"):
+    with pytest.raises(PlacementError, match="t is not a hash-partitioned table: name one"):
         ShardMap.from_connection(connection, "t")
 
 

@@ -153,7 +153,6 @@ def test_operations_on_two_levels_reverse(
     laws.reverses(connection, nested_examples(schema, name)[number])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("number", range(5, len(examples("public", "orders"))))
 def test_operations_reverse_with_keys_of_several_columns(

@@ -301,7 +301,7 @@ def test_a_power_of_two_says_nothing(count: int) -> None:
 def test_any_other_count_warns_at_the_model_with_the_counts_ahead() -> None:
     expected = (
         'HashShards("id", count=10): 10 shards can be split into 20, 30, 40 or another multiple; '
-        "16 is no multiple of 10, and needs the table built anew. Write a power of two such as "
+        "16 is not a multiple of 10, and needs the table rebuilt. Write a power of two such as "
         "count=16, or keep this count knowingly: before the models, "
         'warnings.filterwarnings("ignore", "HashShards")'
     )
@@ -309,9 +309,9 @@ def test_any_other_count_warns_at_the_model_with_the_counts_ahead() -> None:
         HashShards("id", count=10)
     [warning] = caught
     assert Path(warning.filename) == Path(__file__)
-    with pytest.warns(UserWarning, match="1000 shards cannot be split; 1024 is no multiple of"):
+    with pytest.warns(UserWarning, match="1000 shards cannot be split; 1024 is not a multiple of"):
         HashShards("id", count=1000)
-    with pytest.warns(UserWarning, match="400 shards can be split into 800; 512 is no mul"):
+    with pytest.warns(UserWarning, match="400 shards can be split into 800; 512 is not a mul"):
         HashShards("id", count=400)
 
 

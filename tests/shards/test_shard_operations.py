@@ -467,6 +467,18 @@ def test_a_shard_with_rows_stops_the_drop_with_their_number(orders: Connection) 
     assert partitions(orders, "orders") == {}
 
 
+def test_rows_that_refer_to_their_own_table_go_with_it(connection: Connection) -> None:
+    run_sql(
+        connection,
+        "CREATE TABLE orders (tenant integer PRIMARY KEY, above integer REFERENCES orders)"
+        " PARTITION BY HASH (tenant)",
+    )
+    apply(connection, FOUR)
+    run_sql(connection, "INSERT INTO orders SELECT n, 1 FROM generate_series(1, 20) AS n")
+    apply(connection, DropHashShards("orders", 4, whole_table=True, drop_rows=True))
+    assert partitions(connection, "orders") == {}
+
+
 def test_only_what_we_made_is_dropped(connection: Connection) -> None:
     run_sql(
         connection,

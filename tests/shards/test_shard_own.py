@@ -63,6 +63,15 @@ OWN = {
     "ALTER TABLE orders_shard_1 ALTER COLUMN note SET STORAGE EXTERNAL": "storage of note",
     "ALTER TABLE orders_shard_1 ALTER COLUMN note SET COMPRESSION pglz": "compression of note",
     "CREATE STATISTICS own ON id, note FROM orders_shard_1": "statistics (d, f, m) of id, note",
+    "CREATE STATISTICS own ON id, note FROM orders_shard_1;"
+    " CREATE STATISTICS whole ON id, note FROM orders;"
+    " ALTER STATISTICS own SET STATISTICS 7": (
+        "SET STATISTICS 7 of statistics (d, f, m) of id, note"
+    ),
+    "CREATE INDEX low ON orders (lower(note));"
+    " ALTER INDEX orders_shard_1_lower_idx ALTER COLUMN 1 SET STATISTICS 7": (
+        "SET STATISTICS of index orders_shard_1_lower_idx"
+    ),
     "ALTER TABLE orders_shard_1 DISABLE TRIGGER everywhere": (
         "ENABLE or DISABLE of trigger everywhere"
     ),
@@ -144,6 +153,21 @@ def test_settings_of_columns_go_on_to_new_shards(orders: Connection) -> None:
     assert orders.exec_driver_sql(query).scalar_one() == 9
 
 
+def test_settings_of_indexes_and_statistics_go_on_to_new_shards(orders: Connection) -> None:
+    run_sql(
+        orders,
+        "CREATE INDEX expression ON orders (tenant, (id + 1))",
+        "ALTER INDEX expression ALTER COLUMN 2 SET STATISTICS 7",
+        "CREATE STATISTICS pair ON id, tenant FROM orders",
+        "ALTER STATISTICS pair SET STATISTICS 9",
+    )
+    laws.apply(orders, [EIGHT])
+    indexes = "SELECT count(*) FROM pg_attribute WHERE attname = 'expr' AND attstattarget = 7"
+    statistics = "SELECT count(*) FROM pg_statistic_ext WHERE stxstattarget = 9"
+    assert orders.exec_driver_sql(indexes).scalar_one() == 9
+    assert orders.exec_driver_sql(statistics).scalar_one() == 9
+
+
 CHANGES = [EIGHT, SplitHashShard("orders", 4, 1), ShrinkHashShards("orders", 2)]
 
 
@@ -180,9 +204,11 @@ def test_a_subscription_that_would_pass_over_all_later_changes_stops_it(
         laws.apply(orders, [SplitHashShard("orders", 4, 0)])
 
 
-@pytest.mark.parametrize("operation", CHANGES)
+@pytest.mark.parametrize(("operation", "count"), [*zip(CHANGES, (8, 5, 2), strict=True)])
 def test_a_subscription_that_was_copied_with_the_database_does_not_mind(
-    orders: Connection, operation: Operation
+    orders: Connection, operation: Operation, count: int
 ) -> None:
     with subscribed(orders, "orders_shard_1"), of_another_database(orders):
         laws.apply(orders, [operation])
+    query = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'orders'::regclass"
+    assert orders.exec_driver_sql(query).scalar_one() == count

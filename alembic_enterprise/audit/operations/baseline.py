@@ -1,4 +1,4 @@
-"""The rows that a history was not told of: those from before its trail, and those of gaps in it.
+"""The rows that a history lacks: those from before its trail, and those of gaps in it.
 
 A gap is marked on the triggers of the table or partition by one block, and filled by another, which
 may run while others write.

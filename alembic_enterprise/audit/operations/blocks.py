@@ -9,8 +9,8 @@ from typing import LiteralString
 
 from psycopg.sql import SQL, Composable, Literal
 
-from alembic_enterprise.audit import capture, view
-from alembic_enterprise.audit.model import Trail
+from alembic_enterprise.audit import capture, recording, view
+from alembic_enterprise.audit.model import FIRST_OTHER_TYPE, Trail
 from alembic_enterprise.audit.operations import baseline, refusals
 from alembic_enterprise.audit.operations.baseline import DECLARE
 from alembic_enterprise.partitions.operations import pieces
@@ -95,8 +95,10 @@ _COLUMNS: LiteralString = (
                            wanted_type);
         END IF;
     END LOOP;
-    FOR column_name, wanted_type, bare_type, live_type, lossy, old_value IN
+    FOR column_name, wanted_type, bare_type, live_type, collated, collation_differs, lossy,
+            old_value IN
         SELECT wanted.name, wanted.type, wanted.bare, format_type(a.atttypid, a.atttypmod),
+               wanted.collated, wanted.collated <> {collated},
                a.atttypid <> wanted.bare::regtype AND NOT EXISTS (
                    SELECT FROM pg_catalog.pg_cast WHERE castsource = a.atttypid
                       AND casttarget = wanted.bare::regtype AND castmethod = 'b'),
@@ -117,15 +119,19 @@ _COLUMNS: LiteralString = (
     LOOP
         IF live_type IS NULL THEN
             -- With the value that PostgreSQL reads in rows from before the column.
-            EXECUTE format('ALTER TABLE %s ADD COLUMN %I %s DEFAULT %L', history, column_name,
-                           wanted_type, old_value);
+            EXECUTE format('ALTER TABLE %s ADD COLUMN %I %s%s DEFAULT %L', history, column_name,
+                           wanted_type, collated, old_value);
             EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', history, column_name);
         ELSIF live_type NOT IN (wanted_type, bare_type) THEN
             BEGIN
                 IF lossy THEN  -- the same bytes need no reading
-                    EXECUTE format('SELECT EXISTS (SELECT FROM %1$s WHERE'
-                                   ' to_jsonb(%2$I::%3$s::%4$s) IS DISTINCT FROM to_jsonb(%2$I))',
-                                   history, column_name, bare_type, live_type) INTO lossy;
+                    -- Of types that are others' the text: JSON is what they have made a cast to it.
+                    EXECUTE format('SELECT EXISTS (SELECT FROM %1$s WHERE ' || CASE
+                        WHEN greatest(live_type::regtype::oid::bigint, bare_type::regtype::oid)
+                             < {first_other_type}
+                        THEN 'to_jsonb(%2$I::%3$s::%4$s) IS DISTINCT FROM to_jsonb(%2$I))'
+                        ELSE 'pg_catalog.concat(%2$I::%3$s) <> pg_catalog.concat(%2$I))' END,
+                        history, column_name, bare_type, live_type) INTO lossy;
                 END IF;
                 IF lossy THEN
                     RAISE data_exception;
@@ -143,13 +149,20 @@ _COLUMNS: LiteralString = (
                     END;
                     wanted_type := CASE WHEN lossy THEN bare_type ELSE wanted_type END;
                 END IF;
-                EXECUTE format('ALTER TABLE %s ALTER COLUMN %I TYPE %s USING %I::%s::%s', history,
-                               column_name, bare_type, column_name, wanted_type, bare_type);
+                EXECUTE format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s USING %I::%s::%s',
+                               history, column_name, bare_type, collated, column_name,
+                               wanted_type, bare_type);
             EXCEPTION WHEN data_exception OR cannot_coerce THEN
-                RAISE EXCEPTION '%: what % has kept in column % is no %: rename that column, and '
-                    'run this again', root, history, column_name, wanted_type
+                RAISE EXCEPTION '%: what % has kept in column % is not of type %: rename that '
+                    'column, and run this again', root, history, column_name, wanted_type
                     USING ERRCODE = {refused};
             END;
+        ELSIF collation_differs THEN
+            IF starts_with(obj_description(to_regclass({view}), 'pg_class'), {comment}) THEN
+                EXECUTE format('DROP VIEW %s', {view});
+            END IF;
+            EXECUTE format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', history, column_name,
+                           live_type, collated);
         END IF;
     END LOOP;
     key_columns := ARRAY(SELECT quoted FROM ({key}) AS key ORDER BY position) || '"audit_id"'::text;
@@ -324,6 +337,8 @@ CAPTURE: LiteralString = (
     wanted_type text;
     bare_type text;
     live_type text;
+    collated text;
+    collation_differs boolean;
     lossy boolean;
     old_value text;
     key_columns text[];
@@ -375,9 +390,11 @@ def expected(trail: Trail, schema: str) -> dict[str, Composable]:
     ]
     return {
         "columns": capture.columns(root, shown),
+        "collated": capture.collated(SQL("a")),
         "key": capture.key(root),
+        "first_other_type": Literal(FIRST_OTHER_TYPE),
         "trigger_body": capture.body(root, history, shown),
-        "record_body": capture.record_body(history),
+        "record_body": recording.body(history),
         "never_null": Literal([*capture.NEVER_NULL]),
         "own_types": SQL("{}::jsonb").format(Literal(json.dumps(capture.OWN_TYPES))),
         "settings": capture.settings(shown),

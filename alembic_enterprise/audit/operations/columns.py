@@ -7,8 +7,8 @@ from typing import ClassVar
 from alembic.operations import Operations
 from psycopg.sql import SQL, Composable, Literal
 
+from alembic_enterprise.audit.column_model import AuditColumns, ColumnOptions, Existing
 from alembic_enterprise.audit.operations import column_blocks as blocks
-from alembic_enterprise.audit.stamps import AuditColumns, Existing, Stamps
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.sql import REFUSED, Name, do_block
 
@@ -30,7 +30,7 @@ class _AuditColumns(Operation):
 
     def __post_init__(self) -> None:
         """Raise `DeclarationError` when an argument cannot be used."""
-        AuditColumns.of(self.stamps, self.existing)
+        AuditColumns.of(self.options, self.existing)
 
     @property
     def name(self) -> Name:
@@ -38,14 +38,14 @@ class _AuditColumns(Operation):
         return Name(self.schema, self.table)
 
     @property
-    def stamps(self) -> Stamps:
+    def options(self) -> ColumnOptions:
         """The columns."""
-        return Stamps(self.actor, self.references, self.soft_delete, self.lineage)
+        return ColumnOptions(self.actor, self.references, self.soft_delete, self.lineage)
 
     @property
     def columns(self) -> list[str]:
         """Those that come or go, as far as the comparison knew."""
-        return [name for name in self.stamps.columns if name not in (self.keep or ())]
+        return [name for name in self.options.columns if name not in (self.keep or ())]
 
     def _trigger(self, added: Sequence[str] = (), removed: Sequence[str] = ()) -> Composable:
         """The piece that makes the trigger, with some choices more or less than it has."""
@@ -123,22 +123,22 @@ class AddAuditColumns(_AuditColumns):
         """Columns with the trigger; then foreign keys, each step by itself."""
         patience = SQL("" if self.in_transaction else blocks.PATIENCE)
         columns = SQL(",\n        ").join(self._rows())
-        trigger = self._trigger(added=choices(self.stamps.columns))
+        trigger = self._trigger(added=choices(self.options.columns))
         values = {"table": self.name.regclass, "patience": patience}
         add = do_block(blocks.ADD_COLUMNS, columns=columns, trigger=trigger, **values)
         return [add, *self._keys(values)]
 
     def _rows(self) -> Iterator[Composable]:
-        for position, name in enumerate(self.stamps.columns):
+        for position, name in enumerate(self.options.columns):
             definition, fallback = self._definition(name)
             values = map(Literal, (position, name, definition, fallback))
             yield SQL("({})").format(SQL(", ").join(values))
 
     def _definition(self, name: str) -> tuple[str, str | None]:
         """What follows the name in ADD COLUMN, and the default of later rows."""
-        default = self.stamps.default(name)
-        if name not in self.stamps.moments:
-            return self.actor if name in self.stamps.actors else "jsonb", default
+        default = self.options.default(name)
+        if name not in self.options.moments:
+            return self.actor if name in self.options.actors else "jsonb", default
         if default is None or self.existing == "null":
             return "timestamptz", default
         # The server keeps the moment once for all rows (PostgreSQL docs, "Modifying Tables").
@@ -149,7 +149,7 @@ class AddAuditColumns(_AuditColumns):
             return
         table, column = self.references.rsplit(".", 1)
         schema, _, name = table.rpartition(".")
-        target, actors = Name(schema or None, name), list(self.stamps.actors)
+        target, actors = Name(schema or None, name), list(self.options.actors)
         more = {"target": target.regclass, "column": Literal(column), "actors": Literal(actors)}
         yield do_block(blocks.ADD_KEYS, **values, **more)
         yield do_block(blocks.VALIDATE_KEYS, **values, **more)
@@ -202,7 +202,7 @@ class DropAuditColumns(_AuditColumns):
     def statements(self) -> Sequence[Composable]:
         """One block; the function of the trigger goes with the last trigger that calls it."""
         left = choices(self.keep or ())
-        gone = [choice for choice in choices(self.stamps.columns) if choice not in left]
+        gone = [choice for choice in choices(self.options.columns) if choice not in left]
         drop = SQL(blocks.DROP_TRIGGER).format(touch=SQL(blocks.TOUCH))
         trigger = self._trigger(removed=gone) if self.keep_trigger else drop
         lists = {"columns": self.columns, "without_default": self.without_default or []}

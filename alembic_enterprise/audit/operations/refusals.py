@@ -171,8 +171,8 @@ FOREIGN_HISTORY: LiteralString = """
        -- Whatever somebody wrote there instead: it is ours by the function that fills it.
        AND starts_with(obj_description(to_regprocedure(history || '()'), 'pg_proc'), {ownership})
            IS NOT TRUE THEN
-        RAISE EXCEPTION '%: there is a table % already that is no history of ours: rename it, or '
-            'give the trail another history=', root, history USING ERRCODE = {refused};
+        RAISE EXCEPTION '%: there is a table % already that is not a history of ours: rename it, '
+            'or give the trail another history=', root, history USING ERRCODE = {refused};
     END IF;
 """
 """A table of somebody else, called as the history is."""

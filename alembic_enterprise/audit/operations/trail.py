@@ -9,12 +9,12 @@ from alembic.operations import Operations
 from psycopg.sql import SQL, Composable, Literal
 
 from alembic_enterprise import registry
-from alembic_enterprise.audit import capture, view
+from alembic_enterprise.audit import capture, recording, view
 from alembic_enterprise.audit.model import Trail
 from alembic_enterprise.audit.operations import baseline, blocks
 from alembic_enterprise.operation import RESTORE_LOCK_TIMEOUT, Operation
 from alembic_enterprise.partitions.operations import CreateRangePartitions
-from alembic_enterprise.sql import REFUSED, Name, do_block
+from alembic_enterprise.sql import NOW, REFUSED, Name, do_block
 
 
 @dataclass
@@ -83,10 +83,7 @@ class _AuditTrail(Operation):
 
 
 # The moment may be pretended, but the functions go by the clock: they need partitions from now on.
-_MONTH = SQL(
-    "least(coalesce(nullif(current_setting('alembic_enterprise.now', true), '')::timestamptz,\n"
-    "        now()), now()) AT TIME ZONE 'UTC'"
-)
+_MONTH = SQL("least({}, now()) AT TIME ZONE 'UTC'").format(NOW)
 
 
 @dataclass
@@ -255,7 +252,7 @@ class AlterAuditTrail(_Capture):
 
         The history gets the columns it lacks and the types of the table's, of a changed one without
         its length or precision. So it never loses a column, nor a part of a value: a type that
-        cannot hold what was kept is refused. Functions, triggers, rights and policy are made anew
+        cannot hold what was kept is refused. Functions, triggers, rights and policy are replaced
         where they differ. Its own columns that are missing come back, and NOT NULL goes from the
         others; triggers, rules, constraints and row security that somebody put on it stay.
 
@@ -301,7 +298,7 @@ class AlterAuditTrail(_Capture):
         return not self.concurrently
 
     def statements(self) -> Sequence[Composable]:
-        """The blocks that make a trail, and one that copies rows that it was not told of."""
+        """The blocks that make a trail, and one that copies rows that it lacks."""
         made = list(self._capture("gaps", without=self.without or (), renamed=self.renamed))
         return [RESTORE_LOCK_TIMEOUT, *made] if self.concurrently else made
 
@@ -349,7 +346,7 @@ class DropAuditTrail(_AuditTrail):
         drop_history: bool = False,
         drop_rows: bool = False,
     ) -> None:
-        """Drop the triggers and functions of a trail; its history stays, unless told otherwise.
+        """Drop the triggers and functions of a trail; its history stays by default.
 
         Args:
             table: as for `create_audit_trail`; so are the arguments not named here, which only the
@@ -382,7 +379,7 @@ class DropAuditTrail(_AuditTrail):
             blocks.DROP,
             drop_history=Literal(self.drop_history),
             drop_rows=Literal(self.drop_rows),
-            record_body=capture.record_body(SQL("history")),
+            record_body=recording.body(SQL("history")),
             all_settings=Literal([capture.SEARCH_PATH, *capture.TEXT_SETTINGS]),
             **self._values(),
         )

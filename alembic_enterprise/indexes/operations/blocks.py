@@ -12,53 +12,50 @@ has no index of a partition with partitions as its part, but a constraint: `of_c
 
 from typing import LiteralString
 
-_SHAPE: LiteralString = """ROW(
+from psycopg.sql import SQL, Composable, Composed, Literal
+
+from alembic_enterprise.sql import REFUSED, Name, Remaining
+
+_SHAPE = SQL("""ROW(
         x.indisunique, to_jsonb(x) ->> 'indnullsnotdistinct', x.indnkeyatts, x.indclass::text,
         x.indcollation::text, x.indoption::text,
         pg_get_expr(x.indpred, x.indrelid),
         ARRAY(SELECT pg_get_indexdef(x.indexrelid, number, false)
               FROM generate_series(1, x.indnatts) AS number),
         ARRAY(SELECT attoptions::text FROM pg_catalog.pg_attribute
-              WHERE attrelid = x.indexrelid ORDER BY attnum))::text"""
+              WHERE attrelid = x.indexrelid ORDER BY attnum))::text""")
 """Of the index `x`; a setting of the session keeps that of the one wanted.
 
 An operator class is of one access method, and pg_index has no column for nulls up to 14. The
 options of an attribute are those of its operator class.
 """
 
-KEY: LiteralString = """hashtextextended(format('alembic_enterprise indexes %s',
-        coalesce(pg_partition_root({table}), {table}::regclass)::oid), 0)"""
+_HAS_WANTED_SHAPE = SQL("{shape} = current_setting('alembic_enterprise.index', true)").format(
+    shape=_SHAPE
+)
+
+_KEY = SQL("""hashtextextended(format('alembic_enterprise indexes %s',
+        coalesce(pg_partition_root({table}), {table}::regclass)::oid), 0)""")
 """The advisory lock of a table and its partitions: two builds at once would wait for each other."""
 
-_HOLDER: LiteralString = (
-    """(SELECT pid FROM pg_catalog.pg_locks AS l
+_PID = SQL("""(SELECT pid FROM pg_catalog.pg_locks AS l
         JOIN pg_catalog.pg_database AS d ON d.oid = l.database
         WHERE d.datname = current_database() AND locktype = 'advisory' AND granted
-          AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = """
-    + KEY
-    + ")"
-)
-"""The pid that has this lock."""
+          AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = {key})""")
+"""The process that has this lock."""
 
-_MOVED: LiteralString = (
-    """(SELECT format('%s: this session is served by another process than before, as behind '
+_MOVED = SQL("""\
+(SELECT format('%s: this session is served by another process than before, as behind '
                       'PgBouncer with pool_mode = transaction: connect to PostgreSQL itself, or '
                       'with pool_mode = session%s, and run again', {table}::regclass,
                       ', end what is left with SELECT pg_terminate_backend(' || holder || ')')
-        FROM (SELECT """
-    + _HOLDER
-    + """ AS holder) AS claim WHERE holder IS DISTINCT FROM pg_backend_pid())"""
-)
+        FROM (SELECT {pid} AS holder) AS claim WHERE holder IS DISTINCT FROM pg_backend_pid())""")
 """What is wrong when the session that claimed the table is not this one; NULL when it is.
 
 A setting of the session would not tell: each process of a pool may have kept one of another run.
 """
 
-_INDEX: LiteralString = """pg_catalog.pg_index AS x
-    JOIN pg_catalog.pg_class AS c ON c.oid = x.indexrelid"""
-
-_NAMES: LiteralString = (
-    """WITH RECURSIVE tree AS (
+_NAMES = SQL("""WITH RECURSIVE tree AS (
     SELECT c.oid, NULL::oid AS parent, 0 AS level, c.relkind, c.relname, c.relnamespace
     FROM pg_catalog.pg_class AS c WHERE c.oid = {table}::regclass
     UNION ALL
@@ -77,9 +74,7 @@ _NAMES: LiteralString = (
     CROSS JOIN LATERAL (SELECT tree.relname || '_' || {name}) AS joined (long)
 ), found AS MATERIALIZED (
     SELECT names.*, c.oid AS found_oid, c.relname AS found_name, c.relkind AS kind,
-           c.relispartition, x.indisvalid, is_constraint, """
-    + _SHAPE
-    + """ = current_setting('alembic_enterprise.index', true)
+           c.relispartition, x.indisvalid, is_constraint, {has_wanted_shape}
                -- Of a partitioned table's index PostgreSQL makes no constraint.
                AND (is_constraint OR c.relkind = 'i' OR NOT {of_constraint}) AS is_equal
     FROM names JOIN pg_catalog.pg_index AS x ON x.indrelid = names.oid
@@ -113,69 +108,9 @@ _NAMES: LiteralString = (
            coalesce(is_attached, false) AS is_attached,
            EXISTS (SELECT FROM names WHERE relkind = 'f') AS any_foreign
     FROM names LEFT JOIN parts USING (oid) LEFT JOIN own USING (oid)
-)"""
-)
+)""")
 
-
-def remaining(told: LiteralString, rows: LiteralString, order: LiteralString) -> LiteralString:
-    """What is told of rows, in their order; only a refusal if the claim is not this session's."""
-    return (
-        "SELECT CASE WHEN moved IS NULL THEN "
-        + told
-        + """
-            ELSE format('DO %L', format('BEGIN RAISE EXCEPTION USING ERRCODE = %L, MESSAGE = %L; '
-                                        'END', {refused}, moved)) END
-FROM """
-        + rows
-        + " CROSS JOIN (SELECT "
-        + _MOVED
-        + " AS moved) AS session ORDER BY "
-        + order
-    )
-
-
-def told(query: LiteralString) -> LiteralString:
-    """The statements of a query; one that says which locks of others it endures, patiently."""
-    statement: LiteralString = "CASE WHEN endured IS NULL THEN statement ELSE {patient} END"
-    rows: LiteralString = "(" + query + "\n) AS told (statement, name, endured, position)"
-    return _NAMES + remaining(statement, rows, "position")
-
-
-CREATE: LiteralString = told(
-    """
-    SELECT statement, nodes.table_name, endured,
-           row_number() OVER (ORDER BY number = 5, nodes.relkind <> 'p',
-                              CASE WHEN nodes.relkind = 'p' THEN nodes.level END,
-                              nodes.oid::bigint, number)
-    FROM nodes LEFT JOIN nodes AS above ON above.oid = nodes.parent
-    CROSS JOIN LATERAL (VALUES
-        (1, CASE WHEN nodes.part IS NULL AND nodes.relkind = 'p' AND NOT nodes.any_foreign
-                 THEN format('CREATE {unique}INDEX %I ON ONLY %s ', nodes.label, nodes.table_name)
-                      || {definition} END, {share}),
-        (2, CASE WHEN nodes.own_kind = 'i' AND NOT nodes.own_valid
-                 THEN format('DROP INDEX CONCURRENTLY %I.%I', nodes.nspname, nodes.label) END,
-         NULL),
-        (3, CASE WHEN nodes.part IS NULL AND nodes.relkind IN ('r', 'm')
-                 THEN format('CREATE {unique}INDEX CONCURRENTLY %I ON %s ', nodes.label,
-                             nodes.table_name) || {definition} END, NULL),
-        (4, CASE WHEN nodes.level > 0 AND NOT nodes.is_attached AND NOT nodes.any_foreign
-                 THEN format('ALTER INDEX %I.%I ATTACH PARTITION %I.%I', above.nspname,
-                             above.index_name, nodes.nspname, nodes.index_name) END, {exclusive}),
-        (5, CASE WHEN nodes.level = 0 AND nodes.part IS NULL AND nodes.any_foreign
-                 THEN format('CREATE {unique}INDEX %I ON %s ', nodes.label, nodes.table_name)
-                      || {definition} END, {share})) AS steps (number, statement, endured)
-    WHERE statement IS NOT NULL"""
-)
-"""What lacks: the index of each parent, invalid; then, in one partition after the other, what a cut
-build has left goes, and the part comes and is attached. With the last one all are valid.
-
-That is looked at then only, so the partition that a retention drops next must not be the last: the
-newest is. Foreign tables have no part, so attaching would never make the index valid: where there
-are some, it is made when all parts exist, and takes those (PostgreSQL docs, "CREATE INDEX").
-"""
-
-CLAIM: LiteralString = (
-    """DECLARE
+_CLAIM = SQL("""DECLARE
     relation constant regclass := {table};
     place name;
     wanted text;
@@ -185,56 +120,55 @@ CLAIM: LiteralString = (
 BEGIN
     SELECT nspname INTO place FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
-    IF NOT pg_try_advisory_lock("""
-    + KEY
-    + """) THEN
-        worker := """
-    + _HOLDER
-    + """;
+    IF NOT pg_try_advisory_lock({key}) THEN
+        worker := {pid};
         RAISE EXCEPTION '%: pid % is at work on its indexes or constraints: run again when it has '
             'ended, or end it with SELECT pg_terminate_backend(%)', relation, worker, worker
             USING ERRCODE = {refused};
     END IF;
-"""
-)
+""")
 """How a block begins that makes sure that nobody else is at work on the table; END is to follow."""
 
-_TWIN: LiteralString = (
-    """
+CLAIM: LiteralString = "{claim}END"
+"""Makes sure that nobody else is at work on the table."""
+
+_UNCLAIM = SQL("""
+    problem := {moved};
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = {refused}, MESSAGE = problem;
+    END IF;
+    PERFORM pg_advisory_unlock({key});
+    """)
+
+UNCLAIM: LiteralString = "DECLARE problem text; BEGIN{unclaim}END"
+"""Lets others work on the table, if nobody else could so far."""
+
+_TWIN = SQL("""
     -- What the server makes of the definition is seen on an empty table, which is taken back.
     BEGIN
         EXECUTE format('CREATE TABLE %I.alembic_enterprise_twin (LIKE %s)', place, relation);
         EXECUTE format('CREATE {unique}INDEX ON %I.alembic_enterprise_twin ', place)
                 || {definition};
-        SELECT """
-    + _SHAPE
-    + """ INTO wanted FROM pg_catalog.pg_index AS x
+        SELECT {shape} INTO wanted FROM pg_catalog.pg_index AS x
         WHERE x.indrelid = format('%I.alembic_enterprise_twin', place)::regclass;
         RAISE EXCEPTION USING ERRCODE = 'AE002';
     EXCEPTION WHEN SQLSTATE 'AE002' THEN
         NULL;
     WHEN undefined_table THEN
         RAISE EXCEPTION '%: %: write the columns of the index without the name of their table, as '
-            'each partition has another one', relation, SQLERRM USING ERRCODE = {refused};
+            'each partition has a different one', relation, SQLERRM USING ERRCODE = {refused};
     END;
-    """
-)
+    """)
 """What the shape of the definition would be."""
 
-CLAIM_CREATION: LiteralString = (
-    CLAIM
-    + """
+CLAIM_CREATION: LiteralString = """{claim}
     IF (SELECT relkind FROM pg_catalog.pg_class WHERE oid = relation) NOT IN ('r', 'p', 'm') THEN
         RAISE EXCEPTION '%: it is neither a table nor a materialized view, and nothing else has '
             'indexes: correct its name', relation USING ERRCODE = {refused};
     END IF;
-"""
-    + _TWIN
-    + """
+{twin}
     PERFORM set_config('alembic_enterprise.index', wanted, false);
-    """
-    + _NAMES
-    + """
+    {names}
     SELECT pid, table_name INTO worker, problem
     FROM nodes JOIN pg_catalog.pg_locks AS l ON l.relation = nodes.oid
     JOIN pg_catalog.pg_stat_progress_create_index AS p USING (pid)
@@ -245,9 +179,7 @@ CLAIM_CREATION: LiteralString = (
         RAISE EXCEPTION '%: pid % is building an index of %, perhaps this one: run again when it '
             'has ended', relation, worker, problem USING ERRCODE = {refused};
     END IF;
-    """
-    + _NAMES
-    + """
+    {names}
     SELECT (array_agg(CASE
         WHEN relkind = 'f' AND {is_unique} THEN
             format('its partition %s is a foreign table, and PostgreSQL makes no unique index '
@@ -260,8 +192,8 @@ CLAIM_CREATION: LiteralString = (
                         ELSE 'it is not this index' END,
                    CASE WHEN level > 0 AND NOT taken.is_hopeless THEN ' of ' || table_name END)
         ELSE
-            format('%s has the invalid index %I, which is this one but for its name, perhaps of a '
-                   'build that was cut: drop it with DROP INDEX CONCURRENTLY %I.%I, then run again',
+            format('%s has the invalid index %I, which is this one but for its name, perhaps of an '
+                   'interrupted build: drop it with DROP INDEX CONCURRENTLY %I.%I, then run again',
                    table_name, cut_name, nspname, cut_name) END
         ORDER BY level, nodes.oid::bigint))[1]  -- what is attached goes with that above
     INTO problem
@@ -290,35 +222,44 @@ CLAIM_CREATION: LiteralString = (
         RAISE EXCEPTION '%: %', relation, problem USING ERRCODE = {refused};
     END IF;
 END"""
-)
 """Makes sure that nobody else is at it, and that all names are free or taken by our own."""
 
-_UNCLAIM: LiteralString = (
-    """
-    problem := """
-    + _MOVED
-    + """;
-    IF problem IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = {refused}, MESSAGE = problem;
-    END IF;
-    PERFORM pg_advisory_unlock("""
-    + KEY
-    + """);
-    """
-)
+CREATE: LiteralString = """
+    SELECT statement, nodes.table_name, endured,
+           row_number() OVER (ORDER BY number = 5, nodes.relkind <> 'p',
+                              CASE WHEN nodes.relkind = 'p' THEN nodes.level END,
+                              nodes.oid::bigint, number)
+    FROM nodes LEFT JOIN nodes AS above ON above.oid = nodes.parent
+    CROSS JOIN LATERAL (VALUES
+        (1, CASE WHEN nodes.part IS NULL AND nodes.relkind = 'p' AND NOT nodes.any_foreign
+                 THEN format('CREATE {unique}INDEX %I ON ONLY %s ', nodes.label, nodes.table_name)
+                      || {definition} END, {share}),
+        (2, CASE WHEN nodes.own_kind = 'i' AND NOT nodes.own_valid
+                 THEN format('DROP INDEX CONCURRENTLY %I.%I', nodes.nspname, nodes.label) END,
+         NULL),
+        (3, CASE WHEN nodes.part IS NULL AND nodes.relkind IN ('r', 'm')
+                 THEN format('CREATE {unique}INDEX CONCURRENTLY %I ON %s ', nodes.label,
+                             nodes.table_name) || {definition} END, NULL),
+        (4, CASE WHEN nodes.level > 0 AND NOT nodes.is_attached AND NOT nodes.any_foreign
+                 THEN format('ALTER INDEX %I.%I ATTACH PARTITION %I.%I', above.nspname,
+                             above.index_name, nodes.nspname, nodes.index_name) END, {exclusive}),
+        (5, CASE WHEN nodes.level = 0 AND nodes.part IS NULL AND nodes.any_foreign
+                 THEN format('CREATE {unique}INDEX %I ON %s ', nodes.label, nodes.table_name)
+                      || {definition} END, {share})) AS steps (number, statement, endured)
+    WHERE statement IS NOT NULL"""
+"""What lacks: the index of each parent, invalid; then, in one partition after the other, what a cut
+build has left goes, and the part comes and is attached. With the last one all are valid.
 
-UNCLAIM: LiteralString = "DECLARE problem text; BEGIN" + _UNCLAIM + "END"
-"""Lets others work on the table, if nobody else could so far."""
+That is looked at then only, so the partition that a retention drops next must not be the last: the
+newest is. Foreign tables have no part, so attaching would never make the index valid: where there
+are some, it is made when all parts exist, and takes those (PostgreSQL docs, "CREATE INDEX").
+"""
 
-END_CREATION: LiteralString = (
-    """DECLARE
+END_CREATION: LiteralString = """DECLARE
     is_valid boolean;
     lacking text;
     problem text;
-BEGIN"""
-    + _UNCLAIM
-    + _NAMES
-    + """
+BEGIN{unclaim}{names}
     SELECT bool_and(indisvalid IS TRUE) FILTER (WHERE level = 0),
            min(table_name) FILTER (WHERE level > 0 AND relkind <> 'f'
                                    AND (NOT is_attached OR NOT indisvalid))
@@ -332,51 +273,39 @@ BEGIN"""
             USING ERRCODE = {refused};
     END IF;
 END"""
-)
 
-CLAIM_DROP: LiteralString = (
-    CLAIM
-    + """
+CLAIM_DROP: LiteralString = """{claim}
     SELECT coalesce(pg_get_indexdef(x.indexrelid), 'a relation ' || c.relname) INTO problem
     FROM pg_catalog.pg_class AS c LEFT JOIN pg_catalog.pg_index AS x ON x.indexrelid = c.oid
     WHERE c.relname = {name} AND c.relnamespace = (
           SELECT relnamespace FROM pg_catalog.pg_class WHERE oid = relation)
       AND x.indrelid IS DISTINCT FROM relation;
     IF problem IS NOT NULL THEN
-        RAISE EXCEPTION '%: % is no index of it, but %: correct the name or the table', relation,
-            {name}, problem USING ERRCODE = {refused};
+        RAISE EXCEPTION '%: % is not an index of it, but %: correct the name or the table',
+            relation, {name}, problem USING ERRCODE = {refused};
     END IF;
-    SELECT """
-    + _SHAPE
-    + """ INTO wanted FROM """
-    + _INDEX
-    + """
+    SELECT {shape} INTO wanted FROM pg_catalog.pg_index AS x
+    JOIN pg_catalog.pg_class AS c ON c.oid = x.indexrelid
     WHERE x.indrelid = relation AND c.relname = {name};
     IF wanted IS NULL THEN
-        """
-    + _NAMES
-    + """
+        {names}
         SELECT count(*) > 0 INTO is_cut FROM found
         WHERE {any_columns} AND level > 0 AND found_name = label
           AND EXISTS (SELECT FROM names WHERE relkind = 'f');
     END IF;
-    IF is_cut THEN"""
-    + _TWIN
-    + """
+    IF is_cut THEN{twin}
     ELSIF wanted IS NULL THEN
         RAISE NOTICE '%: there is no index %, so none is dropped', relation, {name};
     END IF;
     PERFORM set_config('alembic_enterprise.index', wanted, false);
 END"""
-)
 """Makes sure that nobody else is at it, and finds the shape of the index.
 
-Beside a foreign partition the index itself comes last, so a build that was cut may have left parts
+Beside a foreign partition the index itself comes last, so an interrupted build may have left parts
 without it: their shape is that of the definition, if there is one.
 """
 
-DROP: LiteralString = told(
-    """
+DROP: LiteralString = """
     SELECT format('DROP INDEX%s %I.%I', CASE WHEN kind = 'i' THEN ' CONCURRENTLY' END, nspname,
                   label), table_name, CASE WHEN kind = 'I' THEN {exclusive} END,
            row_number() OVER (ORDER BY level DESC, nodes.oid::bigint)
@@ -384,8 +313,60 @@ DROP: LiteralString = told(
     CROSS JOIN LATERAL (SELECT CASE WHEN level = 0 THEN top_kind
                                     WHEN NOT is_attached THEN own_kind END) AS gone (kind)
     WHERE kind IS NOT NULL"""
-)
 """What a cut build did not come to attach; then the index, with all that is attached to it."""
 
-RELEASE: LiteralString = "SELECT pg_advisory_unlock(" + KEY + ")"
-"""Lets others work on the table after an error, whatever that was."""
+_REMAINING = SQL("""SELECT CASE WHEN moved IS NULL THEN {statement}
+            ELSE format('DO %L', format('BEGIN RAISE EXCEPTION USING ERRCODE = %L, MESSAGE = %L; '
+                                        'END', {refused}, moved)) END
+FROM {rows} CROSS JOIN (SELECT {moved} AS moved) AS session ORDER BY {order}""")
+
+
+def of_table(table: Name) -> dict[str, Composable]:
+    """The placeholders of all blocks and queries that follow from the table alone."""
+    key = _KEY.format(table=table.regclass)
+    pid = _PID.format(key=key)
+    values = {
+        "table": table.regclass,
+        "key": key,
+        "pid": pid,
+        "moved": _MOVED.format(table=table.regclass, pid=pid),
+        "refused": Literal(REFUSED),
+    }
+    return values | {"claim": _CLAIM.format(**values), "unclaim": _UNCLAIM.format(**values)}
+
+
+def of_index(table: Name, **values: Composable) -> dict[str, Composable]:
+    """Those for an index: `values`, the table's, and pieces that are filled with these.
+
+    `name`, `unique`, `definition` and `of_constraint` must be among the values.
+    """
+    values |= of_table(table) | {"shape": _SHAPE, "has_wanted_shape": _HAS_WANTED_SHAPE}
+    return values | {"names": _NAMES.format(**values), "twin": _TWIN.format(**values)}
+
+
+def remaining(
+    statement: Composable, rows: Composable, order: LiteralString, **values: Composable
+) -> Composed:
+    """A statement for each row, in order; a refusal if this session does not hold the claim.
+
+    `statement` is the expression that gives it, `values` those of the table.
+    """
+    return _REMAINING.format(statement=statement, rows=rows, order=SQL(order), **values)
+
+
+def steps(query: LiteralString, **values: Composable) -> Remaining:
+    """The statements that a query of `nodes` gives, in order.
+
+    Where it says which locks of others a statement endures, that is tried patiently.
+    """
+    statement = SQL("CASE WHEN endured IS NULL THEN statement ELSE {patient} END")
+    rows = SQL("({}\n) AS told (statement, name, endured, position)")
+    inner = rows.format(SQL(query).format(**values))
+    return Remaining(
+        [values["names"], remaining(statement.format(**values), inner, "position", **values)]
+    )
+
+
+def release(table: Name) -> Composed:
+    """Lets others work on the table after an error, whatever that was."""
+    return SQL("SELECT pg_advisory_unlock({key})").format(**of_table(table))

@@ -29,7 +29,7 @@ class Deferral:
     initially: str | None
 
     def __post_init__(self) -> None:
-        """Raise `OperationError` when `initially` is no word of SQL, or contradicts the other."""
+        """Raise `OperationError` when `initially` is not SQL, or contradicts the other."""
         if self.initially not in _INITIALLY:
             raise OperationError(
                 f'initially={self.initially!r} is not known: write "DEFERRED" or "IMMEDIATE"'

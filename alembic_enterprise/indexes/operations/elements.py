@@ -1,4 +1,4 @@
-"""What stands in CREATE INDEX after the table, and the same in a model."""
+"""What follows the table in CREATE INDEX, and the same in a model."""
 
 import json
 import re
@@ -12,11 +12,12 @@ from sqlalchemy.dialects import postgresql
 
 from alembic_enterprise.errors import OperationError
 from alembic_enterprise.operation import Operation
+from alembic_enterprise.partitions.declaration import NAME_BYTES
 from alembic_enterprise.sql import Name
 
 
 class Expression(str):
-    """An element of an index that is no plain column: `lower(email)`, `"at" DESC`.
+    """An element of an index that is not a plain column: `lower(email)`, `"at" DESC`.
 
     It is rendered as `sa.text('lower(email)')`; a script takes other elements of SQLAlchemy, too.
     """
@@ -48,7 +49,7 @@ class Expression(str):
         return self.written("sa.")
 
     def written(self, sqlalchemy: str) -> str:
-        """What stands in a script, which calls SQLAlchemy so: `sa.`."""
+        """What is written in a script, which calls SQLAlchemy so: `sa.`."""
         return f"{sqlalchemy}text({str.__repr__(self.escaped)})"
 
     @property
@@ -60,10 +61,6 @@ class Expression(str):
 _ESCAPED = re.compile(r"\\:\w*(?![:\w])")
 _TO_ESCAPE = re.compile(rf"(?<![:\w\\]):\w+(?![:\w])|{_ESCAPED.pattern}")
 """Colons that `text()` takes for escaped, and those that it would take for that or a parameter."""
-
-
-LONGEST = 63
-"""Bytes of the longest name (PostgreSQL docs, "Identifiers and Key Words")."""
 
 
 @dataclass
@@ -84,7 +81,7 @@ class IndexArguments(Operation):
     operator_classes: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        """Raise `OperationError` when the name is too long, or a column is none."""
+        """Raise `OperationError` when the name is too long, or a column is not one."""
         given: Sequence[Any] = self.columns  # a script may have what the type forbids
         for item in given:
             if not isinstance(item, str | ColumnElement | TextClause):
@@ -95,10 +92,10 @@ class IndexArguments(Operation):
         self.columns = [*map(Expression.of, self.columns)] or ()
         self.include = [*self.include] or ()
         self.where = None if self.where is None else str(_condition(self.where))
-        if len(self.name.encode()) > LONGEST:
+        if len(self.name.encode()) > NAME_BYTES:
             raise OperationError(
                 f"{self.operation_name}({self.name!r}): PostgreSQL would cut this name, it has "
-                f"{len(self.name.encode())} bytes: choose one of at most {LONGEST}"
+                f"{len(self.name.encode())} bytes: choose one of at most {NAME_BYTES}"
             )
 
     def words(self, sqlalchemy: str = "sa.") -> list[str]:

@@ -19,7 +19,7 @@ from alembic_enterprise.indexes.operations.deferral import Deferral
 from alembic_enterprise.indexes.operations.index import released
 from alembic_enterprise.indexes.operations.validation import brief, tree, validations
 from alembic_enterprise.operation import Operation
-from alembic_enterprise.sql import REFUSED, Name, do_block, text_of
+from alembic_enterprise.sql import Name, do_block, text_of
 
 Words = Mapping[str | None, tuple[LiteralString, str]]
 """What follows the words of a clause, and how pg_constraint calls it."""
@@ -107,10 +107,14 @@ _DROP: LiteralString = """
     FROM keys JOIN pg_catalog.pg_constraint AS k ON k.conrelid = keys.oid AND k.conname = {name}
     WHERE k.contype = 'f' AND k.conparentid = 0
       AND (is_root OR keys.conname = {name} AND version < 180000)  -- as _ADD calls it"""
-"""Drops the key, which takes those of partitions along; or those of a try that was cut.
+"""Drops the key, which takes those of partitions along; or those of an interrupted try.
 
 A partition may have a key of this name that is another: only an equal one is of such a try.
 """
+
+_STRAY = SQL(
+    "{refers} AND NOT EXISTS (SELECT FROM {referent} AS referred WHERE {remote} = {local})"
+)
 
 _BOTH: LiteralString = "relation, referent"
 
@@ -163,8 +167,7 @@ class _ForeignKey(Operation):
         return released(connection, self.table)
 
     def _values(self) -> dict[str, Composable]:
-        return {
-            "table": self.table.regclass,
+        return blocks.of_table(self.table) | {
             "name": Literal(self.constraint_name),
             "referent": self.referent.regclass,
             "local": Literal(self.local_cols),
@@ -175,7 +178,6 @@ class _ForeignKey(Operation):
             "deferral": Deferral(self.deferrable, self.initially).row,
             "definition": Literal(text_of(self._definition())),
             "stray": Literal(text_of(self._stray())),
-            "refused": Literal(REFUSED),
         }
 
     def _choices(self) -> list[tuple[Composable, str]]:
@@ -198,9 +200,12 @@ class _ForeignKey(Operation):
     def _stray(self) -> Composable:
         """The condition of rows that refer to nothing."""
         local = _row("referring", self.local_cols)
-        refers = "NOT {} IS NULL" if self.match == "FULL" else "{} IS NOT NULL"
-        return SQL(refers + " AND NOT EXISTS (SELECT FROM {} AS referred WHERE {} = {})").format(
-            local, self.referent.sql, _row("referred", self.remote_cols), local
+        refers = SQL("NOT {} IS NULL" if self.match == "FULL" else "{} IS NOT NULL")
+        return _STRAY.format(
+            refers=refers.format(local),
+            referent=self.referent.sql,
+            remote=_row("referred", self.remote_cols),
+            local=local,
         )
 
 
@@ -264,15 +269,28 @@ class AddForeignKeyOnline(_ForeignKey):
             source_schema: schema of the table that refers.
             referent_schema: schema of the table that is referred to.
         """
-        names = (constraint_name, source_table, referent_table, local_cols, remote_cols)
-        options = (onupdate, ondelete, deferrable, initially, match)
-        operations.invoke(cls(*names, *options, source_schema, referent_schema))
+        operations.invoke(
+            cls(
+                constraint_name,
+                source_table,
+                referent_table,
+                local_cols,
+                remote_cols,
+                onupdate=onupdate,
+                ondelete=ondelete,
+                deferrable=deferrable,
+                initially=initially,
+                match=match,
+                source_schema=source_schema,
+                referent_schema=referent_schema,
+            )
+        )
 
     def statements(self) -> Sequence[Composable]:
         """Claim; refuse; declare; validate; declare for all partitions what they have by then."""
         values = self._values()
         return [
-            do_block(blocks.CLAIM + "END", **values),
+            do_block(blocks.CLAIM, **values),
             do_block(_REFUSE, tree=tree(_KEYS, **values), **values),
             brief(_KEYS, _ADD, "SHARE ROW EXCLUSIVE", _BOTH, **values),
             validations(_KEYS, _VALIDATE, DropForeignKeyOnline, **values),
@@ -319,7 +337,7 @@ class DropForeignKeyOnline(_ForeignKey):
             constraint_name: the foreign key.
             source_table: the table that refers, which may be partitioned.
             referent_table: as it was added; this and all that follows but for `source_schema` is
-                for the reverse operation, and tells what a try has left in partitions.
+                for the reverse operation, and identifies what a try has left in partitions.
             local_cols: as it was added.
             remote_cols: as it was added.
             onupdate: as it was added.
@@ -330,15 +348,28 @@ class DropForeignKeyOnline(_ForeignKey):
             source_schema: schema of the table that refers.
             referent_schema: as it was added.
         """
-        names = (constraint_name, source_table, referent_table, local_cols, remote_cols)
-        options = (onupdate, ondelete, deferrable, initially, match)
-        operations.invoke(cls(*names, *options, source_schema, referent_schema))
+        operations.invoke(
+            cls(
+                constraint_name,
+                source_table,
+                referent_table,
+                local_cols,
+                remote_cols,
+                onupdate=onupdate,
+                ondelete=ondelete,
+                deferrable=deferrable,
+                initially=initially,
+                match=match,
+                source_schema=source_schema,
+                referent_schema=referent_schema,
+            )
+        )
 
     def statements(self) -> Sequence[Composable]:
         """Claim; one ALTER TABLE, or one for each partition that a try has come to."""
         values = self._values()
         return [
-            do_block(blocks.CLAIM + "END", **values),
+            do_block(blocks.CLAIM, **values),
             brief(_KEYS, _DROP, "ACCESS EXCLUSIVE", _BOTH, **values),
             do_block(blocks.UNCLAIM, **values),
         ]

@@ -20,7 +20,11 @@ from alembic_enterprise.indexes.operations.elements import (
     verbatim,
 )
 from alembic_enterprise.indexes.operations.patience import endured, patient_text
-from alembic_enterprise.sql import REFUSED, Name, Remaining, do_block, message, text_of
+from alembic_enterprise.sql import Name, do_block, message, text_of
+
+_DUPLICATES = SQL(
+    "SELECT {columns}, count(*) FROM {table}{where} GROUP BY {columns} HAVING count(*) > 1"
+)
 
 
 @contextmanager
@@ -30,7 +34,7 @@ def released(connection: Connection, table: Name) -> Generator[None]:
         yield
     except BaseException:
         with suppress(SQLAlchemyError):
-            sql.execute(connection, SQL(blocks.RELEASE).format(table=table.regclass))
+            sql.execute(connection, blocks.release(table))
         raise
 
 
@@ -47,23 +51,22 @@ class _OnlineIndex(IndexArguments):
         """Let go of the advisory lock when a statement fails."""
         return released(connection, self.relation)
 
-    def values(self) -> dict[str, Composable]:
+    def values(self, *, of_constraint: bool = False) -> dict[str, Composable]:
         """What the placeholders of the blocks stand for."""
-        return {
-            "table": self.relation.regclass,
-            "name": Literal(self.name),
-            "unique": SQL("UNIQUE " if self.unique else ""),
-            "is_unique": Literal(self.unique),
-            "any_columns": Literal(bool(self.columns)),
-            "constraints": Literal("{p,u,x}"),
-            "of_constraint": Literal(False),
-            "definition": Literal(text_of(self.definition)),
-            "undo": Literal(f"op.{DropIndexOnline.operation_name}"),
-            "refused": Literal(REFUSED),
-            "patient": patient_text(SQL("statement"), SQL("name"), SQL("endured")),
-            "share": endured("SHARE"),
-            "exclusive": endured("ACCESS EXCLUSIVE"),
-        }
+        return blocks.of_index(
+            self.relation,
+            name=Literal(self.name),
+            unique=SQL("UNIQUE " if self.unique else ""),
+            is_unique=Literal(self.unique),
+            any_columns=Literal(bool(self.columns)),
+            constraints=Literal("{p,u,x}"),
+            of_constraint=Literal(of_constraint),
+            definition=Literal(text_of(self.definition)),
+            undo=Literal(f"op.{DropIndexOnline.operation_name}"),
+            patient=patient_text(SQL("statement"), SQL("name"), SQL("endured")),
+            share=endured("SHARE"),
+            exclusive=endured("ACCESS EXCLUSIVE"),
+        )
 
 
 @dataclass
@@ -109,7 +112,7 @@ class CreateIndexOnline(_OnlineIndex):
 
         Run again after it was stopped, it carries on: what is valid stays, and what a build that
         was cut left invalid is dropped. Until then an invalid unique index refuses duplicates;
-        those that end its build are found by the query told. What it left in a partition that was
+        those that end its build are found by a query. What it left in a partition that was
         renamed since is named, as it may be somebody else's.
 
         The session must have a server process of its own: behind PgBouncer with
@@ -122,17 +125,31 @@ class CreateIndexOnline(_OnlineIndex):
                 `sa.text("lower(email) DESC")`, or an expression of SQLAlchemy.
             schema: schema of the table.
             unique: whether it refuses duplicates.
-            using: the access method: "gin"; btree unless told otherwise.
+            using: the access method: "gin"; btree by default.
             include: columns that are only stored in it.
             where: the rows that are in it: "deleted_at IS NULL"; columns, here and above, without
-                the name of their table, as each partition has another one.
+                the name of their table, as each partition has a different one.
             nulls_not_distinct: whether two nulls are duplicates; PostgreSQL 15 and later.
             with_: its storage parameters: {"fillfactor": 70}.
             tablespace: where it is stored.
             operator_classes: by the names of columns: {"email": "text_pattern_ops"}.
         """
-        options = (schema, unique, using, include, where, nulls_not_distinct, with_)
-        operations.invoke(cls(name, table, columns, *options, tablespace, operator_classes))  # type: ignore[arg-type]  # __post_init__ takes texts, too
+        operations.invoke(
+            cls(
+                name,
+                table,
+                columns,  # type: ignore[arg-type]  # __post_init__ takes texts, too
+                schema=schema,
+                unique=unique,
+                using=using,
+                include=include,
+                where=where,  # type: ignore[arg-type]  # the same
+                nulls_not_distinct=nulls_not_distinct,
+                with_=with_,
+                tablespace=tablespace,
+                operator_classes=operator_classes,
+            )
+        )
 
     @classmethod
     def of(cls, index: Index) -> Self:
@@ -149,7 +166,7 @@ class CreateIndexOnline(_OnlineIndex):
         values = self.values()
         return [
             do_block(blocks.CLAIM_CREATION, **values),
-            Remaining([SQL(blocks.CREATE).format(**values)]),
+            blocks.steps(blocks.CREATE, **values),
             do_block(blocks.END_CREATION, **values),
         ]
 
@@ -180,11 +197,8 @@ class CreateIndexOnline(_OnlineIndex):
         conditions = [] if self.where is None else [SQL("({})").format(verbatim(self.where))]
         if not self.nulls_not_distinct:
             conditions.append(SQL("({}) IS NOT NULL").format(columns))
-        query = SQL("SELECT {0}, count(*) FROM {1}{2} GROUP BY {0} HAVING count(*) > 1").format(
-            columns,
-            self.relation.sql,
-            SQL(" WHERE {}" if conditions else "{}").format(SQL(" AND ").join(conditions)),
-        )
+        where = SQL(" WHERE {}").format(SQL(" AND ").join(conditions)) if conditions else SQL("")
+        query = _DUPLICATES.format(columns=columns, table=self.relation.sql, where=where)
         return f" with {text_of(query)}"
 
     def reverse(self) -> "DropIndexOnline":
@@ -225,7 +239,7 @@ class DropIndexOnline(_OnlineIndex):
         the script did before is committed first.
 
         What a build that was cut did not come to attach is known by its name: in a partition that
-        was renamed since it stays, and `indexes advise` tells of it.
+        was renamed since it stays, and `indexes advise` reports it.
 
         Args:
             name: the index.
@@ -243,15 +257,29 @@ class DropIndexOnline(_OnlineIndex):
             tablespace: as it was created.
             operator_classes: as it was created.
         """
-        options = (schema, unique, using, include, where, nulls_not_distinct, with_)
-        operations.invoke(cls(name, table, columns, *options, tablespace, operator_classes))  # type: ignore[arg-type]  # __post_init__ takes texts, too
+        operations.invoke(
+            cls(
+                name,
+                table,
+                columns,  # type: ignore[arg-type]  # __post_init__ takes texts, too
+                schema=schema,
+                unique=unique,
+                using=using,
+                include=include,
+                where=where,  # type: ignore[arg-type]  # the same
+                nulls_not_distinct=nulls_not_distinct,
+                with_=with_,
+                tablespace=tablespace,
+                operator_classes=operator_classes,
+            )
+        )
 
     def statements(self) -> Sequence[Composable]:
         """Look and refuse; drop what is there; let go of the advisory lock."""
         values = self.values()
         return [
             do_block(blocks.CLAIM_DROP, **values),
-            Remaining([SQL(blocks.DROP).format(**values)]),
+            blocks.steps(blocks.DROP, **values),
             do_block(blocks.UNCLAIM, **values),
         ]
 

@@ -18,7 +18,7 @@ from alembic_enterprise.indexes.operations import blocks
 from alembic_enterprise.indexes.operations.index import released
 from alembic_enterprise.indexes.operations.validation import brief, tree, validations
 from alembic_enterprise.operation import Operation
-from alembic_enterprise.sql import REFUSED, Name, do_block
+from alembic_enterprise.sql import Name, do_block
 
 _COLUMNS: LiteralString = """, columns AS (
     SELECT tree.*, a.attnotnull, label, filled, empty, k.conname, k.convalidated
@@ -126,11 +126,7 @@ class _NotNull(Operation):
         return released(connection, self.relation)
 
     def _values(self) -> dict[str, Composable]:
-        return {
-            "table": self.relation.regclass,
-            "column": Literal(self.column),
-            "refused": Literal(REFUSED),
-        }
+        return blocks.of_table(self.relation) | {"column": Literal(self.column)}
 
 
 @dataclass
@@ -162,13 +158,13 @@ class SetNotNullOnline(_NotNull):
             column: the column.
             schema: schema of the table.
         """
-        operations.invoke(cls(table, column, schema))
+        operations.invoke(cls(table, column, schema=schema))
 
     def statements(self) -> Sequence[Composable]:
         """Claim; refuse; declare; validate; set; drop what was declared for the time being."""
         values = self._values()
         return [
-            do_block(blocks.CLAIM + "END", **values),
+            do_block(blocks.CLAIM, **values),
             do_block(_REFUSE, **values),
             do_block(_REFUSE_TAKEN, tree=tree(_COLUMNS, **values), **values),
             brief(_COLUMNS, _ADD, "ACCESS EXCLUSIVE", "relation", **values),
@@ -203,13 +199,13 @@ class DropNotNullOnline(_NotNull):
             column: the column.
             schema: schema of the table.
         """
-        operations.invoke(cls(table, column, schema))
+        operations.invoke(cls(table, column, schema=schema))
 
     def statements(self) -> Sequence[Composable]:
-        """Claim; refuse; allow; drop the checks of a try that was cut."""
+        """Claim; refuse; allow; drop the checks of an interrupted try."""
         values = self._values()
         return [
-            do_block(blocks.CLAIM + "END", **values),
+            do_block(blocks.CLAIM, **values),
             do_block(_REFUSE, **values),
             brief(_COLUMNS, _UNSET, "ACCESS EXCLUSIVE", "relation", **values),
             brief(_COLUMNS, _DROP_CHECKS, "ACCESS EXCLUSIVE", "relation", **values),

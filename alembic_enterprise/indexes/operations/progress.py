@@ -1,4 +1,4 @@
-"""How far the server is with an index, told in the log while it is built.
+"""How far the server is with an index, logged while it is built.
 
     INFO  [alembic.indexes] ix_orders_at on orders: partition 3 of 24, building index: loading
     tuples in tree, 43 %
@@ -94,4 +94,6 @@ def sentence(phase: str, percent: int | None, locker: int | None, number: int, t
     """
     words = [f"partition {min(number, total)} of {total}"] if total else []
     words.append(f"{phase} (pid {locker})" if locker else phase)
-    return ", ".join([*words, *([] if percent is None else [f"{percent} %"])])
+    if percent is not None:
+        words.append(f"{percent} %")
+    return ", ".join(words)

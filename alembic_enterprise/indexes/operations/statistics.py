@@ -34,7 +34,7 @@ class AnalyzeTable(Operation):
             table: the table, which may be partitioned.
             schema: schema of the table.
         """
-        operations.invoke(cls(table, schema))
+        operations.invoke(cls(table, schema=schema))
 
     def statements(self) -> Sequence[Composable]:
         """The one statement."""

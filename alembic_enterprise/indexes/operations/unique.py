@@ -19,10 +19,9 @@ from alembic_enterprise.indexes.operations import blocks
 from alembic_enterprise.indexes.operations.deferral import Deferral
 from alembic_enterprise.indexes.operations.index import CreateIndexOnline, released
 from alembic_enterprise.operation import Operation
-from alembic_enterprise.sql import Remaining, do_block, text_of
+from alembic_enterprise.sql import do_block, text_of
 
-_CREATE: LiteralString = blocks.told(
-    """
+_CREATE: LiteralString = """
     WITH made AS (
         SELECT DISTINCT ON (found.oid) found.oid, found_name AS made
         FROM found JOIN pg_catalog.pg_constraint AS k
@@ -58,13 +57,11 @@ _CREATE: LiteralString = blocks.told(
                              above.chosen, node.nspname, node.chosen) END, {exclusive})
     ) AS steps (number, statement, endured)
     WHERE statement IS NOT NULL"""
-)
 """What lacks: the constraint of each parent, not in force; then, in one partition after the other,
 an index, the constraint that has it, and their place. With the last one it holds for the table.
 """
 
-_DROP: LiteralString = blocks.told(
-    """
+_DROP: LiteralString = """
     SELECT CASE WHEN k.oid IS NOT NULL
                 THEN format('ALTER TABLE %s DROP CONSTRAINT %I', table_name, label)
                 ELSE format('DROP INDEX CONCURRENTLY %I.%I', nspname, label) END,
@@ -74,7 +71,6 @@ _DROP: LiteralString = blocks.told(
          ON k.conrelid = nodes.oid AND k.conname = label AND k.contype = 'u'
     WHERE own_kind IS NOT NULL AND (level = 0 OR NOT is_attached)
       AND (k.oid IS NOT NULL OR own_kind = 'i')"""
-)
 """What a cut try did not come to attach; then the constraint, with all that is attached to it."""
 
 _REFUSE_DEFERRAL: LiteralString = """DECLARE
@@ -107,8 +103,8 @@ BEGIN
                              ON attrelid = x.indrelid AND attnum = number AND attnum > 0
                         ORDER BY place) END;
     IF problem IS NOT NULL THEN
-        RAISE EXCEPTION '%: % is no unique constraint of it, nor left by a try to create this one, '
-            'but %: correct the name, or drop it as what it is', {table}::regclass,
+        RAISE EXCEPTION '%: % is not a unique constraint of it, nor left by a try to create this '
+            'one, but %: correct the name, or drop it as what it is', {table}::regclass,
             quote_ident({name}), problem USING ERRCODE = {refused};
     END IF;
 END"""
@@ -160,9 +156,8 @@ class _UniqueConstraint(Operation):
         """What the placeholders of the queries stand for."""
         deferral = Deferral(self.deferrable, self.initially)
         return {
-            **self.index.values(),
+            **self.index.values(of_constraint=True),
             "constraints": Literal("{p,x}"),
-            "of_constraint": Literal(True),
             "undo": Literal(f"op.{DropUniqueConstraintOnline.operation_name}"),
             "constraint": Literal(text_of(self._definition() + deferral.sql)),
             "deferred": Literal(text_of(deferral.sql)),
@@ -229,8 +224,18 @@ class CreateUniqueConstraintOnline(_UniqueConstraint):
             deferrable: whether it may be checked at the end of a transaction.
             initially: "DEFERRED" or "IMMEDIATE".
         """
-        options = (schema, nulls_not_distinct, include, deferrable, initially)
-        operations.invoke(cls(constraint_name, table, columns, *options))
+        operations.invoke(
+            cls(
+                constraint_name,
+                table,
+                columns,
+                schema=schema,
+                nulls_not_distinct=nulls_not_distinct,
+                include=include,
+                deferrable=deferrable,
+                initially=initially,
+            )
+        )
 
     def statements(self) -> Sequence[Composable]:
         """Look and refuse; what lacks; look again."""
@@ -238,7 +243,7 @@ class CreateUniqueConstraintOnline(_UniqueConstraint):
         return [
             do_block(blocks.CLAIM_CREATION, **values),
             do_block(_REFUSE_DEFERRAL, **values),
-            Remaining([SQL(_CREATE).format(**values)]),
+            blocks.steps(_CREATE, **values),
             do_block(blocks.END_CREATION, **values),
         ]
 
@@ -280,15 +285,25 @@ class DropUniqueConstraintOnline(_UniqueConstraint):
             constraint_name: the constraint.
             table: the table, which may be partitioned.
             columns: as it was created; this and all that follows but for `schema` is for the
-                reverse operation, and tells what a try has left.
+                reverse operation, and identifies what a try has left.
             schema: schema of the table.
             nulls_not_distinct: as it was created.
             include: as it was created.
             deferrable: as it was created.
             initially: as it was created.
         """
-        options = (schema, nulls_not_distinct, include, deferrable, initially)
-        operations.invoke(cls(constraint_name, table, columns, *options))
+        operations.invoke(
+            cls(
+                constraint_name,
+                table,
+                columns,
+                schema=schema,
+                nulls_not_distinct=nulls_not_distinct,
+                include=include,
+                deferrable=deferrable,
+                initially=initially,
+            )
+        )
 
     def statements(self) -> Sequence[Composable]:
         """Look and refuse; drop."""
@@ -296,7 +311,7 @@ class DropUniqueConstraintOnline(_UniqueConstraint):
         return [
             do_block(blocks.CLAIM_DROP, **values),
             do_block(_REFUSE_OTHERS, **values),
-            Remaining([SQL(_DROP).format(**values)]),
+            blocks.steps(_DROP, **values),
             do_block(blocks.UNCLAIM, **values),
         ]
 

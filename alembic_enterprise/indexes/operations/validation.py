@@ -22,8 +22,6 @@ _TREE: LiteralString = """WITH tree AS (
     WHERE c.oid = {table}::regclass OR c.oid IN (SELECT relid FROM pg_partition_tree({table}))
 )"""
 
-_TOLD: LiteralString = blocks.remaining("{told}", "({query}\n) AS steps", "is_root, oid::bigint")
-
 _VALIDATION: LiteralString = """
 DECLARE
     said text;
@@ -39,7 +37,7 @@ END"""
 
 
 def tree(more: LiteralString, **values: Composable) -> Composed:
-    """What a query begins with: `tree`, the table and its partitions, and more that goes by it."""
+    """What a query begins with: `tree`, the table and its partitions, and CTEs that use it."""
     return SQL(_TREE).format(**values) + SQL(more).format(**values)
 
 
@@ -55,8 +53,8 @@ def brief(
     The query has its columns `is_root` and `oid`, a `statement`, and the names of the relations
     that it locks, in the columns `locked`.
     """
-    told = patient_text(SQL("statement"), SQL(locked), endured(lock))
-    return _remaining(more, query, told, values)
+    statement = patient_text(SQL("statement"), SQL(locked), endured(lock))
+    return _remaining(more, query, statement, values)
 
 
 def validations(
@@ -69,12 +67,13 @@ def validations(
     """
     block = Literal(text_of(SQL(_VALIDATION).format(refused=Literal(REFUSED))))
     name = Literal(f"op.{undo.operation_name}")
-    told = SQL("format('DO %L', format({}, statement, search, {}))").format(block, name)
-    return _remaining(more, query, told, values)
+    statement = SQL("format('DO %L', format({}, statement, search, {}))").format(block, name)
+    return _remaining(more, query, statement, values)
 
 
 def _remaining(
-    more: LiteralString, query: LiteralString, told: Composable, values: dict[str, Composable]
+    more: LiteralString, query: LiteralString, statement: Composable, values: dict[str, Composable]
 ) -> Remaining:
-    inner = SQL(query).format(**values)
-    return Remaining([tree(more, **values), SQL(_TOLD).format(told=told, query=inner, **values)])
+    rows = SQL("({}\n) AS steps").format(SQL(query).format(**values))
+    steps = blocks.remaining(statement, rows, "is_root, oid::bigint", **values)
+    return Remaining([tree(more, **values), steps])

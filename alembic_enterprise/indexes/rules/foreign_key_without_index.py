@@ -20,10 +20,11 @@ def foreign_key_without_index(catalog: Catalog) -> Iterator[Finding]:
     Asks for an index on the columns. What counts as one: the columns are the first
     keys of a valid btree index, in any order, or the only one of a hash index,
     compared with their own collation; INCLUDE columns are no keys. A GiST index
-    counts as a btree where its operator classes know equality, as those of
-    btree_gist do: that of an exclusion constraint, too. A partial index
-    counts when its condition only says that columns of the key are not null. On a
-    partitioned table each partition must have one; they are told of once.
+    counts as a btree where its operator classes know how the key compares, as those
+    of btree_gist do when both columns are of one type: that of an exclusion
+    constraint, too. A partial index counts when its condition only says that
+    columns of the key are not null. On a partitioned table each partition must have
+    one; they are reported once.
 
     It is a note on tables of less than 10,000 rows, and when the key is NOT
     ENFORCED (PostgreSQL 18) it is nothing. When an invalid index is all that is
@@ -37,7 +38,7 @@ def foreign_key_without_index(catalog: Catalog) -> Iterator[Finding]:
     """
     for table in catalog.flattened:
         keys = [key for key in table.foreign_keys if key.enforced]
-        lacking = [key for key in keys if not served(table, key.columns)]
+        lacking = [key for key in keys if not served(table, key)]
         if lacking and not table.building:
             yield from _on(catalog, table, lacking)
 
@@ -85,6 +86,6 @@ def _finding(catalog: Catalog, table: Table, keys: Sequence[ForeignKey]) -> Find
 def _index(catalog: Catalog, table: Table, key: ForeignKey) -> CreateIndexOnline:
     for index in table.indexes:
         begun = not index.usable and index.live and index.kind is None and index.parent is None
-        if begun and serves(table, index, key.columns):
+        if begun and serves(table, index, key):
             return create(catalog, table, index)
     return add(catalog, table, key.columns)

@@ -39,7 +39,7 @@ def invalid_index(catalog: Catalog) -> Iterator[Finding]:
     Costs as much as the first attempt. A unique index fails again as long as there
     are duplicates: look for them first.
 
-    Leave it while a build that was cut is about to be started again.
+    Leave it while an interrupted build is about to be started again.
     """
     for table in catalog.flattened:
         if table.kind != "table" or table.building:

@@ -51,7 +51,7 @@ def _below(catalog: Catalog, root: Table) -> Iterator[Finding]:
     for table in root.tree[1:]:
         gone = superfluous(table)
         for index in table.indexes:
-            own = any(serves(table, index, key.columns) for key in table.foreign_keys)
+            own = any(serves(table, index, key) for key in table.foreign_keys)
             if _alone(index) and index.oid not in gone and not own:
                 found[like(index)].append((table, index))
     known = {like(index) for index in root.indexes}

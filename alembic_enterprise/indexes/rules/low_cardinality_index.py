@@ -31,9 +31,9 @@ def low_cardinality_index(catalog: Catalog) -> Iterator[Finding]:
     for their order. If nobody does, unused-index says so and drops it.
 
     Costs nothing later, if nobody comes back to it. Instead, think of an index
-    that begins with a column that tells more, with this one behind.
+    that begins with a more selective column, with this one behind.
 
-    Leave it when its scans read few entries each, which the evidence tells.
+    Leave it when its scans read few entries each, which the evidence shows.
     """
     for table in catalog.tables:
         if table.rows < MANY:
@@ -69,7 +69,7 @@ def _finding(catalog: Catalog, table: Table, index: Index, known: Distribution) 
         catalog,
         table,
         f"each value of {index.only_column} is in {known.rarest or 0:.0%} of the rows or more, so "
-        f"{index.name.name} finds none faster: drop it, or put a column that tells more before it",
+        f"{index.name.name} finds none faster: drop it, or put a more selective column before it",
         index=index,
         benefit=size(catalog, index),
         cost=dropping(table),

@@ -33,7 +33,7 @@ def partial_index_suited(catalog: Catalog) -> Iterator[Finding]:
     dropping the old one. Told of a btree on one column alone, without condition,
     INCLUDE or uniqueness, when by the statistics 90 % of the rows or more are null,
     on a table of 10,000 rows or more. Comparisons, joins and foreign keys use it as
-    before. It must have been scanned: unused-index tells of others, and
+    before. It must have been scanned: unused-index reports others, and
     redundant-index of one that need not be there at all.
 
     Costs one more build, and for its length the space of both.

@@ -20,8 +20,8 @@ def partition_key_without_index(catalog: Catalog) -> Iterator[Finding]:
     condition. Inner partitions are looked at, too, by the columns they add.
 
     Not counted: a table by LIST, whose partitions mostly hold one value each; a key
-    that is an expression; a column of a foreign key, of which
-    foreign-key-without-index tells. It is a note below 10,000 rows.
+    that is an expression; a column of a foreign key, which
+    foreign-key-without-index reports. It is a note below 10,000 rows.
 
     Costs what an index on each partition costs.
 

@@ -22,9 +22,9 @@ def redundant_index(catalog: Catalog) -> Iterator[Finding]:
     once. Of two that are equal, the one goes that no constraint needs, and else
     the one whose name comes later.
 
-    Never told to go: a primary key, an exclusion constraint, the replica identity,
-    what a foreign key refers to, what CLUSTER goes by, and a partition's part of a
-    partitioned index. A unique constraint is told, and left to you to drop.
+    Never reported: a primary key, an exclusion constraint, the replica identity,
+    what a foreign key refers to, what CLUSTER uses, and a partition's part of a
+    partitioned index. A unique constraint is reported, and left to you to drop.
 
     Costs nothing later, but for this: the kept index is larger, so a statement that
     reads much of the dropped one reads a bit more.

@@ -23,8 +23,8 @@ def unused_index(catalog: Catalog) -> Iterator[Finding]:
     It is written by each insert, kept in memory, vacuumed and dumped for nothing.
 
     Asks for dropping it: a valid index without a scan, its partitions added up,
-    that keeps nothing unique or apart, is no replica identity and not what CLUSTER
-    goes by, on a table of 1,000 rows or more, for PostgreSQL reads smaller ones
+    that keeps nothing unique or apart, is not the replica identity or what CLUSTER
+    uses, on a table of 1,000 rows or more, for PostgreSQL reads smaller ones
     from end to end. It must have been counted for at least 7 days, since the
     counters were reset or lost in a crash; with track_commit_timestamp = on also
     since the index was made, otherwise see for yourself that it is not new.
@@ -33,7 +33,7 @@ def unused_index(catalog: Catalog) -> Iterator[Finding]:
     one on an expression. The first serves whoever deletes what is referred to; the
     statistics of the second also serve the planner of other statements. Of several
     unused ones for a foreign key the smallest is left. An index that makes another
-    one redundant, of the table or of a partition, is not told of: drop the other
+    one redundant, of the table or of a partition, is not reported: drop the other
     one first.
 
     Replicas count for themselves: ask all of them, with --replica.

@@ -11,7 +11,8 @@ from alembic_enterprise.errors import OperationError
 from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions.model import zone
 from alembic_enterprise.partitions.operations import triggers
-from alembic_enterprise.sql import Name, Remaining, text_of
+from alembic_enterprise.registry import KEPT, OWNERSHIP
+from alembic_enterprise.sql import Name, Remaining, do_block, text_of
 
 
 @dataclass
@@ -37,7 +38,7 @@ class _Attachment(Operation):
 
     @property
     def partition_name(self) -> Name:
-        """The partition; in the table's schema unless told otherwise."""
+        """The partition; in the table's schema by default."""
         return Name(self.partition_schema or self.schema, self.partition)
 
     def _bound(self, moment: str | None, unbounded: SQL) -> Composable:
@@ -93,18 +94,44 @@ class AttachPartition(_Attachment):
         operations.invoke(operation)
 
     def statements(self) -> Sequence[Composable]:
-        """One ALTER TABLE, and a block for triggers that stand on each partition."""
+        """One ALTER TABLE, and blocks for its comment and for triggers that are on each partition.
+
+        The comment tells of the table it belonged to, whose rules count for it no more.
+        """
         attach = SQL("ALTER TABLE {} ATTACH PARTITION {}\nFOR VALUES FROM ({}) TO ({})").format(
             self.name.sql,
             self.partition_name.sql,
             self._bound(self.start, SQL("MINVALUE")),
             self._bound(self.stop, SQL("MAXVALUE")),
         )
-        return [attach, triggers.attached(self.name, self.partition_name)]
+        named = {"table": self.name.regclass, "partition": self.partition_name.regclass}
+        words = {"ownership": Literal(OWNERSHIP), "kept": Literal(KEPT)}
+        mark = do_block(_MARK_ANEW, **named, **words)
+        return [attach, mark, triggers.attached(self.name, self.partition_name)]
 
     def reverse(self) -> "DetachPartition":
         """Detach it again; its rows stay in it."""
         return self.turned_into(DetachPartition)
+
+
+_MARK_ANEW: LiteralString = """DECLARE
+    partition constant regclass := {partition};
+    mark constant text := obj_description(partition, 'pg_class');
+BEGIN
+    IF mark = {kept} OR starts_with(mark, {ownership} || 'partition of ') THEN
+        EXECUTE format('COMMENT ON %sTABLE %s IS %L',
+            (SELECT CASE relkind WHEN 'f' THEN 'FOREIGN ' END FROM pg_catalog.pg_class
+             WHERE oid = partition), partition,
+            (SELECT {ownership} || 'partition of ' || n.nspname || '.' || c.relname
+             FROM pg_catalog.pg_class AS c
+             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+             WHERE c.oid = {table}::regclass AND mark <> {kept}));
+    END IF;
+END"""
+"""Says that a partition of ours is one of its new table; of what a person keeps, it says nothing.
+
+What it was retired from, and that it was to be dropped, would count when it is detached again.
+"""
 
 
 _CONCURRENTLY: LiteralString = """
@@ -119,9 +146,9 @@ CROSS JOIN LATERAL (VALUES
             WHERE own.tgrelid = c.oid AND t.tgrelid = {table}::regclass) THEN {forget} END)
 ) AS steps (number, statement)
 WHERE c.oid = {partition}::regclass AND statement IS NOT NULL ORDER BY number"""
-"""What lacks: all, or what an attempt that was cut has left to do.
+"""What lacks: all, or what an interrupted attempt has left to do.
 
-One that was cut while it waited has told of the detach already. The partition of another table gets
+One interrupted while it waited has recorded the detach already. The partition of another table gets
 the server's refusal; one that is detached loses only the triggers that are its former table's.
 """
 
@@ -157,7 +184,7 @@ class DetachPartition(_Attachment):
 
         Indexes that it got when it was attached stay, too; and the concurrent form leaves it a
         CHECK constraint of its bounds (PostgreSQL docs, "ALTER TABLE ... DETACH PARTITION"). That
-        form can be run again after it was cut, and carries on.
+        form can be run again after an interruption, and carries on.
 
         Args:
             table: the partitioned table.
@@ -209,7 +236,7 @@ class DetachPartition(_Attachment):
         return [Remaining([query])]
 
     def remaining(self) -> Remaining:
-        """The ALTER TABLE alone, or what is left to do once it was cut."""
+        """The ALTER TABLE alone, or what is left to do after an interruption."""
         literals = {
             "detach": Literal(text_of(self.alteration())),
             "finalize": Literal(text_of(self._alteration(" FINALIZE"))),

@@ -51,9 +51,7 @@ BEGIN
             'create it with PARTITION BY RANGE (...) first', root USING ERRCODE = {refused};
     END IF;
     PERFORM set_config('DateStyle', 'ISO, YMD', true), set_config('TimeZone', 'UTC', true);
-    local_now := coalesce(
-        nullif(current_setting('alembic_enterprise.now', true), '')::timestamptz, now()
-    ) AT TIME ZONE zone;
+    local_now := {now} AT TIME ZONE zone;
     periods_start := date_trunc(unit, range_start::timestamp);
     periods_stop := coalesce(
         date_trunc(unit, range_stop + step - interval '1 day'),  -- the end of the period it is in
@@ -185,7 +183,7 @@ DROP_RANGE_PARTITIONS: LiteralString = (
 """
     + pieces.DROP_VARIABLES
     + _PREPARE
-    + pieces.drop(_FIND_WANTED)
+    + pieces.drop(_FIND_WANTED, pieces.DROP_OWN_REFERENCES)
     + _FINISH
     + _END
 )

@@ -1,7 +1,7 @@
 """Pieces of PL/pgSQL that create and drop partitions of any kind, for blocks to be made of.
 
 The block around them declares `root`, the table the operation is for, and `ownership`; the rest of
-what they use stands in `CREATION_VARIABLES` and `DROP_VARIABLES`. `parent` is the table that gets a
+what they use is in `CREATION_VARIABLES` and `DROP_VARIABLES`. `parent` is the table that gets a
 partition: the root, or a partition of it that is partitioned itself. `missing` is a partition to
 create: its `label`, the name it should have, and its `bound`, as ATTACH PARTITION wants it.
 """
@@ -28,15 +28,25 @@ TEMPLATE: LiteralString = """
 """Looks at what each partition is made after. Lock the table first, so that it stays so."""
 
 STORAGE: LiteralString = """
-    -- A partitioned table has no storage parameters: the newest partition of ours shows them, or
-    -- where there is none the newest. One that was attached may have others for a reason.
+    -- A partitioned table has no storage parameters: the latest partition of ours shows them, or
+    -- where there is none the latest. One that was attached may have others for a reason, and so
+    -- may those of past months. By time, that is the one that ends last, whenever it was made.
     WITH RECURSIVE tree AS (
-        SELECT root::oid AS oid UNION ALL
-        SELECT inhrelid FROM tree JOIN pg_catalog.pg_inherits ON inhparent = tree.oid)
+        SELECT root::oid AS oid, NULL COLLATE "C" AS bound UNION ALL
+        SELECT i.inhrelid, CASE WHEN a.attnum IS NULL THEN tree.bound
+                                ELSE pg_get_expr(c.relpartbound, 0) END
+        FROM tree JOIN pg_catalog.pg_inherits AS i ON i.inhparent = tree.oid
+        JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+        LEFT JOIN pg_catalog.pg_partitioned_table AS p
+             ON p.partrelid = tree.oid AND p.partstrat = 'r' AND p.partnatts = 1
+        LEFT JOIN pg_catalog.pg_attribute AS a
+             ON a.attrelid = tree.oid AND a.attnum = p.partattrs[0] AND a.atttypid IN
+                ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype))
     SELECT array_to_string(c.reloptions, ', ') INTO storage_parameters
     FROM tree JOIN pg_catalog.pg_class AS c ON c.oid = tree.oid
     WHERE c.relkind = 'r'
     ORDER BY coalesce(starts_with(obj_description(c.oid, 'pg_class'), ownership), false) DESC,
+             split_part(split_part(bound, ' TO ', 2), '''', 2) DESC NULLS LAST,
              c.oid::bigint DESC LIMIT 1;
 """
 """Looks for the storage parameters that each partition gets, behind `TEMPLATE`."""
@@ -216,10 +226,24 @@ _DROP_WANTED: LiteralString = (
 """Drops the partitions that are `wanted`, and only detaches those that are foreign tables."""
 
 
-def drop(find: LiteralString) -> LiteralString:
-    """Counts rows under the lock that keeps new ones out, and drops only what is empty.
+DROP_OWN_REFERENCES: LiteralString = """
+    -- The table goes next; until then its rows would keep those that they refer to.
+    FOR command IN
+        SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', root, conname)
+        FROM pg_catalog.pg_constraint
+        WHERE whole_table AND contype = 'f' AND conrelid = root AND confrelid = root
+    LOOP
+        EXECUTE command;
+    END LOOP;
+"""
+"""Drops the foreign keys from the root to itself, where `whole_table` says that it goes."""
 
-    `find` is the statement that selects the partitions of the `parents` INTO `wanted`.
+
+def drop(find: LiteralString, before: LiteralString = "") -> LiteralString:
+    """Drops only what is empty: rows are counted first, and looked for again under the lock.
+
+    `find` is the statement that selects the partitions of the `parents` INTO `wanted`; `before`
+    runs when they are to go.
     """
     return (
         "\n    IF NOT drop_rows THEN"
@@ -241,6 +265,7 @@ def drop(find: LiteralString) -> LiteralString:
         + find
         + _REFUSE_ROWS
         + "    END LOOP;"
+        + before
         + _DROP_WANTED
         + SEE_AS_BEFORE
     )

@@ -79,7 +79,7 @@ class SetPartitionPolicy(_PartitionPolicy):
         """Keep in the database what the scheduled job has to keep true for a table.
 
         The arguments are those of `RangePartitions`, and those of `create_range_partitions` for
-        partitions that have shards; the policy stands in the table `alembic_enterprise_policy`, in
+        partitions that have shards; the policy is in the table `alembic_enterprise_policy`, in
         the table's schema, so that the job needs no models. That of a table partitioned by hash
         counts for each of its shards. Refused where somebody without the rights of the table's
         owner made that table, or it runs code when it is written to.

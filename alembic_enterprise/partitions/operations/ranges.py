@@ -14,7 +14,7 @@ from alembic_enterprise.partitions.model import Policy, day
 from alembic_enterprise.partitions.operations import blocks
 from alembic_enterprise.partitions.periods import DAYS, MONTHS, SUFFIX, Every
 from alembic_enterprise.registry import OWNERSHIP
-from alembic_enterprise.sql import REFUSED, Name, do_block
+from alembic_enterprise.sql import NOW, REFUSED, Name, do_block
 
 
 @dataclass
@@ -68,6 +68,7 @@ class _RangePartitions(Operation):
             "unit": Literal(self.every),
             "step": Literal(_interval(self.every)),
             "default": Literal(self.default),
+            "now": NOW,
             "ownership": Literal(OWNERSHIP),
             "refused": Literal(REFUSED),
         }

@@ -11,7 +11,7 @@ But it runs in the session of who calls, and what it leaves there, a search_path
 counts for whatever comes after it, with the caller's rights. So it is called only when nobody gains
 by that: when all who can log in as its owner can act as the caller anyway; or when that is so of
 the table's owner, who chose the trigger's function, and both functions have one owner. Otherwise
-the operation is refused, since nobody would see what is missing where nobody was told.
+the operation is refused, since nobody would see what is missing where nothing was recorded.
 """
 
 from typing import LiteralString
@@ -69,7 +69,7 @@ def tell(relation: LiteralString, action: LiteralString) -> LiteralString:
         + _listeners(relation, action)
         + """            LOOP
                 IF NOT told.is_safe THEN
-                    RAISE EXCEPTION '%: function % has to be told of the %, and role %, who owns '
+                    RAISE EXCEPTION '%: function % has to record the %, and role %, who owns '
                         'it, could get the rights of role % by that. Run this as role %, who owns '
                         'the table, or let a role that nobody logs in as own the function',
                         """
@@ -159,7 +159,7 @@ _MARK_ROWS: LiteralString = (
     END IF;
 """
 )
-"""Says on the triggers that they came after rows."""
+"""Marks the triggers: the table held rows before they were created."""
 
 _TELL_EMPTY: LiteralString = (
     """
@@ -173,6 +173,13 @@ _TELL_EMPTY: LiteralString = (
 """Says that it has no rows, before it is said to be attached: what it held when it was detached,
 or one of its name did, does not come back.
 """
+
+_LOCK: LiteralString = """
+    IF (SELECT relkind FROM pg_catalog.pg_class WHERE oid = relation) <> 'f' THEN  -- it refuses one
+        LOCK TABLE {part} IN ACCESS EXCLUSIVE MODE;
+    END IF;
+"""
+"""Waits for who writes to a partition, but for a foreign table, whose rows are elsewhere."""
 
 _DECLARE: LiteralString = """DECLARE
     ownership constant text := {ownership};
@@ -208,11 +215,11 @@ def telling(partition: Name, action: LiteralString) -> Composed:
 
 
 def telling_under_lock(table: Name, partition: Name) -> Composed:
-    """The same before a DETACH in one transaction with it, by the locks that this will take.
+    """Like `telling`, for a DETACH in the same transaction: takes the locks of the DETACH first.
 
-    What somebody writes until then is told before, so that nothing follows the end of the rows.
+    What somebody writes until then is recorded before, so nothing follows the end of the rows.
     """
-    lock = "BEGIN\n    LOCK TABLE ONLY {whole}, {part} IN ACCESS EXCLUSIVE MODE;\n"
+    lock = "BEGIN\n    LOCK TABLE ONLY {whole} IN ACCESS EXCLUSIVE MODE;" + _LOCK
     told = tell("relation", "'detach'")
     return _block(lock + told, partition, whole=table.sql, part=partition.sql)
 

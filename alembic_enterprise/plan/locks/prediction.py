@@ -1,6 +1,6 @@
 """What a statement did that cannot be looked at in its transaction, by the table of locks.
 
-What it was about is told by what it left: an index that is new, gone or another one, a partition
+What it was about shows in what it left: an index that is new, gone or replaced, a partition
 that is none any more.
 """
 

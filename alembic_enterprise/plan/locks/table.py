@@ -7,7 +7,7 @@
 
 A form is a kind of statement, such as "alter-table-set-not-null"; `tests/lock_forms/` has them
 all, with the statement that was run for each. `bench/locks.py` measures them and writes
-`locks.json`; the tests measure the server they run on, and fail when the table tells otherwise.
+`locks.json`; the tests measure the server they run on, and fail when the table differs.
 """
 
 import json
@@ -15,12 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 FILE = Path(__file__).with_name("locks.json")
 """The committed table."""
-
-Member = TypeVar("Member", bound=StrEnum)
 
 
 class LockMode(StrEnum):
@@ -102,7 +100,7 @@ def blocks(modes: Iterable[LockMode]) -> frozenset[Activity]:
 
 
 def strongest(modes: Iterable[LockMode]) -> frozenset[LockMode]:
-    """The modes that tell all: without those that exclude nothing which another does not."""
+    """The modes that say all: without those that exclude nothing which another does not."""
     given = frozenset(modes)
     return frozenset(
         mode for mode in given if not any(mode.conflicts < other.conflicts for other in given)
@@ -119,7 +117,7 @@ class Role(StrEnum):
     TABLE = "table"
     INDEX = "index"
     PARTITION = "partition"
-    """The one that is named; if none is, any one."""
+    """The one the statement names, or any one if it names none."""
     OTHER_PARTITION = "other partition"
     """One that is not named."""
     DEFAULT_PARTITION = "default partition"
@@ -151,10 +149,10 @@ class Effect:
     Attributes:
         locks: the strongest modes on each relation; of a statement that cannot run in a
             transaction, those that it had or waited for where it had to wait for others.
-        rewrites: relations that get a new file: a table is written anew, an index built anew.
+        rewrites: relations that get a new file: a table is rewritten, an index rebuilt.
         scans: tables that are read from beginning to end. They are small here: where the server
             may choose an index, as for foreign keys, it may do so for a large one. VACUUM and
-            ANALYZE read pages in ways of their own, which are not told.
+            ANALYZE read pages in ways of their own, which are not listed.
         in_transaction: whether it may run in a transaction block.
         refused: SQLSTATE, when the server refuses it altogether; then it does nothing.
     """
@@ -169,7 +167,7 @@ class Effect:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The effect that `as_json` gave."""
+        """The effect that one line of the file holds."""
         locks = value.get("locks", {})
         return cls(
             {Role(role): frozenset(map(LockMode, modes)) for role, modes in locks.items()},
@@ -178,26 +176,6 @@ class Effect:
             value.get("in_transaction", True),
             value.get("refused"),
         )
-
-    def as_json(self) -> dict[str, Any]:
-        """The effect as plain values in a fixed order, without those that are as usual."""
-        roles = _ordered(Role, self.locks)
-        values = {
-            "locks": {role: _ordered(LockMode, self.locks[role]) for role in roles},
-            "rewrites": _ordered(Role, self.rewrites),
-            "scans": _ordered(Role, self.scans),
-        }
-        told: dict[str, Any] = {name: value for name, value in values.items() if value}
-        if not self.in_transaction:
-            told["in_transaction"] = False
-        if self.refused is not None:
-            told["refused"] = self.refused
-        return told
-
-
-def _ordered(kind: Iterable[Member], members: Iterable[Member]) -> list[Member]:
-    """Members of an enumeration in the order in which it declares them."""
-    return sorted(members, key=list(kind).index)
 
 
 @dataclass(frozen=True)
@@ -219,26 +197,6 @@ class Table:
         """
         return self.effects[form].get(major)
 
-    def updated(self, measured: "Table") -> "Table":
-        """This table with what another one measured; forms which that one lacks are gone."""
-        effects = {
-            form: {**self.effects.get(form, {}), **of_majors}
-            for form, of_majors in measured.effects.items()
-        }
-        return Table({**self.servers, **measured.servers}, effects)
-
-    def disagreements(self, measured: "Table") -> list[str]:
-        """What a measurement tells otherwise, a line for each form and version; none: all is true.
-
-        Forms and versions that were not measured are left alone.
-        """
-        return [
-            f"{form} on {major}: {_difference(self.effects.get(form, {}).get(major), effect)}"
-            for form, effects in sorted(measured.effects.items())
-            for major, effect in sorted(effects.items())
-            if self.effects.get(form, {}).get(major) != effect
-        ]
-
     @classmethod
     def from_text(cls, text: str) -> Self:
         """The table that a file holds."""
@@ -246,40 +204,10 @@ class Table:
         servers = {int(major): version for major, version in value["servers"].items()}
         return cls(servers, {form: _by_major(told) for form, told in value["forms"].items()})
 
-    @property
-    def text(self) -> str:
-        """What the file holds: a line for each effect, so that a change is a line of its own."""
-        servers = {str(major): self.servers[major] for major in sorted(self.servers)}
-        forms = ",\n".join(
-            f"  {json.dumps(form)}: [\n{_lines(self.effects[form])}\n  ]"
-            for form in sorted(self.effects)
-        )
-        return f'{{\n "servers": {json.dumps(servers)},\n "forms": {{\n{forms}\n }}\n}}\n'
-
-
-def _lines(effects: Mapping[int, Effect]) -> str:
-    """The effects of a form as lines of JSON, each once, with the versions that it was seen on."""
-    majors: dict[str, list[int]] = {}
-    for major in sorted(effects):
-        majors.setdefault(json.dumps(effects[major].as_json()), []).append(major)
-    return ",\n".join(f'   {{"majors": {seen}, "effect": {told}}}' for told, seen in majors.items())
-
 
 def _by_major(lines: Iterable[Mapping[str, Any]]) -> dict[int, Effect]:
-    """The effects of a form, from what `_lines` wrote."""
+    """The effects of a form, from its lines in the file."""
     return {major: Effect.from_json(one["effect"]) for one in lines for major in one["majors"]}
-
-
-def _difference(told: Effect | None, measured: Effect) -> str:
-    """In which parts an effect differs from what the table tells."""
-    if told is None:
-        return "the table does not tell it"
-    before, after = told.as_json(), measured.as_json()
-    return "; ".join(
-        f"{part} {json.dumps(after.get(part))} was measured, not {json.dumps(before.get(part))}"
-        for part in {**before, **after}
-        if before.get(part) != after.get(part)
-    )
 
 
 def load() -> Table:

@@ -1,4 +1,4 @@
-"""What a statement did, as the session that ran it can tell before its transaction ends.
+"""What a statement did, as the session that ran it can see before its transaction ends.
 
 A session looks at its database and at its own locks, runs the statement, and looks again.
 
@@ -38,7 +38,7 @@ class Relation:
         size: bytes of the rows it holds, an index in its table.
         columns: of a table that is no partition, or of a composite type, name and type of each by
             its number; None for one that was dropped or is generated, which holds nothing of its
-            own. Of types that are not the server's own, composite ones are told, and arrays of
+            own. Of types that are not the server's own, composite ones are listed, and arrays of
             them, as the oid of their relation in parentheses.
     """
 
@@ -62,7 +62,7 @@ class Look:
 
     Attributes:
         scans: how often tables and indexes were read as a whole, by oid. Earlier transactions of
-            the session may count as well, so that only the difference within one tells something.
+            the session may count as well, so that only the difference within one says something.
         lock_timeout: None when there is none.
         began: when this transaction did, on the server's clock.
         horizon: the first transaction whose changes may come after this.
@@ -82,7 +82,7 @@ class Traces:
 
     Attributes:
         locks: those it took in addition.
-        rewritten: tables and indexes that were written anew, row by row.
+        rewritten: tables and indexes that were rewritten, row by row.
         scanned: tables that were read from beginning to end.
         emptied: tables that have lost their rows to TRUNCATE.
     """
@@ -229,7 +229,7 @@ def difference(before: Look, after: Look, truncated: Collection[str] = ()) -> Tr
 def new_files(before: Relations, after: Relations) -> frozenset[int]:
     """The tables and indexes of before that have another file by now.
 
-    An index may have been built anew under another oid and the same name.
+    An index may have been rebuilt under another oid and the same name.
     """
     if before is after:
         return frozenset()
@@ -248,8 +248,8 @@ def _emptied(
 ) -> frozenset[int]:
     """The tables among those with new files that have been truncated.
 
-    TRUNCATE builds each index anew, for which it reads the empty table, and nothing else; what
-    writes a table anew reads that once more, or an index.
+    TRUNCATE rebuilds each index, for which it reads the empty table, and nothing else; what
+    rewrites a table reads that once more, or an index.
     """
     built, read = Counter[int | None](), Counter[int | None]()
     for oid in files:

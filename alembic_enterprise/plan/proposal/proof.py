@@ -13,23 +13,24 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from alembic_enterprise import registry, sql
 from alembic_enterprise.audit.capture import HISTORY_COMMENT
-from alembic_enterprise.environment import connected
 from alembic_enterprise.errors import EnterpriseError, StepError
+from alembic_enterprise.partitions.marks import PARTITION_OF
 from alembic_enterprise.plan.model import Outcome, Proof
 from alembic_enterprise.plan.proposal import autogenerate
 from alembic_enterprise.plan.schema import drift
 from alembic_enterprise.plan.schema.objects import (
     Change,
     Difference,
+    Key,
     Objects,
     compare,
     is_of_schema,
 )
-from alembic_enterprise.plan.shadow import replay
+from alembic_enterprise.plan.shadow import apart, replay
 from alembic_enterprise.plan.shadow.database import Shadow
-from alembic_enterprise.plan.shadow.original import VERSION_TABLE
 from alembic_enterprise.plan.shadow.statements import statements
 from alembic_enterprise.sql import Name, Remaining
+from alembic_enterprise.urls import connected
 from alembic_enterprise.wording import counted
 
 AUTOGENERATE = "after the upgrade autogenerate finds nothing"
@@ -84,7 +85,7 @@ def prove(
     shadow: Shadow,
     start: URL,
     scripts: Sequence[Script],
-    version_table: Name = VERSION_TABLE,
+    version_table: Name,
 ) -> Proven:
     """Try scripts that are known to run: there, back, there again, and as the SQL of `--sql`.
 
@@ -144,7 +145,7 @@ def _autogenerate(trial: _Trial, url: URL) -> Proof:
 
 
 def _downgrade(trial: _Trial, url: URL) -> tuple[Proof, dict[str, bool]]:
-    """Take the scripts back, and tell which of them can be."""
+    """Take the scripts back, and report which of them can be."""
     begun: list[Script] = []
     try:
         replay.downgrade(
@@ -165,6 +166,8 @@ def _no_way_back(begun: Sequence[Script], error: Exception) -> Proof:
     reason = "its downgrade() raises NotImplementedError"
     if begun and not hasattr(begun[-1].module, "downgrade"):
         reason = "there is no downgrade() in it"
+    elif apart.SHARED in str(error):
+        return Proof(DOWNGRADE, Outcome.SKIPPED, (replay.said(error),))
     elif cause is None:
         return _proof(DOWNGRADE, [replay.said(error)])
     return Proof(DOWNGRADE, Outcome.SKIPPED, (f"revision {begun[-1].revision} has none: {reason}",))
@@ -175,29 +178,97 @@ def _left(trial: _Trial, url: URL) -> list[Difference]:
 
     That one has gone through pg_dump, after which not every definition reads as it was written.
     """
-    found = _differences(trial.start, _objects(url, trial.version_table))
+    found = _differences(trial, _objects(url, trial.version_table))
     if not found:
         return []
     with connected(url) as source, trial.shadow.copy(source, trial.version_table) as copied:
-        return _differences(trial.start, _objects(copied, trial.version_table))
+        return _differences(trial, _objects(copied, trial.version_table))
 
 
-def _differences(start: Objects, after: Objects) -> list[Difference]:
-    """The differences, without what stays on purpose.
+def _differences(trial: _Trial, found: Objects) -> list[Difference]:
+    """The differences from the start, without what stays on purpose, or is not wanted back.
 
     A history keeps the columns that its table has lost. A downgrade keeps partitions of ours that
-    were missing here: another database may have had them all along.
+    were missing here: another database may have had them all along. What a try that was cut has
+    left is finished by the upgrade, and what that has made the downgrade takes back.
     """
-    histories = tuple(f"{name}." for name in _commented(start, HISTORY_COMMENT))
-    partitions = _commented(after, f"{registry.OWNERSHIP}partition of ")
+    finished = _finished(trial, found)
+    taken_back = {item for key in finished for item in _taken_back(trial, key, finished[key])}
+    histories = tuple(f"{name}." for name in _commented(trial.start, HISTORY_COMMENT))
+    partitions = _commented(found, PARTITION_OF)
 
-    def stays(item: Difference) -> bool:
+    def is_meant(item: Difference) -> bool:
+        if item.change is not Change.ADDED:
+            return (item.kind, item.name, item.after) in taken_back
         if item.kind == "table":
             return item.name in partitions
         return item.kind == "column" and item.name.startswith(histories)
 
-    found = compare(start, after)
-    return [item for item in found if item.change is not Change.ADDED or not stays(item)]
+    # Indexes of partitions are valid before that of their table is, and go with it all the same.
+    return [item for item in compare({**trial.start, **finished}, found) if not is_meant(item)]
+
+
+INVALID, NOT_VALID = " INVALID", " NOT VALID"
+"""How the definitions end of an index that no query uses, and of a constraint that old rows may
+break; that of a column may go on."""
+
+HELPER = "alembic_enterprise_not_null_"
+"""How constraints are called that go when the column is NOT NULL, before PostgreSQL 18."""
+
+
+def _finished(trial: _Trial, found: Objects) -> dict[Key, str]:
+    """What was unfinished at the start, and is so no more, as it is after the upgrade."""
+    finished: dict[Key, str] = {}
+    for key, text in trial.start.items():
+        whole = _whole(key, text)
+        if text in (whole, found.get(key)):
+            continue
+        after = trial.after.get(key, whole if HELPER in key.name else None)
+        if after == whole or (key.kind == "index" and _is_no_loss(trial, found, key, whole)):
+            finished[key] = whole
+    return finished
+
+
+def _is_no_loss(trial: _Trial, found: Objects, key: Key, whole: str) -> bool:
+    """Whether an INVALID index became a constraint's, is valid in the end, or was of no use.
+
+    That of a partitioned table has parts that queries use, and a unique one refuses duplicates,
+    valid or not.
+    """
+    if key not in trial.after and _constraint(trial.after, key) is not None:
+        return True
+    is_of_use = whole.startswith("CREATE UNIQUE ") or " ON ONLY " in whole
+    return found.get(key) == whole or not is_of_use
+
+
+def _constraint(objects: Objects, index: Key) -> Key | None:
+    """The constraint that an index is of, which has its name."""
+    own = _SCHEMA.sub("", index.name, count=1)
+    key = Key(index.relation, "constraint", f"{index.relation}.{own}")
+    return key if objects.get(key, "").startswith(("UNIQUE", "PRIMARY KEY")) else None
+
+
+def _taken_back(trial: _Trial, key: Key, whole: str) -> Iterator[tuple[str, str, str | None]]:
+    """What a downgrade may make of something that the upgrade has finished.
+
+    No operation of ours adds a CHECK but for the time being, so that one was meant to stay.
+    """
+    if key.kind == "column":
+        yield key.kind, key.name, _nullable(whole)
+    elif not whole.startswith("CHECK") or HELPER in key.name:
+        yield key.kind, key.name, None
+    if key.kind == "index" and (constraint := _constraint(trial.start, key)):
+        yield constraint.kind, constraint.name, None
+
+
+def _whole(key: Key, text: str) -> str:
+    if key.kind == "index":
+        return text.removesuffix(INVALID)
+    return text.replace(NOT_VALID, "") if key.kind in ("constraint", "column") else text
+
+
+def _nullable(column: str) -> str:
+    return column.replace(" NOT NULL", "", 1)
 
 
 def _commented(objects: Objects, beginning: str) -> set[str]:
@@ -235,13 +306,13 @@ def _offline(trial: _Trial, start: URL, rows: Mapping[str, int]) -> Proof:
 
 
 def _run(script: str, url: URL) -> str | None:
-    r"""Send statements one by one, and with `\gexec` what they tell. Returns what failed."""
+    r"""Send statements one by one, and with `\gexec` what they return. Returns what failed."""
     with connected(url) as connection:
         session = connection.execution_options(isolation_level="AUTOCOMMIT")
         for number, statement in enumerate(statements(script), 1):
             try:
                 _send(session, statement.text)
-            except DBAPIError as error:
+            except (StepError, DBAPIError) as error:
                 words = " ".join(statement.words)
                 return f"statement {number}, {words} ...: {replay.said(error)}"
     return None
@@ -294,7 +365,7 @@ def _uneven(expected: Mapping[str, int], found: Mapping[str, int]) -> Iterator[s
 def _line(item: Difference) -> str:
     """What is wrong with an object; `before` is how it should be."""
     if item.change is Change.ADDED:
-        return f"{item.kind} {item.name} is there besides{_type_stays(item)}"
+        return f"{item.kind} {item.name} is left over{_type_stays(item)}"
     if item.change is Change.MISSING:
         return f"{item.kind} {item.name} is missing"
     if not item.before:

@@ -90,7 +90,7 @@ again, empty. It is what the plan does, and blocks nothing.""",
     "policy-differs": """The partition policy of a model is not the one that the database keeps.
 
 The proposed revision keeps that of the model, which `alembic-enterprise
-partitions maintain` goes by. It is what the plan does, and blocks nothing.""",
+partitions maintain` then follows. It is what the plan does, and blocks nothing.""",
     "policy-undeclared": """A partition policy is kept in the database, and the model has none.
 
 The proposed revision drops it, and nobody makes or expires partitions of the
@@ -98,7 +98,7 @@ table by it any more. It is what the plan does, and blocks nothing.""",
     "shards-differ": """A model declares another number of shards than there are.
 
 The proposed revision splits or merges them, with their rows, while nobody can
-use the table: modulus-changed tells how to go about it. It is what the plan
+use the table: modulus-changed says how to go about it. It is what the plan
 does.""",
     "shards-undeclared": """The models have no such table any more, and its shards go.
 

@@ -1,4 +1,4 @@
-"""What a statement takes away for good, as the catalog before and after it tells, whatever it says.
+"""What a statement takes away for good, as the catalog before and after shows, whatever it says.
 
 A table is known by its oid and a column by its number, so that neither is lost sight of when the
 release has given it another name before.

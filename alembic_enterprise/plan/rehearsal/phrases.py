@@ -1,4 +1,4 @@
-"""What a statement says, as far as its words tell: who may read it, and what it does to rows.
+"""What a statement says, as far as its words show: who may read it, and what it does to rows.
 
 A reviewer reads statements, and never a row's value or a password.
 """
@@ -82,7 +82,7 @@ def goes_back(statement: str) -> bool:
 
 
 def is_block(statement: str) -> bool:
-    """Whether it does what no first word tells, and may commit in between."""
+    """Whether it is a CALL or DO: its first word does not show what it does, or that it commits."""
     return any(item.words[:1] in _BLOCKS for item in _each(statement))
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from alembic_enterprise import sql
 from alembic_enterprise.operation import RUNNING
 from alembic_enterprise.plan.locks.traces import Look, look
+from alembic_enterprise.plan.rehearsal import driver
 from alembic_enterprise.plan.rehearsal.phrases import (
     begins_transaction,
     ends_transaction,
@@ -71,8 +72,16 @@ class Recorder:
         self._is_open = False
         self._tried: tuple[Look, Look] | None = None
         self._is_looking = False
+        # That of SQLAlchemy, whose statements are told by its events.
+        self._cursor: object = None
         for name in _EVENTS:
             event.listen(connection, name, getattr(self, name))
+        driver.listen(connection, self._around, lambda name: getattr(self, name)(connection))
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether the transaction that is open has a statement, and so a number."""
+        return self._is_numbered
 
     def begin(self, _connection: Connection) -> None:
         """A transaction begins, or has ended."""
@@ -88,21 +97,19 @@ class Recorder:
     def before_cursor_execute(
         self,
         _connection: Connection,
-        _cursor: Any,
+        cursor: Any,
         statement: str,
         parameters: Any,
         context: ExecutionContext,
         _executemany: bool,
     ) -> None:
         """Look, unless the last look still counts."""
-        if self._is_looking or self._passes_over(statement, context):
+        if self._is_looking:
             return
-        self._tried = None
-        with self._unrecorded():
-            if not self._is_fresh:
-                self._last = look(self._connection, self._last)
-            if self._in_autocommit:
-                self._tried = self._try(statement, parameters, context)
+        if not self._passes_over(statement, context):
+            options = {"no_parameters": context.execution_options.get("no_parameters", False)}
+            self._look(statement, parameters, options)
+        self._cursor = cursor
 
     def after_cursor_execute(
         self,
@@ -113,7 +120,7 @@ class Recorder:
         context: ExecutionContext,
         _executemany: bool,
     ) -> None:
-        """Look again, and tell."""
+        """Look again, and report."""
         if self._is_looking:
             return
         if not self._passes_over(statement, context):
@@ -121,6 +128,34 @@ class Recorder:
                 self._record(_sent(statement, parameters, context))
         else:
             self._follow(connection, statement)
+
+    @contextmanager
+    def _around(
+        self, cursor: object, statement: str, parameters: Any, repeats: bool
+    ) -> Generator[None]:
+        """The same for what goes past SQLAlchemy."""
+        if self._is_looking or cursor is self._cursor or self._connection.closed:
+            yield
+        elif is_silent(statement):
+            yield
+            self._follow(self._connection, statement)
+        else:
+            # SQLAlchemy takes a list for the parameters of several.
+            given = tuple(parameters) if hasattr(parameters, "append") else parameters
+            self._look(statement, given, {"no_parameters": given is None}, tries=repeats)
+            yield
+            with self._unrecorded():
+                self._record(statement if given is None else statement.replace("%%", "%"))
+
+    def _look(
+        self, statement: str, parameters: Any, options: dict[str, Any], *, tries: bool = True
+    ) -> None:
+        self._tried = None
+        with self._unrecorded():
+            if not self._is_fresh:
+                self._last = look(self._connection, self._last)
+            if tries and self._in_autocommit:
+                self._tried = self._try(statement, parameters, options)
 
     def _follow(self, connection: Connection, statement: str) -> None:
         """Notice what SQL does to the transaction."""
@@ -140,14 +175,14 @@ class Recorder:
 
     @property
     def _in_autocommit(self) -> bool:
-        driver = self._connection.connection.dbapi_connection
-        return bool(getattr(driver, "autocommit", False)) and not self._is_open
+        dbapi = self._connection.connection.dbapi_connection
+        is_open = self._is_open or driver.is_open(self._connection)
+        return bool(getattr(dbapi, "autocommit", False)) and not is_open
 
     def _try(
-        self, statement: str, parameters: Any, context: ExecutionContext
+        self, statement: str, parameters: Any, options: dict[str, Any]
     ) -> tuple[Look, Look] | None:
         """Run a statement in a transaction block that is rolled back, if it may run in one."""
-        options = {"no_parameters": context.execution_options.get("no_parameters", False)}
         sql.execute(self._connection, SQL("BEGIN"))
         try:
             before = look(self._connection, self._last)

@@ -1,6 +1,7 @@
 """A migration rehearsed: each statement that it sends to a shadow, with what that did there.
 
-    performed = rehearse(config, shadow.url, replay.pending(directory, stamped), print)
+    scripts = revisions.pending(directory, stamped)
+    performed = rehearse(config, shadow.url, scripts, print, version_table=version_table)
     performed[0].traces.locks
 
 The session that migrates is asked itself, between its statements and in its transaction, so it sees
@@ -8,14 +9,16 @@ what others would only see as a lock they wait for. A statement outside of a tra
 first tried inside of one, which is rolled back; what the server refuses there is predicted.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import groupby
+from typing import Any
 
 from alembic.config import Config
 from alembic.script import Script
 from psycopg.sql import SQL, Literal
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
@@ -26,6 +29,7 @@ from alembic_enterprise.plan.rehearsal.losses import losses
 from alembic_enterprise.plan.rehearsal.phrases import (
     called,
     is_query,
+    is_silent,
     named,
     readable,
     takes_rows,
@@ -33,7 +37,6 @@ from alembic_enterprise.plan.rehearsal.phrases import (
 )
 from alembic_enterprise.plan.rehearsal.recorder import Recorded, Recorder
 from alembic_enterprise.plan.shadow import replay
-from alembic_enterprise.plan.shadow.original import VERSION_TABLE
 from alembic_enterprise.sql import Name
 
 
@@ -56,8 +59,6 @@ class Performed:
             savepoint.
         basis: where that is known from.
         predicted_for: the version of PostgreSQL that a prediction is of.
-        created: relations that it has made.
-        dropped: those that stood before, and do not any more.
         lost: what it took away of the live database for good, but for rows of DELETE.
         loses_data: whether it took rows, or what was in them.
         calls: whether it asks functions of the database, which may do that without a word of it.
@@ -77,8 +78,6 @@ class Performed:
     released: Locks = frozenset()
     basis: Basis = Basis.UNKNOWN
     predicted_for: str | None = None
-    created: tuple[Name, ...] = ()
-    dropped: tuple[Name, ...] = ()
     lost: tuple[Loss, ...] = ()
     loses_data: bool = False
     calls: bool = False
@@ -91,11 +90,11 @@ def rehearse(
     scripts: Sequence[Script],
     progress: Callable[[str], None],
     *,
+    version_table: Name,
     live: Relations | None = None,
     major: int | None = None,
-    version_table: Name = VERSION_TABLE,
 ) -> list[Performed]:
-    """Run the upgrades of scripts in order on a shadow, and tell what each statement did.
+    """Run the upgrades of scripts in order on a shadow, and report what each statement did.
 
     Left out are statements that do nothing to relations: settings, savepoints, queries of the
     catalog, blocks of our operations that find nothing to do, and Alembic's own of its version
@@ -105,16 +104,16 @@ def rehearse(
         config: Alembic's configuration of the project.
         url: of the shadow.
         scripts: in the order in which they run.
-        progress: told of each script before it begins.
-        live: the relations of the live database, by the oids that they have on the shadow; those
-            that the first statement finds there unless told.
-        major: version that is predicted for, where nothing can be measured: of the live server;
-            the shadow's unless told.
+        progress: called with each script before it begins.
         version_table: where Alembic keeps the revisions.
+        live: the relations of the live database, by the oids that they have on the shadow; those
+            that the first statement finds there by default.
+        major: version that is predicted for, where nothing can be measured: of the live server;
+            the shadow's by default.
 
     Raises:
         ConfigurationError: env.py fails.
-        StepError: a migration fails; `refused` tells the statement.
+        StepError: a migration fails; `refused` has the statement.
     """
     found = _Rehearsal(version_table, live, major)
 
@@ -122,8 +121,23 @@ def rehearse(
         progress(f"revision {script.revision}")
         found.watch(connection, script.revision)
 
-    replay.upgrade(config, url, scripts, watch, replay.ON_A_COPY)
-    return found.performed
+    def look(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if connection.engine.url.database == url.database:
+            found.look(connection, statement)
+
+    event.listen(Engine, "before_cursor_execute", look)
+    try:
+        replay.upgrade(config, url, scripts, watch, replay.ON_A_COPY)
+    finally:
+        event.remove(Engine, "before_cursor_execute", look)
+    return [*_numbered(found.performed)]
+
+
+def _numbered(performed: Iterable[Performed]) -> Iterator[Performed]:
+    """Number the transactions again: those of other connections have come between them."""
+    together = groupby(performed, lambda one: one.transaction)
+    for number, (_, group) in enumerate(together, 1):
+        yield from (replace(one, transaction=number) for one in group)
 
 
 def refused(error: BaseException) -> DBAPIError | None:
@@ -147,8 +161,10 @@ class _Rehearsal:
         self._version_table = version_table
         self._major = major
         self._revision = ""
-        self._watched: set[Connection] = set()
+        self._watched: dict[Connection, Recorder] = {}
         self._transaction = 0
+        self._others = 0
+        """Of transactions on other connections, counted down."""
         self._start: Relations = {}
         """The relations when the transaction began; others still see those that it has dropped."""
         self._hidden: set[int] = set()
@@ -160,8 +176,24 @@ class _Rehearsal:
         """Take down what a revision does on a connection."""
         self._revision = revision
         if connection not in self._watched:
-            self._watched.add(connection)
-            Recorder(connection, self._version_table, lambda one: self._take(connection, one))
+            self._watched[connection] = Recorder(
+                connection, self._version_table, lambda one: self._take(connection, one)
+            )
+
+    def look(self, connection: Connection, statement: str) -> None:
+        """Take down what a script does on a connection of its own, of which no effect is known.
+
+        It is committed before the transaction that is open here.
+        """
+        if not self._watched or connection in self._watched:
+            return
+        if is_silent(statement) or is_query(statement):
+            return
+        is_open = any(recorder.is_numbered for recorder in self._watched.values())
+        later = [is_open and one.transaction == self._transaction for one in self.performed]
+        self._others -= 1
+        one = Performed(readable(statement), self._revision, self._others, transactional=False)
+        self.performed.insert(later.count(False), replace(one, names=named(statement)))
 
     def _take(self, connection: Connection, recorded: Recorded) -> None:
         if self._live is None:
@@ -173,7 +205,7 @@ class _Rehearsal:
         found = self._evidence(connection, recorded)
         if not (_only_asks(recorded, found[0]) or _only_looks(recorded, found)):
             calls = recorded.operation is None and _calls(connection, recorded.statement)
-            self.performed.append(replace(self._performed(recorded, found), calls=calls))
+            self.performed.append(self._performed(recorded, found, calls=calls))
             self._locks = recorded.after.locks
         if recorded.transactional:
             self._hidden |= recorded.after.relations.keys() - recorded.before.relations.keys()
@@ -191,7 +223,7 @@ class _Rehearsal:
             return Traces(), Basis.UNKNOWN, None
         return prediction.traces, Basis.PREDICTED, prediction.server
 
-    def _performed(self, recorded: Recorded, found: Evidence) -> Performed:
+    def _performed(self, recorded: Recorded, found: Evidence, *, calls: bool) -> Performed:
         traces, basis, server = found
         before, after = recorded.before.relations, recorded.after.relations
         # What was locked by nobody's statement, as by env.py, counts with the first one after it.
@@ -216,10 +248,9 @@ class _Rehearsal:
             released=released,
             basis=basis,
             predicted_for=server,
-            created=_names(after, before),
-            dropped=_names(before, after),
             lost=lost,
             loses_data=loses or bool(lost) or (takes_rows(recorded.statement) and not is_ours),
+            calls=calls,
             names=named(recorded.statement) if basis is Basis.UNKNOWN else None,
         )
 
@@ -307,11 +338,3 @@ def _without(traces: Traces, hidden: set[int]) -> Traces:
 
 def _oids(traces: Traces, released: Locks) -> set[int]:
     return {oid for oid, _ in traces.locks | released} | traces.rewritten | traces.scanned
-
-
-def _names(those: Relations, others: Relations) -> tuple[Name, ...]:
-    """The names that are in one and not in the other; a rebuilt index is in both."""
-    if not (only := those.keys() - others.keys()):
-        return ()
-    there = {one.name for one in others.values()}
-    return tuple(sorted(those[oid].name for oid in only if those[oid].name not in there))

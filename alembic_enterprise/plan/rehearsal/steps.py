@@ -34,7 +34,7 @@ def steps(
             are of all its partitions, which have their own as well.
         reversible: whether the downgrade of a revision was tried and works; one that is left out
             was not.
-        server: the version that effects were measured on; predictions tell theirs.
+        server: the version that effects were measured on; predictions have their own.
         proposed: revisions that are not in the project yet.
     """
     found: list[Step] = []
@@ -101,7 +101,7 @@ def _reversibility(one: Performed, reversible: Mapping[str, bool]) -> Reversibil
 
 
 class _History:
-    """What a transaction holds, which of its steps took that, and what was told of it."""
+    """What a transaction holds, which of its steps took that, and what was reported of it."""
 
     def __init__(self, tables: Collection[str]) -> None:
         self._tables = tables
@@ -154,12 +154,12 @@ class _History:
                 self._indexes[table].add(oid)
 
     def _moved(self, one: Performed) -> set[int]:
-        """Relations with other locks than before; what is told of an index depends on its table."""
+        """Relations with other locks than before; those of an index depend on its table."""
         moved = {oid for oid, _ in one.traces.locks | one.released}
         return moved | {index for oid in moved for index in self._indexes.get(oid, ())}
 
     def _effect(self, oid: int, one: Performed, number: int) -> RelationEffect | None:
-        """What there is to tell of a relation, if anything."""
+        """What there is to report of a relation, if anything."""
         relation, table = self._relations[oid], self._relations[self._root(oid)]
         modes, is_rewritten = own(self._modes, relation), oid in one.traces.rewritten
         if table.name.name == registry.TABLE:

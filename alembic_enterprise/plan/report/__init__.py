@@ -1,1 +1,1 @@
-"""The forms of a plan, each a pure function of it; the one for a terminal stands in `cli`."""
+"""The forms of a plan, each a pure function of it; the one for a terminal is in `cli`."""

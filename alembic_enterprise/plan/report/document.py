@@ -81,7 +81,7 @@ def _effects(step: Step, before: Held) -> Sequence[RelationEffect]:
 
 
 def _held(before: Held) -> list[dict[str, Any]]:
-    """How many relations are locked from before: the steps that did it tell which."""
+    """How many relations are locked from before: the steps that did it say which."""
     relations = Counter[frozenset[LockMode]]()
     for modes in before.modes.values():
         relations.update(modes)

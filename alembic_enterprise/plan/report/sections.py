@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from itertools import groupby
+from shlex import quote
 
 from alembic_enterprise.finding import Finding
 from alembic_enterprise.plan.held import Group, Held, place
@@ -55,7 +56,7 @@ class Section:
     """Things of one kind.
 
     Attributes:
-        number: how many there are, when an entry tells of several.
+        number: how many there are, when an entry is for several.
     """
 
     title: str
@@ -106,12 +107,12 @@ def _circumstances(plan: Plan) -> str:
     oldest, lag = sampled.longest_transaction, sampled.replication_lag
     running = "no transaction was running"
     if oldest is not None:
-        running = f"the longest transaction had run for {duration(oldest)}"
-    behind = "" if lag is None else f", a standby was {duration(lag)} behind"
+        running = f"the longest transaction had run for {_duration(oldest)}"
+    behind = "" if lag is None else f", a standby was {_duration(lag)} behind"
     return f"at {sampled.sampled_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC {running}{behind}"
 
 
-def duration(time: timedelta) -> str:
+def _duration(time: timedelta) -> str:
     """A duration as a person says it: "3 s", "12 min", "5 h"."""
     seconds = time.total_seconds()
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
@@ -125,8 +126,9 @@ def summary(plan: Plan) -> str:
     if not plan.has_changes and not plan.is_blocked:
         return IN_ORDER
     changes = len(plan.model_changes) + len(plan.enterprise_changes)
+    drift = [] if plan.shadow is None else [counted(len(plan.drift), "difference")]
     figures = [
-        *[counted(len(plan.drift), "difference")] * (plan.shadow is not None),
+        *drift,
         counted(changes, "change"),
         f"{counted(len(plan.steps), 'step')} in {counted(plan.transactions, 'transaction')}",
         counted(len(plan.findings), "finding"),
@@ -139,8 +141,9 @@ def _verdict(plan: Plan) -> str:
         unknown = any(step.basis is Basis.UNKNOWN for step in plan.steps)
         return "Nothing that is known blocks it." if unknown else "Nothing blocks it."
     blocking = sum(item.is_blocking for item in plan.findings)
-    failed = sum(item.outcome is Outcome.FAILED for item in plan.proof)
-    by = [counted(blocking, "finding")] * bool(blocking) + ["a failed proof"] * bool(failed)
+    by = [counted(blocking, "finding")] if blocking else []
+    if any(item.outcome is Outcome.FAILED for item in plan.proof):
+        by.append("a failed proof")
     return f"Blocked by {' and '.join(by)}."
 
 
@@ -148,15 +151,19 @@ def next_step(plan: Plan) -> str | None:
     """What brings the release forward; None where nothing is to be done, or it is blocked."""
     if any(step.revision is None for step in plan.steps):
         return "To write it: alembic-enterprise plan --write -m MESSAGE"
+    if plan.file is not None:
+        return f"To apply it: alembic-enterprise apply {quote(plan.file)}"
     if plan.pending and plan.shadow is not None and not plan.is_blocked:
-        return "To apply it: alembic-enterprise apply FILE, once --out FILE has saved it"
+        return "To apply it: alembic-enterprise plan --out FILE, and apply FILE"
     return None
 
 
 def legend(plan: Plan) -> list[str]:
     """The meaning of the symbols that the plan uses."""
-    has_locks = any(step.effects for step in plan.steps)
-    return [DRIFT_LEGEND] * bool(plan.drift) + [LOCK_LEGEND] * has_locks
+    found = [DRIFT_LEGEND] if plan.drift else []
+    if any(step.effects for step in plan.steps):
+        found.append(LOCK_LEGEND)
+    return found
 
 
 def _difference(item: Difference) -> Entry:
@@ -196,7 +203,7 @@ def _proof(item: Proof) -> Entry:
 def _steps(steps: Sequence[Step]) -> Iterator[Entry]:
     """Each statement, and where transactions end: what is committed stays, whatever fails later.
 
-    The statements of one call are told together.
+    The statements of one call are listed together.
     """
     for _, transaction in groupby(steps, key=lambda step: step.transaction):
         together = [*transaction]
@@ -209,16 +216,20 @@ def _steps(steps: Sequence[Step]) -> Iterator[Entry]:
 
 def _held_before(calls: Sequence[Sequence[Step]]) -> Iterator[list[str]]:
     """What a transaction holds when each of its calls begins: in full once, then what is new."""
-    state, known, where = Held(), set[str](), ""
+    state = Held()
+    known: set[str] = set()
+    where = ""
     for call in calls:
         for step in call:
             state.release(step)
             state.keep(step)
-        own = {group for group in state.changed if group[2] >= call[0].number}
+        own = {group for group in state.changed if group.since >= call[0].number}
         words = [_held(group) for group in _of(state, state.changed - own)]
         new = [text for text in words if text not in known]
         is_more = len(new) < len(state.groups) - len(own & state.groups.keys())
-        parts = [f"as in {where}"] * is_more + [", ".join(new)] * bool(new)
+        parts = [f"as in {where}"] if is_more else []
+        if new:
+            parts.append(", ".join(new))
         yield [f"held from before: {', and '.join(parts)}"] if parts else []
         state.changed = own
         if new:
@@ -291,7 +302,7 @@ def _tells(effect: RelationEffect) -> bool:
 
 
 def _held(group: Sequence[RelationEffect]) -> str:
-    return f"{letters(group[0])} {named(group)} since step {group[0].held_since}"
+    return f"{_letters(group[0])} {named(group)} since step {group[0].held_since}"
 
 
 def grouped(effects: Sequence[RelationEffect]) -> list[list[RelationEffect]]:
@@ -309,15 +320,15 @@ def _sameness(effect: RelationEffect) -> tuple[object, ...]:
 
 def _effect(group: Sequence[RelationEffect]) -> str:
     first = group[0]
-    marks = [
-        named(group),
-        *(["rewritten"] if first.rewritten else []),
-        *(["scanned"] if first.scanned else []),
-    ]
-    return f"{letters(first)} {modes(first)}: {', '.join(marks)}"
+    marks = [named(group)]
+    if first.rewritten:
+        marks.append("rewritten")
+    if first.scanned:
+        marks.append("scanned")
+    return f"{_letters(first)} {modes(first)}: {', '.join(marks)}"
 
 
-def letters(effect: RelationEffect) -> str:
+def _letters(effect: RelationEffect) -> str:
     """What it blocks, in three letters: "RWD", "-W-"."""
     blocked = effect.blocks
     return "".join(letter if one in blocked else "-" for one, letter in LETTERS.items())

@@ -54,7 +54,7 @@ def volatile_default(facts: Facts) -> Iterator[PlanFinding]:
     A default that is the same for all rows is noted down once, whatever the size of
     the table. One that calls a volatile function, such as gen_random_uuid() or
     clock_timestamp(), is not; nor is serial, IDENTITY, or GENERATED ... STORED. The
-    server writes the table and all its indexes anew, and nobody can read or write
+    server rewrites the table and all its indexes, and nobody can read or write
     it until that is done. Which function is volatile the database is asked:
     pg_proc.provolatile. For times, now() is not.
 
@@ -72,7 +72,7 @@ def volatile_default(facts: Facts) -> Iterator[PlanFinding]:
                     "volatile-default",
                     step,
                     item.table,
-                    f"{reason}, so that the table is written anew while nobody can use it: add "
+                    f"{reason}, so that the table is rewritten while nobody can use it: add "
                     f"{item.column} without it, set the default afterwards, and fill in batches",
                     column=item.column,
                 )

@@ -121,8 +121,8 @@ class Facts:
             step: what it is about; None for the plan as a whole.
             table: what it is about; `evidence` may say `table_bytes` when the size of something
                 else counts.
-            message: what is so, and the next step.
-            severity: as in `Finding`; None when the size tells it.
+            message: the problem, and the next step.
+            severity: as in `Finding`; None when it depends on the size.
             operations: what does the same otherwise.
             evidence: the figures behind it; what is None is left out.
         """

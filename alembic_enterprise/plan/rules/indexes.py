@@ -23,7 +23,7 @@ def invalid_index_in_the_way(facts: Facts) -> Iterator[PlanFinding]:
     a plan is tried on has no INVALID index, so that all goes well there.
 
     Asks for dropping it first; op.create_index_online does so by itself, when it is
-    of the same kind, and goes on where it was cut.
+    of the same kind, and goes on where it was interrupted.
 
     Costs nothing: nobody could use it.
 

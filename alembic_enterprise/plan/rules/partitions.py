@@ -230,6 +230,6 @@ def _barred(facts: Facts, step: Step, parent: Name, pending: Name) -> PlanFindin
 
 
 def _pending(known: Catalog) -> Iterator[tuple[Name, Name]]:
-    """Tables, and their partitions of which a detach was cut."""
+    """Tables, and their partitions of which a detach was interrupted."""
     for parent, partitions in known.partitions.items():
         yield from ((parent, item.name) for item in partitions if item.pending)

@@ -45,7 +45,7 @@ _REFUSALS: Sequence[_Refusal] = (
     _Refusal(
         "55000",
         shape("ALTER TABLE .* DETACH PARTITION .* CONCURRENTLY"),
-        "a table with a default partition, or with a detach that was cut, takes no DETACH "
+        "a table with a default partition, or an interrupted detach, takes no DETACH "
         "CONCURRENTLY: finish that one with FINALIZE, or write op.detach_partition without "
         "concurrently, under a lock_timeout",
     ),

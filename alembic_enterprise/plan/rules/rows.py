@@ -17,14 +17,14 @@ USE = (Activity.READS, Activity.WRITES)
 
 
 def blocks_while_rewriting(facts: Facts) -> Iterator[PlanFinding]:
-    """A table is written anew while others cannot read or write it.
+    """A table is rewritten while others cannot read or write it.
 
     Changing a type, moving to another tablespace, CLUSTER, VACUUM FULL and REINDEX
     give a table or an index a new file. That takes as long as writing all of it,
     needs room for it once more, and goes to the standbys as a whole.
 
     Asks for a way that needs no rewrite, which depends on the statement. Not
-    counted: what volatile-default tells.
+    counted: what volatile-default reports.
 
     Costs further steps, and often a release between them.
 
@@ -35,7 +35,7 @@ def blocks_while_rewriting(facts: Facts) -> Iterator[PlanFinding]:
         rewritten = [item for item in step.effects if item.rewritten]
         for table, effects in _by_table(facts, rewritten):
             if table not in remarked and _stopped(effects):
-                yield _blocking(facts, step, table, effects, "rewriting", "written anew")
+                yield _blocking(facts, step, table, effects, "rewriting", "rewritten")
 
 
 def blocks_while_scanning(facts: Facts) -> Iterator[PlanFinding]:
@@ -47,7 +47,7 @@ def blocks_while_scanning(facts: Facts) -> Iterator[PlanFinding]:
     VALIDATE CONSTRAINT in the transaction that added the constraint.
 
     Asks for the operation that does the same online, or for a transaction of its
-    own. Not counted: what more special rules tell.
+    own. Not counted: what more special rules report.
 
     Costs a further look at the rows as a rule, for which nobody waits.
 
@@ -132,7 +132,7 @@ def locks_held_while_scanning(facts: Facts) -> Iterator[PlanFinding]:
                 continue
             kept = {name: used for name, used in _kept(facts, before) if name != table}
             if kept:
-                since = min(group[2] for group in before.groups if group[0] in kept)
+                since = min(group.since for group in before.groups if group.table in kept)
                 yield _chained(facts, step, table, size, kept, since)
 
 
@@ -156,8 +156,8 @@ def _chained(
         "locks-held-while-scanning",
         step,
         table,
-        f"locks of step {since} on {', '.join(kept)} stand until all of this table is read: give "
-        "this step a transaction of its own",
+        f"locks of step {since} on {', '.join(kept)} are held until all of this table is read: "
+        "give this step a transaction of its own",
         table_bytes=size,
         locked=kept,
         held_since=since,

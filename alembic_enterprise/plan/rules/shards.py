@@ -19,7 +19,7 @@ def shards_incomplete(facts: Facts) -> Iterator[PlanFinding]:
     its key, so it looks like a fault that comes and goes.
 
     Asks for the remainders that lack. Not counted: what lacked before the plan,
-    which `alembic-enterprise shards check` tells.
+    which `alembic-enterprise shards check` lists.
 
     Costs nothing: the new shards are empty.
 
@@ -59,10 +59,10 @@ def _incomplete(facts: Facts, table: ShardedTable) -> PlanFinding:
 def modulus_changed(facts: Facts) -> Iterator[PlanFinding]:
     """The plan gives a table by hash other shards, into which all rows have to move.
 
-    With another number of shards each row is in another one, but for those of a
+    With another number of shards each row is in a different one, but for those of a
     shard that is not split. In a migration they are copied under ACCESS EXCLUSIVE
     from beginning to end, or not copied at all, when the shards are dropped or
-    detached and made anew.
+    detached and created again.
 
     Asks for `alembic-enterprise shards grow`, which copies them while they are read
     and written, before the migration. After that op.grow_hash_shards finds nothing

@@ -21,20 +21,19 @@ from alembic.runtime.migration import MigrationContext, MigrationStep
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 from psycopg.sql import SQL, Literal
-from sqlalchemy import Connection, Engine, NullPool, create_engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from alembic_enterprise import environment, locks, sessions, sql
 from alembic_enterprise.environment import Visit, guarded
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, LockedError, StepError
 from alembic_enterprise.locks import Blocker, Patience, Watcher
+from alembic_enterprise.plan.revisions import ordered, stamped
 from alembic_enterprise.plan.saved.document import Saved, Stale, State, digests_again, stale
 from alembic_enterprise.plan.saved.migrating import Session, migrating
 from alembic_enterprise.plan.saved.place import Place
 from alembic_enterprise.plan.saved.words import held_by, said, shortened, without_values
 from alembic_enterprise.plan.schema import drift
-from alembic_enterprise.plan.shadow import replay
-from alembic_enterprise.plan.shadow.original import stamped
 from alembic_enterprise.sql import Name, sqlstate
 
 LOCK = "alembic_enterprise.apply"
@@ -51,12 +50,12 @@ UNCOMMITTED = (
     "context.begin_transaction()`"
 )
 
-CUT = "the session that keeps another run away was cut"
+CUT = "the session that keeps another run away was lost"
 """Why nothing is begun any more: somebody else may be at work."""
 
 NOT_KNOWN = (
-    "It is not known what is committed, since the server does not answer: `alembic current` tells, "
-    "and `alembic-enterprise plan` what is left"
+    "It is not known what is committed, since the server does not answer: `alembic current` shows "
+    "it, and `alembic-enterprise plan` what is left"
 )
 """The next step when the stamp cannot be read in the end."""
 
@@ -110,7 +109,7 @@ class Report:
         return 0 if self.problem is None and self.other is None else 1
 
     def document(self) -> dict[str, Any]:
-        """The report for programs; schemas/apply.schema.json tells its shape."""
+        """The report for programs; see schemas/apply.schema.json."""
         return {
             "format_version": DOCUMENT_VERSION,
             "exit_code": self.exit_code,
@@ -144,6 +143,7 @@ def verify(config: Config, plan: Saved) -> Report:
     """
     report = Report(list(plan.digests))
     destination = environment.visit(config, _destination, reads=True)
+    sessions.require_direct(destination.engine)
     with _reading(destination.engine) as connection, locks.reading(connection):
         _look(connection, config, plan, destination.place, report)
     return report
@@ -186,13 +186,9 @@ class _Destination:
 
 
 def _destination(visit: Visit) -> _Destination:
-    engine = visit.connection.engine
-    if engine.dialect.is_async:
-        url = environment.parse(engine.url.render_as_string(hide_password=False))
-        engine = create_engine(url, poolclass=NullPool)
     context = visit.context
     given = Name(context.version_table_schema, context.version_table)
-    return _Destination(engine, Place.read(visit.connection, given))
+    return _Destination(visit.engine, Place.read(visit.connection, given))
 
 
 def _look(
@@ -215,7 +211,7 @@ def _up_to(directory: ScriptDirectory, revisions: Iterable[str]) -> frozenset[st
     Another database may have others, and that it is another is what is to be told.
     """
     known = [script.revision for script in _scripts(directory, revisions)]
-    before = [script.revision for script in replay.ordered(directory, known)]
+    before = [script.revision for script in ordered(directory, known)]
     return frozenset([*revisions, *before])
 
 
@@ -351,13 +347,13 @@ class _Run:
     def _require(self, context: MigrationContext, script: Script) -> None:
         """Raise `StepError` unless the database has what the plan has before a script, and no more.
 
-        It is env.py's own connection that tells.
+        It is env.py's own connection that is asked.
         """
         planned = list(self.plan.digests)
         before = {*planned[: planned.index(script.revision)]}
-        before |= {each.revision for each in replay.ordered(self.directory, self.plan.start)}
+        before |= {each.revision for each in ordered(self.directory, self.plan.start)}
         now = context.get_current_heads()
-        if {each.revision for each in replay.ordered(self.directory, now)} != before:
+        if {each.revision for each in ordered(self.directory, now)} != before:
             told = ", ".join(now) or "no revision"
             raise StepError(f"the database is at {told}, since somebody else has stamped it")
 
@@ -376,14 +372,14 @@ class _Run:
             self.report.is_known = True
 
     def _note(self) -> None:
-        """Look which revisions are applied, with another session if that of the lock was cut."""
+        """Look which revisions are applied, with another session if that of the lock was lost."""
         table = self.destination.place.version_table
         try:
             now = stamped(self.control, table)
         except SQLAlchemyError:
             with _reading(self.destination.engine) as connection:
                 now = stamped(connection, table)
-        there = {script.revision for script in replay.ordered(self.directory, now)}
+        there = {script.revision for script in ordered(self.directory, now)}
         self.report.applied += [each for each in self.report.left if each in there]
         self.report.left = [each for each in self.report.left if each not in there]
 
@@ -428,4 +424,7 @@ class _Run:
             return "Nothing of it is committed, and those before it are applied: make a new plan"
         if isinstance(error, LockedError):
             return "Nothing is committed: run this again, or raise --lock-timeout"
-        return "Nothing is committed: mend it, and make a new plan"
+        return (
+            "Nothing is committed: mend it, and run this again, or make a new plan if that changes "
+            "the schema or a script"
+        )

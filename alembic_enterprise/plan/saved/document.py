@@ -31,7 +31,7 @@ from alembic_enterprise.plan.saved.slices import extent, plain, slice_of, touche
 from alembic_enterprise.plan.schema.objects import Difference, Key, Objects, compare
 from alembic_enterprise.plan.shadow import replay
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 1
 """Of the file; it changes when a reader of the old shape would go wrong."""
 
 PACKAGES = ("alembic-enterprise", "alembic", "sqlalchemy")
@@ -86,25 +86,28 @@ class Saved:
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Read a file. Raises `ConfigurationError` when it is none, or of another format."""
+        """Read a file. Raises `ConfigurationError` if it is not a plan of this format."""
         try:
             document = json.loads(text)
             made = document["format_version"]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise ConfigurationError(_unreadable("it is no JSON of `plan --out`")) from error
+            raise ConfigurationError(_unreadable("it is not JSON of `plan --out`")) from error
         if made != FORMAT_VERSION:
             raise ConfigurationError(
                 f"the plan was saved in format {made}, and this version reads {FORMAT_VERSION}: "
                 "make it again with the version that applies it"
             )
         try:
-            return cls.from_document(document)
+            found, digest = cls.from_document(document), fields.text(document["digest"])
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigurationError(_unreadable(f"{type(error).__name__} {error}")) from error
+        if digest != found.document()["digest"]:
+            raise ConfigurationError(_unreadable("it was edited after it was saved"))
+        return found
 
     def document(self) -> dict[str, Any]:
-        """The file's content; schemas/saved-plan.schema.json tells its shape."""
-        return {
+        """The file's content; see schemas/saved-plan.schema.json."""
+        told = {
             "format_version": FORMAT_VERSION,
             **self.place.document(),
             "sampled_at": self.sampled_at.isoformat(),
@@ -126,6 +129,8 @@ class Saved:
                 for key in sorted(self.objects)
             ],
         }
+        text = json.dumps(told, sort_keys=True)
+        return told | {"digest": hashlib.sha256(text.encode()).hexdigest()}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -225,7 +230,7 @@ def saved(
 def refusal(plan: Plan) -> str | None:
     """Why a plan is not saved, with the next step; None when it is."""
     if any(item.outcome is Outcome.FAILED for item in plan.proof):
-        return "the plan is blocked by a failed proof: mend what it tells of, and run this again"
+        return "the plan is blocked by a failed proof: mend what it reports, and run this again"
     if plan.is_blocked:
         return "the plan is blocked: mend what it says, or waive it, and run this again"
     if plan.shadow is None:
@@ -244,7 +249,7 @@ def changes(before: Objects, after: Objects) -> frozenset[Key]:
 def stale(plan: Saved, state: State) -> Stale:
     """Why a saved plan cannot be applied to what is there now; one that is applied can be again.
 
-    Where that is another database or another revision, its objects are not told one by one.
+    Where that is another database or another revision, its objects are not listed one by one.
     """
     if reasons := [*_elsewhere(plan, state), *_moved(plan, state)]:
         return Stale(tuple(reasons))
@@ -284,7 +289,7 @@ def _rewritten(plan: Saved, state: State) -> Iterator[str]:
 def digests(config: Config, scripts: Iterable[Script]) -> dict[str, str]:
     """A digest for each revision, in their order: of its script, with its SQL where it can be had.
 
-    It tells nothing of env.py, nor of what a script imports, but for what these make of the SQL. A
+    It says nothing of env.py, nor of what a script imports, but for what these make of the SQL. A
     script that needs a connection has no SQL beforehand, and that of one which asks a clock or
     chance is another each time.
     """

@@ -76,14 +76,14 @@ class Session:
         self._set(setting.format(Literal(str(self.lock_timeout))))
 
     def begin(self, _connection: Connection) -> None:
-        """What was to be committed is so: else this would be a rollback."""
+        """The next transaction begins, so the last COMMIT went through."""
         if self._commits_stamp:
             self.kept.clear()
         self.kept += self._committing
         self._committing, self._commits_stamp, self._is_ended = [], False, False
 
     def commit(self, _connection: Connection) -> None:
-        """This is told before it is done."""
+        """SQLAlchemy calls this before it sends COMMIT; `begin` shows that it succeeded."""
         self._committing, self._open = self._open, []
         self._commits_stamp, self._has_stamp = self._has_stamp, False
 
@@ -151,7 +151,7 @@ class Session:
 def may_commit(statement: str) -> bool:
     """Whether it is a procedure, or a block that may commit inside: either may fail after that.
 
-    The text of a block tells: a function that it calls can commit nothing (PostgreSQL docs,
+    The text of a block shows it: a function that it calls can commit nothing (PostgreSQL docs,
     PL/pgSQL, "Transaction Management"), and other languages have a function of such a name.
     """
     return any(

@@ -18,7 +18,7 @@ class Place:
 
     Attributes:
         database: its name.
-        oid: of the database; one of the same name that is made anew has another.
+        oid: of the database; one that is created again under the same name has another.
         server: version of the server, such as "17.6".
         system_identifier: of the server; a standby, and a restored base backup, has that of its
             origin, and what initdb or pg_upgrade has made has its own (PostgreSQL docs,

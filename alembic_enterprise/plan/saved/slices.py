@@ -6,10 +6,11 @@ parent, a default to its sequence, a trigger to its function, a view to its tabl
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from alembic_enterprise.plan.model import Step
+from alembic_enterprise.plan.rehearsal.phrases import called
 from alembic_enterprise.plan.schema.objects import NAME_PART, Key, Objects, shown
 
 IRRELEVANT = frozenset({"statistics"})
@@ -18,7 +19,10 @@ IRRELEVANT = frozenset({"statistics"})
 OWN = frozenset({"comment", "grant", "owner"})
 """Kinds that count for what is touched, and not for what is tied to it."""
 
-PROSE = frozenset({"comment", "function", "procedure", "aggregate"})
+ROUTINES = frozenset({"function", "procedure", "aggregate"})
+"""Kinds that a statement may call."""
+
+PROSE = ROUTINES | {"comment"}
 """Kinds whose definitions name tables that they are not tied to."""
 
 _NAME = re.compile(rf"{NAME_PART}\.{NAME_PART}")
@@ -31,7 +35,7 @@ class Extent:
     """What a plan reaches.
 
     Attributes:
-        touched: quoted names of what its steps make, change, drop or lock: of an object that
+        touched: quoted names of what its steps make, change, drop, lock or call: of an object that
             belongs to a relation, of that relation.
         tied: of what else it depends on, without the arguments of functions.
     """
@@ -48,19 +52,23 @@ class Extent:
         return key.kind not in OWN and _bare(subject(key)) in self.tied
 
 
-def touched(steps: Iterable[Step], changed: Collection[Key], objects: Objects) -> frozenset[str]:
+def touched(steps: Sequence[Step], changed: Collection[Key], objects: Objects) -> frozenset[str]:
     """Quoted names of what steps touch.
 
     Args:
-        steps: of the plan; the names in their effects are not quoted.
+        steps: of the plan; the names in their effects are not quoted. Of those that were not
+            measured the tables that they name are known, and the routines that they call.
         changed: the objects that they make, change or drop.
         objects: of the live database.
     """
     effects = [effect for step in steps for effect in step.effects]
     names = {name for effect in effects for name in (effect.relation, effect.table)}
+    names |= {one.table for step in steps for one in step.tables}
+    calls = {name for step in steps for name in called(step.statement)}
+    routines = {key.name for key in objects if key.kind in ROUTINES and _last(key.name) in calls}
     relations = {key.relation for key in objects if key.relation}
     locked = {relation for relation in relations if _unquoted(relation) in names}
-    return frozenset(locked | {subject(key) for key in changed})
+    return frozenset(locked | routines | {subject(key) for key in changed})
 
 
 def extent(names: Collection[str], known: Objects) -> Extent:
@@ -103,6 +111,11 @@ def _bare(name: str) -> str:
     """The name of a function without its arguments; others as they are."""
     found = _NAME.match(name)
     return found[0] if found else name
+
+
+def _last(name: str) -> str:
+    """The name of a function without schema, arguments and quotes."""
+    return _unquoted(_bare(name)).rpartition(".")[2]
 
 
 def _unquoted(name: str) -> str:

@@ -12,12 +12,11 @@ from psycopg.sql import SQL, Literal
 from sqlalchemy import URL, Connection, event
 
 from alembic_enterprise import registry, sql
-from alembic_enterprise.environment import connected
 from alembic_enterprise.errors import StepError
 from alembic_enterprise.operation import RUNNING
 from alembic_enterprise.partitions import managed
-from alembic_enterprise.partitions.catalog import NOW
 from alembic_enterprise.partitions.operations import CreateRangePartitions
+from alembic_enterprise.plan.revisions import ordered
 from alembic_enterprise.plan.schema import objects
 from alembic_enterprise.plan.schema.objects import (
     Difference,
@@ -28,15 +27,15 @@ from alembic_enterprise.plan.schema.objects import (
 )
 from alembic_enterprise.plan.shadow import maintained, replay
 from alembic_enterprise.plan.shadow.database import Shadow
-from alembic_enterprise.plan.shadow.original import VERSION_TABLE
 from alembic_enterprise.plan.shadow.replay import Watch
 from alembic_enterprise.sql import Name
+from alembic_enterprise.urls import connected
 
 
 def drift(
     config: Config,
     shadow: Shadow,
-    version_table: Name = VERSION_TABLE,
+    version_table: Name,
     schemas: Collection[str] = (),
 ) -> list[Difference]:
     """What was changed in a live database outside of its revisions.
@@ -58,9 +57,9 @@ def drift(
         ServerError: no further database can be had.
     """
     with connected(shadow.url) as connection:
-        [(now,)] = sql.rows(connection, SQL("SELECT {}").format(NOW))
+        [(now,)] = sql.rows(connection, SQL("SELECT {}").format(sql.NOW))
         after = _without(schemas, objects_of(connection))
-    scripts = replay.ordered(ScriptDirectory.from_config(config), shadow.original.revisions)
+    scripts = ordered(ScriptDirectory.from_config(config), shadow.original.revisions)
 
     def found(watch: Watch) -> list[Difference]:
         with shadow.database() as url:

@@ -172,8 +172,9 @@ def _become(key: Key, item: Difference) -> tuple[str | None, ...]:
 
 def read(connection: Connection) -> dict[Key, str]:
     """The objects of a database, in one transaction that is ended with it."""
+    sql.begin(connection)
     sql.execute(connection, SQL("SET LOCAL search_path = ''"))
     with sql.canonical_output(connection):
         found = [row for query in QUERIES for row in sql.rows(connection, query)]
-    connection.rollback()
+    sql.end(connection)
     return {Key(relation, kind, name): text for relation, kind, name, text in found}

@@ -4,6 +4,8 @@ They run with an empty search_path, so that the server prints names with their s
 options or rights is sorted, for its order means nothing.
 """
 
+from typing import LiteralString
+
 from psycopg.sql import SQL, Composable
 
 # Relations, but those of the server and of extensions.
@@ -177,6 +179,94 @@ _EXTENSIONS = SQL("""
 SELECT '', 'extension', quote_ident(e.extname), 'SCHEMA ' || quote_ident(n.nspname)
 FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace""")
 
+# Objects of a catalog that somebody has made, and no extension; {x} is its alias.
+_OWN: LiteralString = """{x}.oid >= 16384 AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_depend AS d
+    WHERE d.deptype = 'e' AND d.classid = {x}.tableoid AND d.objid = {x}.oid)"""
+
+_CASTS = SQL("""
+SELECT '', 'cast', format('%s AS %s', format_type(c.castsource, NULL),
+                          format_type(c.casttarget, NULL)),
+       concat_ws(' ', CASE c.castmethod WHEN 'i' THEN 'WITH INOUT' WHEN 'b' THEN 'WITHOUT FUNCTION'
+                      ELSE 'WITH FUNCTION ' || c.castfunc::regprocedure END,
+                 CASE c.castcontext WHEN 'a' THEN 'AS ASSIGNMENT' WHEN 'i' THEN 'AS IMPLICIT' END)
+FROM pg_catalog.pg_cast AS c WHERE """) + SQL(_OWN).format(x=SQL("c"))
+
+_OPERATORS = SQL("""
+SELECT '', 'operator', o.oid::regoperator::text, concat_ws(' ',
+    'FUNCTION ' || o.oprcode, 'COMMUTATOR ' || nullif(o.oprcom, 0)::regoperator,
+    'NEGATOR ' || nullif(o.oprnegate, 0)::regoperator,
+    'RESTRICT ' || nullif(o.oprrest, 0)::regproc, 'JOIN ' || nullif(o.oprjoin, 0)::regproc,
+    CASE WHEN o.oprcanhash THEN 'HASHES' END, CASE WHEN o.oprcanmerge THEN 'MERGES' END)
+FROM pg_catalog.pg_operator AS o WHERE o.oprcode <> 0 AND """) + SQL(_OWN).format(x=SQL("o"))
+
+_OPERATOR_CLASSES = SQL("""
+SELECT '', 'operator class', format('%I.%I USING %I', n.nspname, o.opcname, m.amname),
+       concat_ws(' ', CASE WHEN o.opcdefault THEN 'DEFAULT' END,
+                 'FOR TYPE ' || format_type(o.opcintype, NULL),
+                 'STORAGE ' || format_type(nullif(o.opckeytype, 0), NULL),
+                 format('FAMILY %I.%I', s.nspname, f.opfname))
+FROM pg_catalog.pg_opclass AS o JOIN pg_catalog.pg_namespace AS n ON n.oid = o.opcnamespace
+JOIN pg_catalog.pg_am AS m ON m.oid = o.opcmethod
+JOIN pg_catalog.pg_opfamily AS f ON f.oid = o.opcfamily
+JOIN pg_catalog.pg_namespace AS s ON s.oid = f.opfnamespace WHERE """) + SQL(_OWN).format(
+    x=SQL("o")
+)
+
+_OPERATOR_FAMILIES = SQL("""
+SELECT '', 'operator family', format('%I.%I USING %I', n.nspname, f.opfname, m.amname),
+       (SELECT string_agg(i.said, ', ' ORDER BY i.said)
+        FROM (SELECT pg_describe_object(a.tableoid, a.oid, 0) FROM pg_catalog.pg_amop AS a
+              WHERE a.amopfamily = f.oid
+              UNION ALL SELECT pg_describe_object(p.tableoid, p.oid, 0)
+              FROM pg_catalog.pg_amproc AS p WHERE p.amprocfamily = f.oid) AS i(said))
+FROM pg_catalog.pg_opfamily AS f JOIN pg_catalog.pg_namespace AS n ON n.oid = f.opfnamespace
+JOIN pg_catalog.pg_am AS m ON m.oid = f.opfmethod WHERE """) + SQL(_OWN).format(x=SQL("f"))
+
+_TEXT_SEARCH = SQL("""
+SELECT '', 'text search configuration', format('%I.%I', n.nspname, c.cfgname), concat_ws(' ',
+       pg_describe_object('pg_catalog.pg_ts_parser'::regclass, c.cfgparser, 0),
+       (SELECT string_agg(format('%s: %s', t.alias, m.mapdict::regdictionary), ', '
+                          ORDER BY t.alias, m.mapseqno)
+        FROM pg_catalog.pg_ts_config_map AS m
+        JOIN ts_token_type(c.cfgparser) AS t ON t.tokid = m.maptokentype WHERE m.mapcfg = c.oid))
+FROM pg_catalog.pg_ts_config AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.cfgnamespace
+WHERE {}
+UNION ALL
+SELECT '', 'text search dictionary', format('%I.%I', n.nspname, t.dictname), concat_ws(' ',
+       pg_describe_object('pg_catalog.pg_ts_template'::regclass, t.dicttemplate, 0),
+       t.dictinitoption)
+FROM pg_catalog.pg_ts_dict AS t JOIN pg_catalog.pg_namespace AS n ON n.oid = t.dictnamespace
+WHERE {}""").format(SQL(_OWN).format(x=SQL("c")), SQL(_OWN).format(x=SQL("t")))
+
+# What there is to tell differs by version: with the flags that are set, and without its release.
+_COLLATIONS = SQL("""
+SELECT '', 'collation', format('%I.%I', n.nspname, c.collname),
+       (SELECT string_agg(concat_ws(' ', substr(i.key, 5), i.value), ', ' ORDER BY i.key)
+        FROM jsonb_each_text(jsonb_strip_nulls(to_jsonb(c))) AS i
+        WHERE i.key NOT IN ('oid', 'collname', 'collnamespace', 'collowner', 'collversion'))
+FROM pg_catalog.pg_collation AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.collnamespace
+WHERE """) + SQL(_OWN).format(x=SQL("c"))
+
+# Columns and conditions came with 15, and so did the view's rows of them.
+_PUBLICATIONS = SQL("""
+SELECT '', 'publication', quote_ident(p.pubname), concat_ws(', ',
+       (SELECT string_agg(substr(i.key, 4), ' ' ORDER BY i.key)
+        FROM jsonb_each_text(to_jsonb(p)) AS i WHERE i.value = 'true'),
+       (SELECT string_agg(concat_ws(' ', pg_describe_object(m.classid, m.objid, 0),
+                   CASE WHEN to_jsonb(r) ->> 'prattrs' <> '' THEN to_jsonb(t) ->> 'attnames' END,
+                   'WHERE ' || (to_jsonb(t) ->> 'rowfilter')),
+               ', ' ORDER BY pg_describe_object(m.classid, m.objid, 0))
+        FROM pg_catalog.pg_depend AS m
+        LEFT JOIN pg_catalog.pg_publication_rel AS r
+               ON m.classid = 'pg_catalog.pg_publication_rel'::regclass AND r.oid = m.objid
+        LEFT JOIN pg_catalog.pg_class AS c ON c.oid = r.prrelid
+        LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        LEFT JOIN pg_catalog.pg_publication_tables AS t
+               ON (t.pubname, t.schemaname, t.tablename) = (p.pubname, n.nspname, c.relname)
+        WHERE m.refclassid = p.tableoid AND m.refobjid = p.oid))
+FROM pg_catalog.pg_publication AS p WHERE """) + SQL(_OWN).format(x=SQL("p"))
+
 # Whatever has an owner and rights; `relation` as in the other queries. The rights in schema public
 # came with the server, and depend on its version and on who offers it.
 _OWNED = _RELATIONS + SQL(""", owned AS (
@@ -274,6 +364,13 @@ QUERIES: tuple[Composable, ...] = (
     _ROW_POLICIES,
     _STATISTICS,
     _FUNCTIONS,
+    _CASTS,
+    _OPERATORS,
+    _OPERATOR_CLASSES,
+    _OPERATOR_FAMILIES,
+    _TEXT_SEARCH,
+    _COLLATIONS,
+    _PUBLICATIONS,
     _OWNERS,
     _GRANTS,
     _COLUMN_GRANTS,

@@ -4,6 +4,8 @@ A migration may make a foreign server and delete rows of its tables, and those a
 data wrappers have no handler on a shadow, functions of dblink refuse, and there are no
 subscriptions. An event trigger sees to that, which only a superuser can make; without it statements
 that say such things are not run at all.
+
+A given server has more than the shadow, and other people's: its roles, databases and settings stay.
 """
 
 import re
@@ -40,11 +42,27 @@ UNGUARDED = (
     "subscriptions are not run"
 )
 
+SHARED = (
+    "what changes roles, databases or settings of the server is not run on that of --shadow-url, "
+    "where it would stay: leave --shadow-url out for a private server"
+)
+
 _OUTWARD = re.compile(
     r"\b(?:CREATE|ALTER)\s+(?:SERVER|SUBSCRIPTION|USER\s+MAPPING|FOREIGN)\b"
     r"|\bIMPORT\s+FOREIGN\b|\b(?:dblink|postgres_fdw)",
     re.IGNORECASE,
 )
+
+
+_SHARED = re.compile(
+    r"\b(?:ALTER|DROP)\s+(?:ROLE|USER(?!\s+MAPPING)|GROUP|TABLESPACE|SYSTEM)\b"
+    r"|\bCREATE\s+(?:DATABASE|TABLESPACE)\b|\b(?:REASSIGN|DROP)\s+OWNED\b"
+    r"|\b(?:GRANT|REVOKE|COMMENT|LABEL)\b[^;']*\bON\s+(?:ROLE|TABLESPACE|PARAMETER)\b"
+    r"|(?:\b(?:ALTER|DROP)\s+|\b(?:GRANT|REVOKE|COMMENT|LABEL)\b[^;']*\bON\s+)DATABASE\b"
+    r"(?!.*\bcurrent_database\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What is of the server; a block may well ask for the database that it is in, and name that."""
 
 
 def guard(connection: Connection) -> bool:
@@ -76,6 +94,26 @@ def watched(connection: Connection) -> Generator[None]:
         is_there = other.engine.url.database == connection.engine.url.database
         if is_there and _OUTWARD.search(statement):
             raise StepError(ADVICE)
+
+    event.listen(Engine, "before_cursor_execute", look)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", look)
+
+
+@contextmanager
+def spared(prefix: str) -> Generator[None]:
+    """Let no script change what a server has for all its databases; roles alone can be made.
+
+    Args:
+        prefix: how the names of our own databases begin, in which scripts run.
+    """
+
+    def look(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        is_ours = str(connection.engine.url.database).startswith(prefix)
+        if is_ours and prefix not in statement and _SHARED.search(statement):
+            raise StepError(SHARED)
 
     event.listen(Engine, "before_cursor_execute", look)
     try:

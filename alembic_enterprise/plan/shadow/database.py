@@ -18,9 +18,8 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
 from alembic_enterprise.binaries import EMBEDDED, PROGRAMS, binary_folders
-from alembic_enterprise.environment import connected
 from alembic_enterprise.errors import ServerError
-from alembic_enterprise.plan.shadow import apart, dump, schema_copy, stand_ins
+from alembic_enterprise.plan.shadow import apart, dump, lacks, schema_copy, stand_ins
 from alembic_enterprise.plan.shadow.dump import Endpoint
 from alembic_enterprise.plan.shadow.maintained import Periods
 from alembic_enterprise.plan.shadow.original import Original
@@ -29,6 +28,7 @@ from alembic_enterprise.plan.shadow.source import Source
 from alembic_enterprise.plan.shadow.stand_ins import StandIn
 from alembic_enterprise.server import temporary_server
 from alembic_enterprise.sql import Name, message, sqlstate
+from alembic_enterprise.urls import connected
 from alembic_enterprise.wording import counted, first_few
 
 PREFIX = "alembic_enterprise_shadow_"
@@ -45,6 +45,11 @@ OF_STATEMENTS = ("42", "0A", "55000")
 
 SAME_VERSION = "if it is the version, give a server of the same one in --shadow-url"
 
+STAYS = (
+    "{} made on the server of --shadow-url, and not dropped: {}. Drop them there, or "
+    "leave --shadow-url out for a private server"
+)
+
 CREATE_ROLES = "Owners and grants of such roles fail: create them there, or leave --shadow-url out"
 
 
@@ -59,6 +64,7 @@ class Host:
         lacking: what stands in for the extensions that it lacks.
         extensions: a folder with these, so that they can be created like any; or None.
         strangers: roles of the live server that it lacks.
+        roles: that it had, where it is not ours.
     """
 
     administrator: URL
@@ -68,6 +74,7 @@ class Host:
     lacking: tuple[StandIn, ...]
     extensions: Path | None = None
     strangers: tuple[str, ...] = ()
+    roles: frozenset[str] | None = None
 
     @property
     def gaps(self) -> list[str]:
@@ -79,6 +86,14 @@ class Host:
                 f"the shadow's server lacks {count} of the live one: {names}. {CREATE_ROLES}"
             )
         return found
+
+    def left(self) -> list[str]:
+        """What has come to a server that is not ours, and stays there, a sentence each."""
+        if self.roles is None:
+            return []
+        with connected(self.administrator) as connection:
+            made = sorted(set(_roles(connection)) - self.roles)
+        return [STAYS.format(counted(len(made), "role"), first_few(made))] if made else []
 
     @property
     def major(self) -> int:
@@ -126,6 +141,8 @@ class Shadow:
         text = message(error) if state == UNDEFINED_OBJECT else ""
         if any(role in text for role in self.host.strangers):
             return CREATE_ROLES
+        if lacking := lacks.explained(error.statement or "", state):
+            return lacking
         hints = [apart.PERHAPS] if state == apart.NO_HANDLER else []
         if self.host.major != self.original.major and state.startswith(OF_STATEMENTS):
             hints.append(f"The shadow is {self.description}: {SAME_VERSION}")
@@ -161,7 +178,7 @@ def shadow(
     Args:
         source: what was read of the database; pg_dump reads the rest in a session of its own.
         given: a server to make it on, by the URL of any of its databases; a private one otherwise.
-        folders: where PostgreSQL's programs may be, best first; `binary_folders()` unless told.
+        folders: where PostgreSQL's programs may be, best first; `binary_folders()` by default.
 
     Raises:
         ServerError: there is no server, or none of its databases can be had, or the schema cannot
@@ -252,7 +269,7 @@ def _given(source: Source, given: URL) -> Generator[Host]:
             version = _version(connection)
             [(started,)] = sql.rows(connection, SQL("SELECT pg_postmaster_start_time()::text"))
             lacking = tuple(stand_ins.lacking(source.extensions, connection))
-            strangers = source.original.strangers(_roles(connection))
+            roles = _roles(connection)
     except DBAPIError as error:
         raise ServerError(
             f"the server of --shadow-url cannot be reached: {message(error).strip()}. Start it, or "
@@ -263,14 +280,16 @@ def _given(source: Source, given: URL) -> Generator[Host]:
             "--shadow-url leads to the server of the live database, where nothing is to be "
             "written: give another one, or leave --shadow-url out for a private one"
         )
-    yield Host(
-        administrator=_writing(given),
-        user=None,
-        kind="PostgreSQL",
-        version=version,
-        lacking=lacking,
-        strangers=strangers,
-    )
+    with apart.spared(PREFIX):
+        yield Host(
+            administrator=_writing(given),
+            user=None,
+            kind="PostgreSQL",
+            version=version,
+            lacking=lacking,
+            strangers=source.original.strangers(roles),
+            roles=frozenset(roles),
+        )
 
 
 def _writing(url: URL) -> URL:

@@ -1,4 +1,4 @@
-"""What pg_dump tells of the schema of a live database."""
+"""What pg_dump says of the schema of a live database."""
 
 import os
 import re
@@ -27,7 +27,6 @@ OPTIONS = (
     "--encoding=UTF8",
     "--no-password",
     "--no-tablespaces",
-    "--no-publications",
     "--no-subscriptions",
     "--no-security-labels",
     "--lock-wait-timeout=5s",
@@ -76,7 +75,7 @@ class Endpoint:
 
 
 def dump(there: Endpoint, folders: Iterable[Path], without: Iterable[Collection[Name]] = ()) -> str:
-    """The script that makes the schema of a database anew.
+    """The script that creates the schema of a database.
 
     Args:
         there: the database.

@@ -33,11 +33,11 @@ _WRITES = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|INTO)\b|;\s*\S", re.IGNOREC
 def only_read(database: str | None = None) -> Generator[None]:
     """Let SQLAlchemy's engines write in no database but one, whatever their URLs and drivers.
 
-    Each transaction is told so: a setting of the session would stay behind a pooler. What runs
+    Each transaction is set so: a setting of the session would stay behind a pooler. What runs
     outside of transactions is not run unless it looks like a query.
 
     Args:
-        database: its name; none may be written unless told.
+        database: its name; none may be written by default.
     """
 
     def look(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:

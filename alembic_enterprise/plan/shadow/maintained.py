@@ -1,4 +1,4 @@
-"""Partitions that the scheduled job makes and drops, and so no revision tells of.
+"""Partitions that the scheduled job makes and drops, and so no revision mentions.
 
 They are those that hold a whole period of their table's policy. Where a database has very many of
 them, a shadow goes without the oldest: each one more costs what the first did, and shows no more.

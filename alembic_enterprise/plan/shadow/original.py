@@ -8,10 +8,8 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
+from alembic_enterprise.plan.revisions import stamped
 from alembic_enterprise.sql import Name
-
-VERSION_TABLE = Name(None, "alembic_version")
-"""Where Alembic keeps the revisions, unless env.py says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -109,16 +107,6 @@ class Original:
         ]
         migrator = SQL("ALTER ROLE {} LOGIN SUPERUSER").format(Identifier(self.migrator))
         return [*creations, *memberships, migrator]
-
-
-def stamped(connection: Connection, version_table: Name = VERSION_TABLE) -> list[str]:
-    """The revisions that a database is stamped with."""
-    table = Literal(version_table.text)
-    [(there,)] = sql.rows(connection, SQL("SELECT to_regclass({}) IS NOT NULL").format(table))
-    if not there:
-        return []
-    query = SQL("SELECT version_num FROM {} ORDER BY 1").format(version_table.sql)
-    return [revision for (revision,) in sql.rows(connection, query)]
 
 
 PROVIDERS = 15

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from graphlib import TopologicalSorter
 from io import StringIO
 from typing import Any, TypeVar
 
@@ -22,10 +21,12 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from alembic_enterprise.environment import connected, guarded
+from alembic_enterprise.environment import guarded
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
+from alembic_enterprise.plan.revisions import start
 from alembic_enterprise.plan.shadow import apart, elsewhere
 from alembic_enterprise.sql import message, sqlstate
+from alembic_enterprise.urls import connected
 
 Result = TypeVar("Result")
 Watch = Callable[[Connection, Script], None]
@@ -49,6 +50,18 @@ _NOT_FOUND = ("42P01", "3F000", "42704", "42501")
 
 _ELSEWHERE = (apart.REFUSED, apart.NO_HANDLER, elsewhere.READ_ONLY)
 """SQLSTATE of what leads to another database, and would write there if it were run by hand."""
+
+
+_OF_WORDS = ("0A", "25", "3D", "3F", "42", "55", "58")
+"""How SQLSTATEs begin that say nothing of rows."""
+
+_NOT_RUN = (apart.ADVICE, apart.SHARED, elsewhere.ADVICE)
+"""What is said of statements that are kept from the server, which needs no more advice."""
+
+
+def is_of_words(state: str | None) -> bool:
+    """Whether a statement with this SQLSTATE fails as it is, however many rows there are."""
+    return state is not None and state.startswith(_OF_WORDS)
 
 
 def unwatched(_connection: Connection, _script: Script) -> None:
@@ -131,7 +144,7 @@ def offline(config: Config, scripts: Sequence[Script], stamped: Sequence[str] | 
     Args:
         config: Alembic's configuration of the project.
         scripts: in the order in which they come.
-        stamped: the revisions of the database; those that the scripts come after, unless told.
+        stamped: the revisions of the database; by default those that the scripts come after.
     """
     directory = ScriptDirectory.from_config(config)
     output, before = StringIO(), config.output_buffer
@@ -141,7 +154,7 @@ def offline(config: Config, scripts: Sequence[Script], stamped: Sequence[str] | 
         directory,
         fn=_steps(directory, scripts, _WRITTEN, running),
         as_sql=True,
-        starting_rev=(_start(scripts) if stamped is None else stamped) or None,
+        starting_rev=(start(scripts) if stamped is None else stamped) or None,
     )
     config.output_buffer = output
     try:
@@ -206,75 +219,6 @@ def _run(
             directory.run_env()
 
 
-def pending(directory: ScriptDirectory, stamped: Iterable[str]) -> list[Script]:
-    """The scripts that a database lacks, in the order in which they are to be run.
-
-    Raises:
-        ConfigurationError: the project has several heads, or lacks a revision that is stamped.
-    """
-    heads = _heads(directory)
-    if len(heads) > 1:
-        raise ConfigurationError(
-            f"the project has {len(heads)} heads ({', '.join(heads)}), and it is not known which "
-            "comes next: run `alembic merge heads`, and this again"
-        )
-    there = {script.revision for script in ordered(directory, stamped)}
-    return [script for script in ordered(directory, heads) if script.revision not in there]
-
-
-def ordered(directory: ScriptDirectory, revisions: Iterable[str]) -> list[Script]:
-    """The scripts up to some revisions, each after those it comes after or depends on.
-
-    Raises:
-        ConfigurationError: the project has no such revision.
-    """
-    graph: dict[str, set[str]] = {}
-    scripts: dict[str, Script] = {}
-    waiting = [_script(directory, revision) for revision in revisions]
-    while waiting:
-        script = waiting.pop()
-        if script.revision in scripts:
-            continue
-        before = [_script(directory, each) for each in _before(script)]
-        scripts[script.revision] = script
-        graph[script.revision] = {each.revision for each in before}
-        waiting += before
-    return [scripts[revision] for revision in TopologicalSorter(graph).static_order()]
-
-
-def _start(scripts: Sequence[Script]) -> list[str]:
-    """The revisions that scripts come after."""
-    there = {script.revision for script in scripts}
-    before = [name for script in scripts for name in _before(script)]
-    return [name for name in dict.fromkeys(before) if name not in there]
-
-
-def _heads(directory: ScriptDirectory) -> list[str]:
-    """The heads but for those that another script depends on, which it brings with it."""
-    scripts = list(directory.walk_revisions())
-    before = {name for script in scripts for name in _before(script)}
-    needed = {_script(directory, name).revision for name in before}
-    return [head for head in directory.get_heads() if head not in needed]
-
-
-def _before(script: Script) -> list[str]:
-    names: list[str] = []
-    for given in (script.down_revision, script.dependencies):
-        names += [given] if isinstance(given, str) else given or ()
-    return names
-
-
-def _script(directory: ScriptDirectory, revision: str) -> Script:
-    try:
-        [found] = directory.get_revisions(revision)
-    except (CommandError, ValueError) as error:
-        raise ConfigurationError(
-            f"the project has no revision {revision}, which the database is stamped with: get the "
-            "script that made it, or stamp the database with one that is here"
-        ) from error
-    return found
-
-
 @contextmanager
 def _pointed(config: Config, connection: Connection) -> Generator[None]:
     """Let the configuration lead to a connection, and put it back."""
@@ -320,7 +264,8 @@ def _named(running: Sequence[str], way: _Way, more: Sequence[str] = ()) -> Gener
         revision = running[-1]
         state = sqlstate(error) if isinstance(error, DBAPIError) else None
         sentences = [f"revision {revision} cannot be {way.done}: {said(error)}"]
-        if not (state in _ELSEWHERE or str(error) in (apart.ADVICE, elsewhere.ADVICE)):
+        is_advised = state in _ELSEWHERE or str(error) in _NOT_RUN
+        if not is_advised and not (way.advice == ON_A_COPY and is_of_words(state)):
             sentences.append(way.advice.format(revision))
         if state == elsewhere.READ_ONLY:
             sentences.append(elsewhere.ADVICE)
@@ -374,7 +319,7 @@ def _by_server(error: DBAPIError) -> str:
 
 
 def _by_python(told: str, cause: BaseException | None) -> str:
-    """What is told of an error in a script, whose own words may be the value it did not expect."""
+    """How a script's error is reported: its own words may be the value it did not expect."""
     if not isinstance(cause, ValueError | KeyError):
         return told
     kind = type(cause).__name__

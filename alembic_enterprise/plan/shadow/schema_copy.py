@@ -1,4 +1,4 @@
-"""The schema of a live database, made anew in an empty one: what cannot be is told, not raised."""
+"""The schema of a live database, created in an empty one: what cannot be is listed, not raised."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -66,7 +66,7 @@ def copy(
     """Make the schema in an empty database. Returns what is not as in the live one, as sentences.
 
     Args:
-        rest: what pg_dump does not tell of the live database.
+        rest: what pg_dump does not say of the live database.
         shadow: a connection to the empty database; its session is spoilt afterwards.
         script: what pg_dump has written of the live database.
         extensions: statements that stand in for the extensions that cannot be created.
@@ -225,7 +225,7 @@ WHERE a.attidentity <> '' AND NOT a.attisdropped
 
 
 def _not_copied(live: Connection) -> list[str]:
-    """What pg_dump does not tell, or is not asked, as sentences."""
+    """What pg_dump does not say, or is not asked, as sentences."""
     kinds = defaultdict[str, list[str]](list)
     for kind, name in sql.rows(live, _NOT_COPIED):
         kinds[kind].append(name)
@@ -234,7 +234,6 @@ def _not_copied(live: Connection) -> list[str]:
 
 _NOT_COPIED = SQL("""
 SELECT 'event triggers are', evtname::text FROM pg_catalog.pg_event_trigger
-UNION ALL SELECT 'publications are', pubname::text FROM pg_catalog.pg_publication
 UNION ALL SELECT 'subscriptions are', subname::text FROM pg_catalog.pg_subscription
           WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database
                            WHERE datname = current_database())

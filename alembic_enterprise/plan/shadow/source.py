@@ -7,10 +7,11 @@ from typing import Self
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
+from alembic_enterprise.plan.revisions import VERSION_TABLE
 from alembic_enterprise.plan.shadow import maintained, stand_ins
 from alembic_enterprise.plan.shadow.dump import Endpoint
 from alembic_enterprise.plan.shadow.maintained import Periods
-from alembic_enterprise.plan.shadow.original import VERSION_TABLE, Original
+from alembic_enterprise.plan.shadow.original import Original
 from alembic_enterprise.plan.shadow.schema_copy import Rest
 from alembic_enterprise.plan.shadow.stand_ins import StandIn
 from alembic_enterprise.sql import Name
@@ -23,7 +24,7 @@ class Source:
     Attributes:
         original: what a shadow has to be like.
         endpoint: how pg_dump gets there.
-        rest: what pg_dump does not tell.
+        rest: what pg_dump does not say.
         extensions: what would stand in for each of them.
         old: by table, partitions of whole periods that are not copied.
         left_out: the same, with those that they are partitioned into themselves.

@@ -1,6 +1,6 @@
 """What growth finds in the database: a shard as it has to be copied, and copies that were begun.
 
-All that a run knows stands in the database: in the comments of its copies, and in the comment of
+All that a run knows is in the database: in the comments of its copies, and in the comment of
 the function that mirrors changes, which counts the rows copied so far. So a run that was killed is
 carried on by the next.
 """
@@ -121,7 +121,7 @@ class Growing:
 
 
 def mirror_comment(source: Source, since: object, rows: object, pages: object, file: int) -> str:
-    """What marks a mirror, and tells how far its shard is copied."""
+    """What marks a mirror, and says how far its shard is copied."""
     return (
         f"{_MIRROR_OF}{source.shard.oid} since transaction {since}; "
         f"copied {rows} rows in {pages} pages of file {file}"
@@ -231,7 +231,7 @@ _PROGRESS = SQL(
 def progress(connection: Connection, source: Source, mirror: Mirror) -> Mirror:
     """How far a shard is copied by now; no page of it when its file is another one.
 
-    VACUUM FULL and CLUSTER write the rows anew, in another order.
+    VACUUM FULL and CLUSTER rewrite the rows in another order.
     """
     query = _PROGRESS.format(mirror=Literal(mirror.oid), shard=Literal(source.shard.oid))
     [(comment, file)] = sql.rows(connection, query)

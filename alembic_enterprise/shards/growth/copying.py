@@ -15,18 +15,13 @@ from alembic_enterprise.shards.moduli import Class
 from alembic_enterprise.shards.operations import own
 from alembic_enterprise.sql import REFUSED, Name, do_block, dollar_quoted, text_of
 
-_CREATE: LiteralString = (
-    """DECLARE
+_CREATE: LiteralString = """DECLARE
     root constant regclass := {shard};
     tried bigint;
     is_tried boolean := false;
     untried text;
-"""
-    + pieces.CREATION_VARIABLES
-    + """BEGIN
-"""
-    + pieces.TEMPLATE
-    + """
+{variables}BEGIN
+{template}
     SELECT string_agg(option, ', ') INTO storage_parameters
     FROM (SELECT unnest(table_row.reloptions) AS option
           UNION ALL
@@ -47,12 +42,18 @@ _CREATE: LiteralString = (
             (SELECT format(' TABLESPACE %I', spcname) FROM pg_catalog.pg_tablespace
              WHERE oid = table_row.reltablespace));
         EXECUTE format('COMMENT ON TABLE %s IS %L', child, missing.comment);
-"""
-    + pieces.ATTRIBUTES
-    + """
-        FOR command IN"""
-    + own.COLUMN_SETTINGS
-    + """
+{attributes}
+        FOR command IN{settings}
+            UNION ALL
+            SELECT format('ALTER STATISTICS %I.%I OWNER TO %I', place, stxname,
+                          pg_get_userbyid(table_row.relowner))
+            FROM pg_catalog.pg_statistic_ext
+            WHERE stxrelid = child::regclass AND stxowner <> table_row.relowner
+            UNION ALL
+            SELECT format('ALTER INDEX %I.%I ALTER COLUMN %s SET STATISTICS %s', place, name,
+                          attnum, attstattarget)
+            FROM ({indexes}) AS indexes
+            JOIN pg_catalog.pg_attribute ON attrelid = like_index AND attstattarget >= 0
             UNION ALL
             SELECT format('ALTER TABLE %s %s %I', child, choice, name)
             FROM ({indexes}) AS indexes, LATERAL (VALUES
@@ -86,7 +87,6 @@ _CREATE: LiteralString = (
             USING ERRCODE = {refused};
     END IF;
 END"""
-)
 
 # Those of a body that was parsed when they were made, and of the server's and of extensions in C,
 # need no search_path. Before 15 it is the table that depends on those of a generated column.
@@ -133,7 +133,7 @@ def create(source: Source, names: Sequence[str], parts: Sequence[Class]) -> Comp
 
     Some rows are copied on trial, so that it is not the application's statements which fail, once
     they are mirrored, as an expression of a column or an index works only with its search_path.
-    Where the shard has none, functions that may need it are told.
+    Where the shard has none, functions that may need it are reported.
     """
     table = SQL("{}::regclass").format(source.table.name.regclass)
     copies = [Name(source.name.schema, name) for name in names]
@@ -141,7 +141,10 @@ def create(source: Source, names: Sequence[str], parts: Sequence[Class]) -> Comp
         _CREATE,
         shard=source.name.regclass,
         table=table,
-        partition_by=Literal(None),
+        variables=SQL(pieces.CREATION_VARIABLES).format(partition_by=Literal(None)),
+        template=SQL(pieces.TEMPLATE),
+        attributes=SQL(pieces.ATTRIBUTES),
+        settings=own.SETTINGS,
         labels=Literal(list(names)),
         guards=Literal([text_of(belongs(source, part, table=table)) for part in parts]),
         comments=Literal([copy_comment(source.shard.oid, part) for part in parts]),
@@ -291,15 +294,10 @@ _REFER: LiteralString = """DECLARE
     command text;
 BEGIN
     FOR command IN
-        SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', copy, k.conname,
-                      pg_get_constraintdef(k.oid))
-        FROM pg_catalog.pg_constraint AS k
-        LEFT JOIN pg_catalog.pg_constraint AS above ON above.oid = k.conparentid
-        CROSS JOIN unnest({copies}::regclass[]) AS copy
-        -- One that refers to a partitioned table has a further one for each of its partitions.
-        WHERE k.contype = 'f' AND k.conrelid = {shard}
-          AND (k.conparentid = 0 OR above.conrelid <> k.conrelid)
-          AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS own
+        SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s DEFERRABLE INITIALLY DEFERRED NOT VALID',
+                      copy, k.conname, pg_get_constraintdef(k.oid))
+        FROM ({keys}) AS k CROSS JOIN unnest({copies}::regclass[]) AS copy
+        WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS own
                           WHERE own.conrelid = copy AND own.conname = k.conname)
         ORDER BY k.oid::bigint
     LOOP
@@ -309,9 +307,17 @@ END"""
 
 
 def refer(source: Source, copies: Sequence[Copy]) -> Composable:
-    """Give the copies the foreign keys of their shard, without a look at rows that are there."""
-    names = Literal([copy.name.text for copy in copies])
-    return do_block(_REFER, copies=names, shard=Literal(source.shard.oid))
+    """Give the copies the foreign keys of their shard, without a look at rows that are there.
+
+    They look at rows at the end of the writer's transaction: of a statement that deletes rows, and
+    by WITH those that they refer to, they would be told before the mirror is. The swap makes them
+    like those of the shard again, as ATTACH takes over no others.
+    """
+    return do_block(
+        _REFER,
+        copies=Literal([copy.name.text for copy in copies]),
+        keys=likeness.foreign_keys(Literal(source.shard.oid)),
+    )
 
 
 def validate(copy: Name, key: str) -> Composable:

@@ -1,4 +1,4 @@
-"""What keeps a shard from being split while it is in use; each is told before anything starts."""
+"""What keeps a shard from being split while it is in use; each is said before anything starts."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from alembic_enterprise.shards.growth.copies import Source
 
 # The server refuses to validate what is NOT ENFORCED, which is a column since 18.
 _OBSTACLES = SQL("""
-WITH RECURSIVE shards AS (
+WITH shards AS (
          SELECT c.oid, c.oid::regclass::text AS name, c.relnamespace, c.reltype
          FROM pg_catalog.pg_class AS c WHERE c.oid = ANY ({shards}::oid[])),
      referring AS (SELECT k.conname::text AS name, k.conrelid::regclass::text AS relation,
@@ -19,18 +19,7 @@ WITH RECURSIVE shards AS (
                    FROM pg_catalog.pg_constraint AS k
                    JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
                    WHERE k.contype = 'f' AND k.confrelid = {table} AND k.conparentid = 0),
-     lineage AS (SELECT relid FROM pg_partition_ancestors({table})),
-     -- One that refers to a partitioned table has a further one for each of its partitions.
-     descended AS (
-         SELECT k.conparentid, k.conname, k.connamespace, k.conname AS own,
-                shards.relnamespace AS own_schema, shards.name
-         FROM pg_catalog.pg_constraint AS k JOIN shards ON k.conrelid = shards.oid
-         LEFT JOIN pg_catalog.pg_constraint AS above ON above.oid = k.conparentid
-         WHERE k.contype = 'f' AND k.condeferrable
-           AND (k.conparentid = 0 OR above.conrelid <> k.conrelid)
-         UNION ALL
-         SELECT k.conparentid, k.conname, k.connamespace, own, own_schema, name
-         FROM descended JOIN pg_catalog.pg_constraint AS k ON k.oid = descended.conparentid)
+     lineage AS (SELECT relid FROM pg_partition_ancestors({table}))
 SELECT 'owner', pg_get_userbyid(relowner), oid::regclass::text FROM pg_catalog.pg_class
 WHERE oid = {table} AND NOT pg_has_role(relowner, 'USAGE')
 UNION ALL
@@ -71,9 +60,6 @@ WHERE x.indrelid = {table}
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i
                   JOIN pg_catalog.pg_index AS part ON part.indexrelid = i.inhrelid
                   WHERE i.inhparent = x.indexrelid AND part.indrelid = shards.oid)
-UNION ALL
-SELECT 'deferred', own::text, name FROM descended
-WHERE (conname, connamespace) <> (own, own_schema)
 UNION ALL
 SELECT 'deferrable', k.conname::text, name FROM pg_catalog.pg_constraint AS k
 JOIN shards ON k.conrelid = shards.oid WHERE k.contype IN ('p', 'u', 'x') AND k.condeferrable
@@ -147,9 +133,6 @@ TOLD = {
     "refuses rows that {1} takes: DROP INDEX CONCURRENTLY {0}, or finish what makes it, first",
     "lacking": "{1} lacks the index {0} of the table, which would be made in its copies under the "
     "lock: finish what makes it, first",
-    "deferred": "the foreign key {0} of {1} is deferrable, and SET CONSTRAINTS would not reach it "
-    "in a copy, as its name or its schema is not that of the key of the table: rename it, or put "
-    "{1} into that schema, or make the key NOT DEFERRABLE",
     "deferrable": "the unique constraint {0} of {1} is deferrable, and changes of a row cannot be "
     "repeated by such a key: make it NOT DEFERRABLE, or use op.grow_hash_shards, which locks",
     "cascade": "the foreign key {0} of {1} may change the shard key by itself (ON UPDATE CASCADE, "
@@ -166,7 +149,7 @@ TOLD = {
     "unrooted": "the publication {0} publishes each shard by its name, and subscribers lack new "
     "ones: ALTER PUBLICATION {0} SET (publish_via_partition_root)",
 }
-"""What is told of each kind of obstacle, and the way around it."""
+"""What is said of each kind of obstacle, and the way around it."""
 
 
 def obstacles(

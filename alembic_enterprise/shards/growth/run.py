@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from alembic_enterprise import locks, sql
 from alembic_enterprise.errors import ConfigurationError, EnterpriseError, StepError
 from alembic_enterprise.partitions.declaration import NAME_BYTES
-from alembic_enterprise.sessions import said
+from alembic_enterprise.sessions import error_text
 from alembic_enterprise.shards import catalog, leftovers
 from alembic_enterprise.shards.catalog import Shard, ShardedTable
 from alembic_enterprise.shards.growth import copies, copying, likeness, obstacles, swapping
@@ -116,8 +116,7 @@ class _Run:
         try:
             work()
         except (EnterpriseError, DBAPIError) as error:
-            text = said(error) if isinstance(error, DBAPIError) else str(error)
-            self.report.problems.append(text)
+            self.report.problems.append(error_text(error))
 
     # Before
 
@@ -304,7 +303,7 @@ ORDER BY 2 DESC""")
 
 
 def _require_count(table: ShardedTable, count: int) -> None:
-    """Raise `ConfigurationError` unless the shards can be split into so many."""
+    """Raise `ConfigurationError` unless the shards can be split into `count`."""
     problem = next(_problems(table, count), None)
     if problem is not None:
         raise ConfigurationError(f"{table.name}: {problem}")
@@ -329,7 +328,7 @@ def _problems(table: ShardedTable, count: int) -> Iterator[str]:
     if not table.shards:
         yield "it has no shards: create them first, with op.create_hash_shards"
     if None in table.key.columns:
-        yield "an expression is part of its key: build the table anew with a plain column"
+        yield "an expression is part of its key: rebuild the table with a plain column"
     if count > COUNT_MAX:
         yield f"{count} shards are too many: {COUNT_MAX} are the most"
     if count < table.count:
@@ -339,7 +338,7 @@ def _problems(table: ShardedTable, count: int) -> Iterator[str]:
         )
     if not fits(table.moduli, count):
         yield (
-            f"its shards are of modulus {moduli}, which {count} is no multiple of: "
+            f"its shards are of modulus {moduli}, which {count} is not a multiple of: "
             f"write --to {table.count * 2}, or another multiple"
         )
     others = [item for item in table.shards if item.kind != "table" and item.held.modulus < count]

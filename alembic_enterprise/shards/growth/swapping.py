@@ -42,7 +42,7 @@ BEGIN
                        ON c.oid = inhrelid AND pg_get_expr(relpartbound, c.oid) = {bound}
                        WHERE inhrelid = {shard_oid} AND inhparent = {table_oid}
                          AND NOT inhdetachpending) THEN
-            RAISE EXCEPTION '%: it is no partition of % any more, or of other bounds: '
+            RAISE EXCEPTION '%: it is no longer a partition of %, or has other bounds: '
                 'run `alembic-enterprise shards grow` again', shard, root
                 USING ERRCODE = {refused};
         END IF;
@@ -58,7 +58,7 @@ BEGIN
         END IF;
         IF EXISTS ({obstacles}) THEN
             RAISE EXCEPTION '%: something was made meanwhile that it cannot be replaced with: '
-                'run `alembic-enterprise shards grow` again, which tells what', shard
+                'run `alembic-enterprise shards grow` again, which says what', shard
                 USING ERRCODE = {refused};
         END IF;
         SELECT * INTO shard_row FROM pg_catalog.pg_class WHERE oid = shard;
@@ -69,10 +69,14 @@ BEGIN
             note := {ownership} || 'partition of ' || {root_name};
         END IF;
         restoring := '{{}}';
-        -- The first copy gets the shard's name, and its indexes those of the shard's.
-        FOR found IN {indexes} LOOP
-            restoring := restoring || format('ALTER INDEX %I.%I RENAME TO %I', place, found.name,
-                                             found.like_name);
+        -- The first copy gets the shard's name, and what it has of its own those of the shard's.
+        FOR found IN
+            SELECT 'INDEX' AS kind, name, like_name FROM ({indexes}) AS indexes
+            UNION ALL
+            SELECT 'STATISTICS', name, like_name FROM ({statistics}) AS extended
+        LOOP
+            restoring := restoring || format('ALTER %s %I.%I RENAME TO %I', found.kind, place,
+                                             found.name, found.like_name);
         END LOOP;
         -- Triggers of the shard alone; the others come from its table, and fire as on that.
         FOR copy IN SELECT format('%I.%I', place, name) AS name FROM unnest({names}::text[]) AS name
@@ -118,6 +122,16 @@ BEGIN
                       found.definition)
             || format('COMMENT ON CONSTRAINT %s ON %s IS %L', found.name, found.relation,
                       CASE WHEN found.convalidated THEN {pending} ELSE '' END || found.note);
+    END LOOP;
+    FOR command IN
+        SELECT format('ALTER TABLE %s ALTER CONSTRAINT %I %s', part, k.conname,
+                      CASE WHEN k.condeferred THEN 'DEFERRABLE INITIALLY DEFERRED'
+                           WHEN k.condeferrable THEN 'DEFERRABLE INITIALLY IMMEDIATE'
+                           ELSE 'NOT DEFERRABLE' END)
+        FROM ({keys}) AS k CROSS JOIN unnest({copies}::regclass[]) AS part
+        ORDER BY k.oid::bigint
+    LOOP
+        EXECUTE command;
     END LOOP;
     EXECUTE format('DROP TABLE %s', shard);
     DROP FUNCTION {mirror}();
@@ -166,6 +180,8 @@ def swap(
         mirror=mirror.name.sql,
         lock_referring=SQL(pieces.LOCK_REFERRING),
         indexes=likeness.indexes(source, Literal(copies[0].oid)),
+        keys=likeness.foreign_keys(Literal(source.shard.oid)),
+        statistics=likeness.statistics_names(source, Literal(copies[0].oid)),
         differing=likeness.differing(source, copies),
         obstacles=obstacles,
         guard=Literal(GUARD),

@@ -30,7 +30,7 @@ class Job:
     """The choices of a run, and its clock and chance.
 
     Attributes:
-        batch: about so many rows are copied in one transaction: as many pages as hold them.
+        batch: about this many rows are copied in one transaction: as many pages as hold them.
         pause: seconds between two of these.
         max_lag: bytes that a replica may be behind; copying waits while one is further behind.
         dry_run: say what would be done, and change nothing.

@@ -31,7 +31,7 @@ class KeyType:
 
     Attributes:
         stored: turns a value into the integer or the bytes that are hashed; raises
-            `PlacementError` for what is no value of the type.
+            `PlacementError` for what is not a value of the type.
         hashed: the hash function, for what `stored` returns.
     """
 

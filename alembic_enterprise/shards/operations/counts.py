@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from alembic.operations import Operations
-from psycopg.sql import Composable, Literal
+from psycopg.sql import Composable
 
 from alembic_enterprise.errors import OperationError
 from alembic_enterprise.operation import InOrder, Operation
-from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.shards.model import check_count
 from alembic_enterprise.shards.operations import blocks
-from alembic_enterprise.sql import REFUSED, Name, do_block
+from alembic_enterprise.sql import Name
 
 
 @dataclass
@@ -39,15 +38,6 @@ class _HashShards(Operation):
     def name(self) -> Name:
         """The sharded table."""
         return Name(self.schema, self.table)
-
-    def _values(self) -> dict[str, Composable]:
-        return {
-            "table": self.name.regclass,
-            "modulus": Literal(self.count),
-            "remainders": Literal(self.remainders),
-            "ownership": Literal(OWNERSHIP),
-            "refused": Literal(REFUSED),
-        }
 
 
 @dataclass
@@ -87,12 +77,13 @@ class CreateHashShards(_HashShards):
             partition_by: how each shard is partitioned itself, such as 'RANGE ("created_at")';
                 `op.create_range_partitions` of the table then makes partitions in each.
         """
-        operations.invoke(cls(table, count, remainders, schema, partition_by))
+        operations.invoke(
+            cls(table, count, remainders=remainders, schema=schema, partition_by=partition_by)
+        )
 
     def statements(self) -> Sequence[Composable]:
         """One block, which finds out on the server what is missing on the day it runs."""
-        values = self._values() | {"partition_by": Literal(self.partition_by)}
-        return [do_block(blocks.CREATE_HASH_SHARDS, **values)]
+        return [blocks.create(self.name, self.count, self.remainders, self.partition_by)]
 
     def reverse(self) -> "DropHashShards | InOrder":
         """Drop the same shards, or every one of a table that is dropped next; none after a repair.
@@ -138,17 +129,30 @@ class DropHashShards(_HashShards):
             drop_rows: drop shards that hold rows as well. Without it they are counted, and the
                 migration stops with the number.
         """
-        shared = (table, count, remainders, schema, partition_by)
-        operations.invoke(cls(*shared, whole_table, drop_rows))
+        operations.invoke(
+            cls(
+                table,
+                count,
+                remainders=remainders,
+                schema=schema,
+                partition_by=partition_by,
+                whole_table=whole_table,
+                drop_rows=drop_rows,
+            )
+        )
 
     def statements(self) -> Sequence[Composable]:
         """One block that looks for rows under a lock before it drops anything."""
-        values = self._values() | {
-            "whole_table": Literal(self.whole_table),
-            "drop_rows": Literal(self.drop_rows),
-            "operation": Literal(self.operation_name),
-        }
-        return [do_block(blocks.DROP_HASH_SHARDS, **values)]
+        return [
+            blocks.drop(
+                self.name,
+                self.count,
+                self.remainders,
+                whole_table=self.whole_table,
+                drop_rows=self.drop_rows,
+                operation=self.operation_name,
+            )
+        ]
 
     def reverse(self) -> CreateHashShards:
         """Create them again, empty."""

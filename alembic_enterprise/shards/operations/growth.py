@@ -15,32 +15,14 @@ from shlex import quote
 from typing import ClassVar
 
 from alembic.operations import Operations
-from psycopg.sql import Composable, Literal
+from psycopg.sql import Composable
 
 from alembic_enterprise.errors import OperationError
 from alembic_enterprise.operation import Operation
-from alembic_enterprise.registry import OWNERSHIP
 from alembic_enterprise.shards.model import check_count
 from alembic_enterprise.shards.moduli import ALL, Class
 from alembic_enterprise.shards.operations import blocks
-from alembic_enterprise.sql import REFUSED, Name, do_block
-
-
-def _change(table: Name, within: Class, modulus: int, *, growing: bool) -> list[Composable]:
-    """One block: shards inside `within` become shards of `modulus`, by splits or by merges."""
-    return [
-        do_block(
-            blocks.CHANGE_HASH_SHARDS,
-            table=table.regclass,
-            modulus=Literal(modulus),
-            within_modulus=Literal(within.modulus),
-            within_remainder=Literal(within.remainder),
-            growing=Literal(growing),
-            partition_by=Literal(None),
-            ownership=Literal(OWNERSHIP),
-            refused=Literal(REFUSED),
-        )
-    ]
+from alembic_enterprise.sql import Name
 
 
 @dataclass
@@ -55,7 +37,7 @@ class _AllShards(Operation):
     """How many shards there are before, for the reverse operation."""
 
     def __post_init__(self) -> None:
-        """Raise `DeclarationError` when a table cannot have so many shards."""
+        """Raise `DeclarationError` when a table cannot have `count` shards."""
         check_count(self.count)
 
     @property
@@ -74,7 +56,7 @@ class _AllShards(Operation):
 
 @dataclass
 class GrowHashShards(_AllShards):
-    """Split the shards of a table until there are so many."""
+    """Split the shards of a table until there are `count`."""
 
     operation_name: ClassVar[str] = "grow_hash_shards"
 
@@ -95,7 +77,7 @@ class GrowHashShards(_AllShards):
             count: how many shards it should have, a multiple of how many it has.
             schema: schema of the table.
         """
-        operations.invoke(cls(table, count, schema))
+        operations.invoke(cls(table, count, schema=schema))
 
     @property
     def command(self) -> str:
@@ -104,11 +86,13 @@ class GrowHashShards(_AllShards):
 
     def statements(self) -> Sequence[Composable]:
         """One block, which finds out on the server what is left to split."""
-        return _change(self.name, ALL, self.count, growing=True)
+        return [blocks.change(self.name, ALL, self.count, growing=True)]
 
     def reverse(self) -> "ShrinkHashShards":
         """Merge them again. Raises `OperationError` when nobody said how many there were."""
-        return ShrinkHashShards(self.table, self._count_before(), self.schema, self.count)
+        return ShrinkHashShards(
+            self.table, self._count_before(), schema=self.schema, previous=self.count
+        )
 
 
 @dataclass
@@ -130,15 +114,17 @@ class ShrinkHashShards(_AllShards):
             count: how many shards it should have, a divisor of how many it has.
             schema: schema of the table.
         """
-        operations.invoke(cls(table, count, schema))
+        operations.invoke(cls(table, count, schema=schema))
 
     def statements(self) -> Sequence[Composable]:
         """One block, which finds out on the server what is left to merge."""
-        return _change(self.name, ALL, self.count, growing=False)
+        return [blocks.change(self.name, ALL, self.count, growing=False)]
 
     def reverse(self) -> GrowHashShards:
         """Split them again. Raises `OperationError` when nobody said how many there were."""
-        return GrowHashShards(self.table, self._count_before(), self.schema, self.count)
+        return GrowHashShards(
+            self.table, self._count_before(), schema=self.schema, previous=self.count
+        )
 
 
 @dataclass
@@ -201,11 +187,11 @@ class SplitHashShard(_OneShard):
                 every other of the table.
             schema: schema of the table.
         """
-        operations.invoke(cls(table, modulus, remainder, into, schema))
+        operations.invoke(cls(table, modulus, remainder, into=into, schema=schema))
 
     def statements(self) -> Sequence[Composable]:
         """One block, which finds out on the server whether it is split."""
-        return _change(self.name, self.held, self.modulus * self.into, growing=True)
+        return [blocks.change(self.name, self.held, self.modulus * self.into, growing=True)]
 
     def reverse(self) -> "MergeHashShards":
         """Merge what it was split into."""
@@ -240,11 +226,11 @@ class MergeHashShards(_OneShard):
             into: into how many shards it was split, which only the reverse operation needs.
             schema: schema of the table.
         """
-        operations.invoke(cls(table, modulus, remainder, into, schema))
+        operations.invoke(cls(table, modulus, remainder, into=into, schema=schema))
 
     def statements(self) -> Sequence[Composable]:
         """One block, which finds out on the server what there is to merge."""
-        return _change(self.name, self.held, self.modulus, growing=False)
+        return [blocks.change(self.name, self.held, self.modulus, growing=False)]
 
     def reverse(self) -> SplitHashShard:
         """Split it again."""

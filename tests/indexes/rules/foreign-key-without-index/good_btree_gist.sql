@@ -1,5 +1,5 @@
 -- bookings: with btree_gist the index of an exclusion constraint finds equal numbers
-CREATE EXTENSION btree_gist SCHEMA public;
+CREATE EXTENSION IF NOT EXISTS btree_gist SCHEMA public;
 CREATE TABLE rooms (id bigint PRIMARY KEY);
 CREATE TABLE bookings (
     id bigint PRIMARY KEY,

@@ -1,4 +1,4 @@
-"""AuditColumns: what a model declares, and the `Stamps` that follow from it."""
+"""AuditColumns: what a model declares, and the `ColumnOptions` that follow from it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ CONTEXT = "(NULLIF(current_setting('alembic_enterprise.context'::text, true), ''
 
 
 @dataclass(frozen=True)
-class Stamps:
+class ColumnOptions:
     """Which audit columns a table has, declared or live.
 
     Attributes:
@@ -113,7 +113,7 @@ class AuditColumns(SchemaItem):
             moment of the migration ("now"), or nothing ("null"; then they may stay empty).
 
     Attributes:
-        stamps: the columns, as they are compared with the database.
+        options: the columns, as they are compared with the database.
 
     Raises:
         DeclarationError: when the models are imported, with the declaration to write instead.
@@ -130,17 +130,17 @@ class AuditColumns(SchemaItem):
         lineage: bool = False,
         existing: Existing = "now",
     ) -> None:
-        """Take the declaration; the columns are made anew for each table."""
+        """Take the declaration; each table gets columns of its own."""
         with called("AuditColumns"):
-            self.stamps = Stamps(_actor_type(actor), references, soft_delete, lineage)
+            self.options = ColumnOptions(_actor_type(actor), references, soft_delete, lineage)
             check_known("existing", existing, get_args(Existing))
         self.existing: Existing = existing
 
     def __repr__(self) -> str:
         """The declaration as it would be written."""
-        default = {**vars(Stamps()), "existing": "now"}
-        given = {**vars(self.stamps), "existing": self.existing}
-        given["actor"], default["actor"] = ACTORS[self.stamps.actor].__name__, Text.__name__
+        default = {**vars(ColumnOptions()), "existing": "now"}
+        given = {**vars(self.options), "existing": self.existing}
+        given["actor"], default["actor"] = ACTORS[self.options.actor].__name__, Text.__name__
         written = [
             f"{name}={value if name == 'actor' else repr(value)}"
             for name, value in given.items()
@@ -149,36 +149,36 @@ class AuditColumns(SchemaItem):
         return f"AuditColumns({', '.join(written)})"
 
     @classmethod
-    def of(cls, stamps: Stamps, existing: Existing) -> Self:
+    def of(cls, options: ColumnOptions, existing: Existing) -> Self:
         """The declaration that gives these columns."""
-        kind = ACTORS[stamps.actor]
-        more = {"soft_delete": stamps.soft_delete, "lineage": stamps.lineage}
-        return cls(actor=kind, references=stamps.references, existing=existing, **more)
+        kind = ACTORS[options.actor]
+        more = {"soft_delete": options.soft_delete, "lineage": options.lineage}
+        return cls(actor=kind, references=options.references, existing=existing, **more)
 
     def arguments(self, name: str) -> tuple[list[Any], dict[str, Any]]:
         """What `Column` and `mapped_column` take for one of the columns."""
-        default = self.stamps.default(name)
+        default = self.options.default(name)
         options: dict[str, Any] = {"server_default": None if default is None else text(default)}
         options["nullable"] = default != "now()" or self.existing == "null"
         if name in _TOUCHED:
             options["server_onupdate"] = FetchedValue()
         if name == "created_at":
             options["info"] = {_COLUMNS: self}
-        if name in self.stamps.moments:
+        if name in self.options.moments:
             return [DateTime(timezone=True)], options
-        if name not in self.stamps.actors:
+        if name not in self.options.actors:
             from sqlalchemy.dialects.postgresql import JSONB  # noqa: PLC0415  # models import fast
 
             return [JSONB()], options
-        references = self.stamps.references
+        references = self.options.references
         return [
-            ACTORS[self.stamps.actor](),
+            ACTORS[self.options.actor](),
             *([ForeignKey(references)] if references else []),
         ], options
 
     def columns(self) -> Iterator[Column[Any]]:
-        """The columns, made anew."""
-        for name in self.stamps.columns:
+        """New columns."""
+        for name in self.options.columns:
             arguments, options = self.arguments(name)
             yield Column(name, *arguments, **options)
 
@@ -187,7 +187,7 @@ class AuditColumns(SchemaItem):
         before = columns_on(parent)
         if before is not None and repr(before) == repr(self):
             return
-        taken = [name for name in self.stamps.columns if name in parent.columns]
+        taken = [name for name in self.options.columns if name in parent.columns]
         if taken:
             raise DeclarationError(
                 f"{parent.fullname}: AuditColumns brings {words(taken)} itself: remove "
