@@ -6,7 +6,7 @@ Alembic has found what it finds by itself, and `spare_types` after other people'
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from alembic.autogenerate.api import AutogenContext
@@ -44,10 +44,12 @@ class Live:
     """What the database has, each kind by the full names of the tables."""
 
     partitioned: Catalog
-    detached: Mapping[Name, Sequence[Detached]]
     shards: Mapping[Name, ShardedTable]
     columns: Mapping[Name, audit_columns.LiveColumns]
     trails: Trails
+    detached: Mapping[Name, Sequence[Detached]] = field(
+        default_factory=dict[Name, Sequence[Detached]]
+    )
 
     def resolve(self, name: Name) -> Name:
         """The name with its schema filled in."""
@@ -83,6 +85,7 @@ def compare_all(
         refuse_translation(connection)
         live = _read(connection, context.sorted_tables)
         tables = [table for table in context.sorted_tables if _takes_part(context, table)]
+        live = _with_detached(connection, tables, live)
         columns = _place_columns(upgrade, tables, live)
         partition_compare.check_references(tables)
         _remark_on_shards(tables, live)
@@ -130,11 +133,17 @@ def _read(connection: Connection, tables: Iterable[Table]) -> Live:
     with_columns = [table.name for table in tables if columns_on(table)]
     return Live(
         trails.seen_with(partitioned),
-        detached_from(connection, partitioned.kept()),
         shard_catalog.read(connection) if hashed else {},
         audit_columns.read(connection, with_columns),
         trails,
     )
+
+
+def _with_detached(connection: Connection, tables: Sequence[Table], live: Live) -> Live:
+    """The same with what was detached; its query reads the comments of all partitions."""
+    declared = partition_catalog.declared(tables).values()
+    gaps = partition_compare.with_gaps(declared, live.partitioned)
+    return replace(live, detached=detached_from(connection, gaps)) if gaps else live
 
 
 def _place_columns(upgrade: UpgradeOps, tables: Sequence[Table], live: Live) -> list[Operation]:

@@ -12,7 +12,7 @@ from alembic_enterprise.operation import Operation
 from alembic_enterprise.partitions.catalog import Catalog, PartitionedTable
 from alembic_enterprise.partitions.declaration import declarations_on, words
 from alembic_enterprise.partitions.detached import Detached, advice, filled_in_any, without
-from alembic_enterprise.partitions.due import doubt, missing_in_any, reach, window
+from alembic_enterprise.partitions.due import doubt, missing_in_any, past, reach, window
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.operations import (
     CreateRangePartitions,
@@ -69,6 +69,20 @@ def compare(
         found += _operations(table, live, tables, lacking, catalog.now)
     if problems:
         raise MismatchError("\n".join(problems))
+    return found
+
+
+def with_gaps(declared: Iterable[PartitionedTable], catalog: Catalog) -> list[PartitionedTable]:
+    """The live tables that lack periods which are over; of one by hash, its shards."""
+    found: list[PartitionedTable] = []
+    for table in declared:
+        live = catalog.tables.get(catalog.resolve(table.name))
+        if live is None or table.policy is None:
+            continue
+        tables = catalog.timed(live)
+        lacking = missing_in_any(tables, table.policy, catalog.now)
+        if past(lacking, table.policy, catalog.now):
+            found += tables
     return found
 
 
