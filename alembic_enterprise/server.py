@@ -101,7 +101,7 @@ def temporary_server(binaries: Path | None = None) -> Generator[Server]:
     They are removed as well when this process is killed. They are in memory when there is plenty of
     it and TMPDIR is not set, else in a temporary folder. ``binaries`` as in `find_binaries`.
     """
-    folder = _make_folder(Path(mkdtemp(prefix="postgresql-", dir=_fast_folder())))
+    folder = Path(mkdtemp(prefix="postgresql-", dir=_fast_folder())).resolve()
     with _guarded(folder):
         try:
             yield start_server(folder, binaries)

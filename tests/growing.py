@@ -34,6 +34,10 @@ TENANTS = 40
 COMPARING = "hash_record_extended"
 """In the statement that compares a shard with its copies, and in no other: it sums up checksums."""
 
+PACE = 0.005
+"""Seconds between two transactions of a writer: a run has about as many statements meanwhile, and a
+writer that never rests would take half of the machine from it."""
+
 Rows = dict[tuple[int, int], int]
 
 
@@ -187,10 +191,10 @@ class Writer:
         self._chance = random.Random(seed)  # noqa: S311  # no secret
         self._engine = engine
 
-    def run(self, done: Event) -> None:
-        """Write until the event is set."""
+    def run(self, done: Event, pace: float) -> None:
+        """Write until the event is set, with so many seconds between two transactions."""
         with session(self._engine) as connection:
-            while not done.is_set():
+            while not done.wait(pace):
                 self.write(connection)
 
     def write(self, connection: psycopg.Connection) -> None:
@@ -229,7 +233,7 @@ class Writer:
 
 
 @contextmanager
-def writing(engine: Engine) -> Generator[Writer]:
+def writing(engine: Engine, pace: float = PACE) -> Generator[Writer]:
     """Let a writer write while the block runs; an error of it is raised at the end."""
     with engine.connect() as connection:
         writer = Writer(engine, contents(connection))
@@ -237,7 +241,7 @@ def writing(engine: Engine) -> Generator[Writer]:
 
     def work() -> None:
         try:
-            writer.run(done)
+            writer.run(done, pace)
         except BaseException as error:  # noqa: BLE001  # told to the test
             errors.append(error)
 

@@ -7,7 +7,7 @@ A new operation adds an `Example` to its capability's tests and so obeys all thr
 - it converges: apply, compare, and nothing is left to do (each capability has its own comparison).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from alembic.autogenerate import render_python_code
 from alembic.migration import MigrationContext
 from alembic.operations import MigrateOperation, Operations
 from alembic.operations.ops import UpgradeOps
-from psycopg.sql import SQL, Literal
+from psycopg.sql import SQL, Identifier, Literal
 from sqlalchemy import Connection
 
 import alembic_enterprise.plugin  # noqa: F401  # registers the operations
@@ -54,6 +54,13 @@ def reverses(connection: Connection, example: Example) -> None:
     assert snapshot(connection) == after
 
 
+def all_reverse(connection: Connection, examples: Sequence[Example]) -> None:
+    """The law of reversal for one example after the other, in a database empty before each."""
+    for example in examples:
+        reverses(connection, example)
+        _empty(connection)
+
+
 def rendered(operation: Operation) -> str:
     """The call that autogenerate writes for an operation."""
     lines = render_python_code(UpgradeOps([operation])).splitlines()
@@ -67,6 +74,15 @@ def prepare(connection: Connection, example: Example) -> None:
     connection.exec_driver_sql("SET alembic_enterprise.now = '2026-01-15 12:00+00'")
     for statement in example.setup:
         connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+    connection.commit()
+
+
+def _empty(connection: Connection) -> None:
+    """Drop all that is in the database: this takes a fraction of making another one."""
+    schemas = sql.rows(connection, _SCHEMAS)
+    for (name,) in schemas:
+        sql.execute(connection, SQL("DROP SCHEMA {} CASCADE").format(Identifier(name)))
+    sql.execute(connection, SQL("CREATE SCHEMA public"))
     connection.commit()
 
 
@@ -91,6 +107,10 @@ class Recorder(Operations):
         """Keep one operation."""
         self.invoked.append(operation)
 
+
+_SCHEMAS = SQL(
+    "SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema)' ORDER BY 1"
+)
 
 # From 16384 on are the oids of what initdb did not make (FirstNormalObjectId): an index finds them.
 _RELATIONS = SQL("""

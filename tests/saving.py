@@ -60,45 +60,57 @@ LOCKED = ("public.orders", "public.events")
 """What `RELEASE` locks."""
 
 
-def shop(folder: Path, engine: Engine, release: str = RELEASE, **options: object) -> Config:
-    """A project whose database lacks its second revision."""
+def scripts(folder: Path, engine: Engine, release: str = RELEASE, **options: object) -> Config:
+    """A project of two revisions."""
     config = project(folder, engine, MetaData(), **options)
     write_revision(folder, "0001", None, SCHEMA)
-    command.upgrade(config, "head")
     write_revision(folder, "0002", "0001", release)
     return config
 
 
+def shop(folder: Path, engine: Engine, release: str = RELEASE) -> Config:
+    """A project whose database lacks its second revision."""
+    config = scripts(folder, engine, release)
+    command.upgrade(config, "0001")
+    return config
+
+
 def saved_plan(
-    config: Config, engine: Engine, copy: str | None = None, *, locked: Sequence[str] = LOCKED
+    config: Config,
+    engine: Engine,
+    copy: str | None = None,
+    *,
+    locked: Sequence[str] = LOCKED,
+    objects: Objects | None = None,
 ) -> Saved:
     """The plan of what is pending, whose steps lock some relations.
 
-    On a copy of the database it is tried what else they change.
+    On a copy of the database it is tried what else they change. Its objects need not be read again
+    where they are known.
     """
     directory = ScriptDirectory.from_config(config)
     with engine.connect() as connection:
-        objects = drift.objects_of(connection)
+        objects = objects or drift.objects_of(connection)
         stamped = revisions.stamped(connection)
         place = Place.read(connection, revisions.VERSION_TABLE)
-    scripts = revisions.pending(directory, stamped)
+    pending = revisions.pending(directory, stamped)
     plan = Plan(
         Database(place.database, place.server, tuple(stamped)),
         planned.IN_ORDER.circumstances,
         planned.IN_ORDER.shadow,
-        pending=tuple(Revision(script.revision, "", script.path) for script in scripts),
+        pending=tuple(Revision(script.revision, "", script.path) for script in pending),
         steps=steps(*locked),
     )
-    changed = frozenset[Key]() if copy is None else changes(config, copy, scripts, objects)
-    return document.saved(plan, place, objects, changed, document.digests(config, scripts))
+    changed = frozenset[Key]() if copy is None else changes(config, copy, pending, objects)
+    return document.saved(plan, place, objects, changed, document.digests(config, pending))
 
 
 def changes(
-    config: Config, copy: str, scripts: Sequence[Script], before: Objects
+    config: Config, copy: str, pending: Sequence[Script], before: Objects
 ) -> frozenset[Key]:
     """The objects that scripts make, change or drop."""
     engine = create_engine(copy, poolclass=NullPool)
-    replay.upgrade(config, engine.url, scripts)
+    replay.upgrade(config, engine.url, pending)
     with engine.connect() as connection:
         return document.changes(before, drift.objects_of(connection))
 

@@ -16,18 +16,20 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import alembic.command
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from console import PROGRAM, Outcome
+from forked import Run
 from markdown_it import MarkdownIt
 from psycopg.sql import SQL, Identifier, Literal
 from shops import configured
@@ -74,9 +76,12 @@ def snippets() -> list[Snippet]:
 class Project:
     """An Alembic project as `alembic init migrations` makes it, with a database of its own."""
 
-    def __init__(self, folder: Path, engine: Engine, other_database: Callable[[], str]) -> None:
+    def __init__(
+        self, folder: Path, engine: Engine, other_database: Callable[[], str], run_forked: Run
+    ) -> None:
         self.folder = folder
         self.engine = engine
+        self.run_forked = run_forked
         self.other_database = other_database
         self.url = engine.url.render_as_string(hide_password=False)
         self.printed = ""
@@ -94,21 +99,19 @@ class Project:
         alembic.command.upgrade(configured(url), "head")
         return copy_project(self.folder / "sample_project", url)
 
-    def run(self, command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(self, line: str, folder: Path | None = None) -> Outcome:
         """Run a line as a shell would, with the programs that are installed beside Python."""
-        beside = os.path.dirname(sys.executable)  # noqa: PTH120  # a link to Python is not followed
-        path = os.pathsep.join([beside, os.environ.get("PATH", os.defpath)])
-        return subprocess.run(
-            ["/bin/sh", "-c", command],
-            cwd=folder or self.folder,
-            env=os.environ
-            | {"PATH": path, "COLUMNS": "80"}
-            | (REAL if "doctor" in command else {}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        folder = folder or self.folder
+        path = os.pathsep.join([str(PROGRAM.parent), os.environ.get("PATH", os.defpath)])
+        variables = {"PATH": path, "COLUMNS": "80"} | (REAL if "doctor" in line else {})
+        with NamedTemporaryFile("r", encoding="utf-8") as output:
+            if program := python_program(line):
+                streams = [os.devnull, output.name, output.name]
+                code = self.run_forked(program, folder, os.environ | variables, streams)
+            else:
+                shell = ["/bin/sh", "-c", f"exec >>{output.name} 2>&1; {line}"]
+                code = subprocess.call(shell, cwd=folder, env=os.environ | variables)
+            return Outcome(code, output.read(), "")
 
     def replace(self, name: str, old: str, new: str) -> None:
         """Replace what stands exactly once in a file."""
@@ -149,7 +152,7 @@ class Project:
             (self.folder / snippet.info).write_text(snippet.text)
         else:
             (self.folder / "snippet.py").write_text(snippet.text.replace(URL, self.url))
-            self.printed = self.run("python snippet.py").stdout
+            self.printed = self.run("python snippet.py").output
             if "Traceback" in self.printed:
                 self.printed = self.printed.splitlines()[-1]
 
@@ -161,10 +164,20 @@ class Project:
             assert f"\n{arguments[0]}: " in (ROOT / "Makefile").read_text()
         else:
             result = self.run(command, folder)
-            told = PRETENDED.sub("", result.stdout)
-            assert alike(printed, told), f"{command} printed:\n{result.stdout}"
+            told = PRETENDED.sub("", result.output)
+            assert alike(printed, told), f"{command} printed:\n{result.output}"
             fails = re.search(r"FAILED|\d missing|\d findings?\n|\d steps? in \d", printed)
-            assert (result.returncode != 0) == bool(fails)
+            assert (result.code != 0) == bool(fails)
+
+
+def python_program(line: str) -> list[str | Path]:
+    """The script in Python that a line runs, and its arguments; none where a shell is needed."""
+    name, *arguments = shlex.split(line)
+    if name == "python":
+        return [*arguments]
+    if name in {"alembic", "alembic-enterprise"} and ">" not in arguments:
+        return [PROGRAM.with_name(name), *arguments]
+    return []
 
 
 def migrate(engine: Engine, code: str) -> None:
@@ -196,12 +209,14 @@ def assert_installable(arguments: list[str]) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path, engine: Engine, other_database: Callable[[], str]) -> Project:
+def project(
+    tmp_path: Path, engine: Engine, other_database: Callable[[], str], run_forked: Run
+) -> Project:
     with engine.begin() as connection:
         database = Identifier(str(engine.url.database))
         statement = SQL("ALTER DATABASE {} SET alembic_enterprise.now = {}")
         sql.execute(connection, statement.format(database, Literal(NOW)))
-    return Project(tmp_path, engine, other_database)
+    return Project(tmp_path, engine, other_database, run_forked)
 
 
 def test_every_snippet_is_true(project: Project) -> None:

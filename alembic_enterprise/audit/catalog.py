@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Table
 from alembic_enterprise import sql
 from alembic_enterprise.audit import capture, drift
 from alembic_enterprise.audit.drift import Parts
-from alembic_enterprise.audit.model import Trail, trail_on
+from alembic_enterprise.audit.model import FIRST_OTHER_TYPE, Trail, trail_on
 from alembic_enterprise.errors import DeclarationError
 from alembic_enterprise.partitions.catalog import Catalog
 from alembic_enterprise.registry import OWNERSHIP
@@ -97,12 +97,14 @@ def declared(tables: Iterable[Table]) -> dict[Name, AuditedTable]:
 
 
 # What is ours is known by its comment: a database without a trail costs this one query. Of the
-# comments on tables only those on partitioned ones are read, as each partition has one.
+# comments on functions those on PostgreSQL's own are passed by, which are thousands; of those on
+# tables only those on partitioned ones are read, as each partition has one.
 _MARKED = SQL("""
 SELECT n.nspname, marked.name, marked.kept
 FROM (SELECT p.pronamespace AS place, p.proname AS name, false AS kept
       FROM pg_catalog.pg_description AS d JOIN pg_catalog.pg_proc AS p ON p.oid = d.objoid
-      WHERE d.classoid = 'pg_catalog.pg_proc'::regclass AND starts_with(d.description, {options})
+      WHERE d.classoid = 'pg_catalog.pg_proc'::regclass AND d.objoid >= {first_other}
+        AND starts_with(d.description, {options})
         AND p.prorettype = 'pg_catalog.trigger'::regtype AND p.pronargs = 0
       UNION
       SELECT c.relnamespace, c.relname, d.description = {kept}
@@ -162,9 +164,14 @@ def read(connection: Connection, partitioned: Catalog) -> Trails:
         connection: where to read.
         partitioned: its partitioned tables, the histories among them.
     """
-    comments = {"mark": capture.HISTORY_COMMENT, "kept": capture.KEPT_COMMENT}
-    values = {key: Literal(text) for key, text in comments.items()}
-    found = sql.rows(connection, _MARKED.format(options=Literal(OWNERSHIP + "{"), **values))
+    values = {
+        "options": OWNERSHIP + "{",
+        "mark": capture.HISTORY_COMMENT,
+        "kept": capture.KEPT_COMMENT,
+        "first_other": FIRST_OTHER_TYPE,
+    }
+    query = _MARKED.format(**{key: Literal(value) for key, value in values.items()})
+    found = sql.rows(connection, query)
     marked = [(schema, name) for schema, name, is_kept in found if not is_kept]
     kept = frozenset(Name(schema, name) for schema, name, is_kept in found if is_kept)
     if not marked:

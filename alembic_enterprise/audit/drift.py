@@ -232,8 +232,10 @@ SELECT trails.number, CASE
                 format_type(a.atttypid, a.atttypmod) || {collated}, wanted.type || wanted.collated)
     END
 FROM trails CROSS JOIN LATERAL ({columns}) AS wanted
-LEFT JOIN pg_catalog.pg_attribute AS a
-       ON a.attrelid = trails.history AND a.attname = wanted.name AND NOT a.attisdropped
+LEFT JOIN LATERAL (
+    SELECT * FROM pg_catalog.pg_attribute AS a  -- by its index, not all of it
+    WHERE a.attrelid = trails.history AND a.attname = wanted.name AND NOT a.attisdropped OFFSET 0
+) AS a ON true
 WHERE trails.history IS NOT NULL
   AND (a.attnum IS NULL
     OR format_type(a.atttypid, a.atttypmod) NOT IN (wanted.type, wanted.bare)
@@ -260,7 +262,8 @@ WHERE trails.history IS NOT NULL AND NOT EXISTS (
                 LEFT JOIN pg_catalog.pg_attribute AS a
                        ON a.attrelid = x.indrelid AND a.attnum = k.number ORDER BY k.position)
         = ARRAY(SELECT quoted FROM ({key}) AS key ORDER BY position)
-          || '"audit_id"'::text)"""
+          || '"audit_id"'::text
+    OFFSET 0)"""
 
 # Several trails share a view: the first of them says so, and one operation makes it.
 _VIEWS: LiteralString = """

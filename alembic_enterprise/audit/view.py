@@ -82,7 +82,7 @@ _IMAGE: LiteralString = (
 )
 """A row of a history, called `row`, as JSON."""
 
-_BRANCHES: LiteralString = """trails AS (
+_BRANCHES: LiteralString = """trails AS MATERIALIZED (
         SELECT history.oid, history.relname, history.relowner, source.oid AS source,
                (SELECT nspname FROM pg_catalog.pg_namespace WHERE oid = source.relnamespace)
                || '.' || source.relname AS called,

@@ -10,6 +10,7 @@ from alembic_enterprise.partitions.catalog import Partition, PartitionedTable
 from alembic_enterprise.partitions.model import Policy
 from alembic_enterprise.partitions.periods import (
     Range,
+    distance,
     floor,
     merged,
     moment,
@@ -179,16 +180,28 @@ def doubt(
     """
     if policy.start is not None or not lacking:
         return None
-    missed = past(lacking, policy, now)
-    if len(missed) <= MOST:
+    missed, end = count_past(lacking, policy, now)
+    if missed <= MOST:
         return None
-    first, end = lacking[0][0], missed[-1][1]
+    first = lacking[0][0]
     return (
-        f"{len(missed)} partitions from {first} to {end} are missing; that many are not created "
+        f"{missed} partitions from {first} to {end} are missing; that many are not created "
         "unless the declaration says where the table begins: detach the partition that is far from "
         f"the others ({_before(tables, policy, now)}), or write "
         f'start="{first}", or a later day, into the declaration'
     )
+
+
+def count_past(
+    lacking: Iterable[tuple[date, date | None]], policy: Policy, now: datetime
+) -> tuple[int, date]:
+    """How many `past` gives, and the day after the last, without going through centuries."""
+    current, number, end = _current(policy, now), 0, date.min
+    for start, stop in lacking:
+        if start < current:
+            begin, end = max(start, end), min(stop or current, current)
+            number += distance(begin, end, policy.every)
+    return number, end
 
 
 def _before(tables: Sequence[PartitionedTable], policy: Policy, now: datetime) -> str:

@@ -85,6 +85,14 @@ def shift(first: date, every: Every, periods: int) -> date:
         raise OperationError(msg) from error
 
 
+def distance(first: date, stop: date, every: Every) -> int:
+    """How many periods lie between the first days of two of them; none when they are in reverse."""
+    if every in DAYS:
+        return max(0, (stop - first).days // DAYS[every])
+    months = (stop.year - first.year) * 12 + stop.month - first.month
+    return max(0, months // MONTHS[every])
+
+
 @lru_cache(maxsize=4096)  # tables that are cut alike ask for the same days
 def moment(day: date, zone: ZoneInfo | None) -> datetime:
     """Midnight of `day`: in UTC for a zone, naive without one.

@@ -52,7 +52,7 @@ class Tried:
         proposed: the scripts that were made of them.
         performed: the statements of all scripts.
         after: the catalog once they have run.
-        changed: the objects that they make, change or drop.
+        changed: the objects that they make, change or drop; empty unless the plan is to be saved.
         drift: what was changed in the live database outside of its revisions.
         mended: remarks that nobody makes any more once they have run, by their identity.
         proof: what was tried besides, and which revisions a downgrade takes back.
@@ -73,13 +73,21 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class _State:
-    """The shadow at one moment."""
+class _Start:
+    """The shadow before the scripts."""
 
     relations: Relations
-    objects: Objects
     remarks: Sequence[Finding]
+    objects: Objects
+
+
+@dataclass(frozen=True)
+class _End:
+    """The shadow after them: its catalog, and what has become of the start."""
+
     catalog: Catalog
+    mended: Collection[Identity] = ()
+    changed: Collection[Key] = ()
 
 
 def run(
@@ -108,8 +116,8 @@ def run(
     if copied is None:
         return _unmeasured(config, seen, folder)
     progress("runs all revisions, to see what was changed outside of them")
-    differences, coverage = _drift(config, copied, seen)
-    before = _state(copied, seen)
+    before = _start(copied, seen)
+    differences, coverage = _drift(config, copied, seen, before.objects)
     rehearsed = partial(
         _rehearsed, seen=seen, live=before.relations, differences=differences, progress=progress
     )
@@ -128,16 +136,16 @@ def run(
         proven = Proven()
         if request.proves and performed:
             progress("tries the downgrade, the upgrade once more, and the SQL")
-            proven = prove(extended, copied, start, scripts, seen.version_table)
-    after = _state(copied, seen) if performed else before
+            proven = prove(extended, copied, start, scripts, seen.version_table, before.objects)
+    after = _end(copied, seen, before if performed else None)
     return Tried(
         changes=changes,
         proposed=proposed,
         performed=performed,
         after=after.catalog,
-        changed=document.changes(before.objects, after.objects),
+        changed=after.changed,
         drift=differences,
-        mended=set(map(identity, before.remarks)) - set(map(identity, after.remarks)),
+        mended=after.mended,
         proof=proven,
         coverage=coverage,
         shadow=replace(copied, gaps=(*copied.gaps, *copied.host.left())),
@@ -145,25 +153,29 @@ def run(
 
 
 def _drift(
-    config: Config, copied: Shadow, seen: Seen
+    config: Config, copied: Shadow, seen: Seen, live: Objects
 ) -> tuple[Sequence[Difference], Sequence[str]]:
     """What was changed outside of the revisions, if these can be run from nothing."""
     try:
-        return drift.drift(config, copied, seen.version_table), ()
+        return drift.drift(config, copied, seen.version_table, live), ()
     except (StepError, DBAPIError) as error:
         refusal, reason = refused(error), _reason(error)
-    with connected(copied.url) as connection:
-        schemas = drift.schemas(connection)
-    if schemas and refusal is not None and sqlstate(refusal) == INVALID_SCHEMA_NAME:
+    lacks_schema = refusal is not None and sqlstate(refusal) == INVALID_SCHEMA_NAME
+    if lacks_schema and (schemas := _schemas(copied)):
         named = first_few(schemas)
         try:
-            found = drift.drift(config, copied, seen.version_table, schemas)
+            found = drift.drift(config, copied, seen.version_table, live, schemas)
             return found, (BEFOREHAND.format(named),)
         except (StepError, DBAPIError) as error:
             reason += f"; nor do they where these schemas are there, {named}: {_reason(error)}"
     if hint := refusal and copied.explained(refusal):
         reason = f"{reason.rstrip('.')}. {hint}"
     return (), (f"drift is not known, since the revisions do not run from nothing: {reason}",)
+
+
+def _schemas(copied: Shadow) -> list[str]:
+    with connected(copied.url) as connection:
+        return drift.schemas(connection)
 
 
 def _reason(error: StepError | DBAPIError) -> str:
@@ -179,13 +191,30 @@ BEFOREHAND = (
 )
 
 
-def _state(copied: Shadow, seen: Seen) -> _State:
+def _start(copied: Shadow, seen: Seen) -> _Start:
     with connected(copied.url) as connection:
         remarks, _ = advice.advised(connection, seen.models)
-        known = catalog.read(connection)
         relations = traces.relations(connection)
         objects = drift.objects_of(connection)  # ends the transaction
-    return _State(relations, objects, remarks, known)
+    return _Start(relations, remarks, objects)
+
+
+def _end(copied: Shadow, seen: Seen, before: _Start | None) -> _End:
+    """The shadow after the scripts; `before` is None where they have done nothing.
+
+    Only a plan that is to be saved, which has a place, tells which objects they change.
+    """
+    with connected(copied.url) as connection:
+        known = catalog.read(connection)
+        if before is None:
+            return _End(known)
+        mended = set(map(identity, before.remarks))
+        if mended:
+            mended -= set(map(identity, advice.advised(connection, seen.models)[0]))
+        if seen.place is None:
+            return _End(known, mended)
+        changed = document.changes(before.objects, drift.objects_of(connection))
+    return _End(known, mended, changed)
 
 
 def _afterwards(done: Sequence[Performed], more: Sequence[Performed]) -> list[Performed]:

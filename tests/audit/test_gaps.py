@@ -17,9 +17,12 @@ from sqlalchemy import (
     Engine,
     Integer,
     MetaData,
+    NullPool,
     Table,
     Text,
+    create_engine,
     func,
+    make_url,
 )
 from sqlalchemy.exc import DBAPIError
 
@@ -45,18 +48,34 @@ COLUMNS = "(id int, at timestamptz, note text, PRIMARY KEY (id, at))"
 FIRST, SECOND = datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 2, 5, tzinfo=UTC)
 
 
+@pytest.fixture(scope="module")
+def original(shared_database: Callable[..., str]) -> str:
+    """A database with a table by month, a row in January and one in February, and a trail."""
+    url = shared_database()
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        run_sql(
+            connection,
+            f"CREATE TABLE events {COLUMNS} PARTITION BY RANGE (at)",
+            f"CREATE TABLE january PARTITION OF events {JANUARY}",
+            "CREATE TABLE february PARTITION OF events"
+            " FOR VALUES FROM ('2026-02-01 00:00+00') TO ('2026-03-01 00:00+00')",
+        )
+        laws.apply(connection, [CREATE])
+        run_sql(connection, f"INSERT INTO events VALUES (1, '{FIRST}', 'a'), (2, '{SECOND}', 'b')")
+    return str(make_url(url).database)
+
+
+@pytest.fixture
+def database_url(
+    request: pytest.FixtureRequest, other_database: Callable[..., str], original: str
+) -> str:
+    """The test's own database, empty unless it has `events`."""
+    return other_database(original) if "events" in request.fixturenames else other_database()
+
+
 @pytest.fixture
 def events(connection: Connection) -> Connection:
-    """A table by month with a row in January and one in February, and a trail."""
-    run_sql(
-        connection,
-        f"CREATE TABLE events {COLUMNS} PARTITION BY RANGE (at)",
-        f"CREATE TABLE january PARTITION OF events {JANUARY}",
-        "CREATE TABLE february PARTITION OF events"
-        " FOR VALUES FROM ('2026-02-01 00:00+00') TO ('2026-03-01 00:00+00')",
-    )
-    laws.apply(connection, [CREATE])
-    run_sql(connection, f"INSERT INTO events VALUES (1, '{FIRST}', 'a'), (2, '{SECOND}', 'b')")
+    """A connection to a copy of `original`."""
     return connection
 
 

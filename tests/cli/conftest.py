@@ -1,15 +1,17 @@
 """Ways to run the command: in this process, or as the installed program."""
 
 import os
-import subprocess
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
+import console
 import poolers
 import pytest
-from console import PROGRAM, Outcome
+from console import PROGRAM, Outcome, in_files
+from forked import Run
 from reviewed import Project, begun
 
 from alembic_enterprise.cli import main
@@ -44,22 +46,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Callable[..., Outcome]:
+def program(tmp_path: Path, run_forked: Run) -> Callable[..., Outcome]:
     """A function that runs the installed program in `tmp_path`, which is left to the test."""
 
     def program(*arguments: str, **environment: str) -> Outcome:
-        variables = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-        ended = subprocess.run(
-            [PROGRAM, *arguments],
-            cwd=tmp_path,
-            env=variables | environment,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-        return Outcome(ended.returncode, ended.stdout, ended.stderr)
+        return in_files(run_forked, tmp_path, [PROGRAM, *arguments], **environment)
 
     return program
+
+
+@pytest.fixture
+def in_terminal(run_forked: Run) -> Callable[..., str]:
+    """A function that runs the installed program in a terminal, and returns what it writes."""
+    return partial(console.in_terminal, run_forked)
 
 
 @pytest.fixture

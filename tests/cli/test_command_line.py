@@ -1,6 +1,7 @@
 """What every command shares: help, errors, exit codes, colour, Ctrl-C."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import click
 import pytest
 from autogenerate import run as migrate
 from autogenerate import run_sql
-from console import PROGRAM, Outcome, in_terminal
+from console import PROGRAM, Outcome
 from reviewed import Project
 from samples import monthly
 from scheduled import table
@@ -216,9 +217,7 @@ def test_a_traceback_shows_no_password(
 
 
 @pytest.mark.parametrize("filters", ["", "default"])
-def test_a_warning_is_one_line_told_once(
-    shop: Project, program: Callable[..., Outcome], filters: str
-) -> None:
+def test_a_warning_is_one_line_told_once(shop: Project, filters: str) -> None:
     env = shop.folder / "env.py"
     more = """
         from warnings import warn
@@ -229,10 +228,16 @@ def test_a_warning_is_one_line_told_once(
             warn("nobody's", DeprecationWarning)
     """
     env.write_text(env.read_text() + dedent(more))
-    outcome = program("audit", "check", "--format", "json", PYTHONWARNINGS=filters)
-    assert outcome.code == 0
-    assert json.loads(outcome.output)["findings"] == []
-    first, second, *rest = outcome.error.splitlines()
+    ended = subprocess.run(
+        [PROGRAM, "audit", "check", "--format", "json"],
+        cwd=shop.folder,
+        env=os.environ | {"PYTHONWARNINGS": filters},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert json.loads(ended.stdout)["findings"] == []
+    first, second, *rest = ended.stderr.splitlines()
     assert first.startswith('warning: HashShards("id", count=6): 6 shards can be split into 12, ')
     assert second == "warning: mine, at postgresql://app:***@db/x"
     assert rest == (["warning: nobody's"] if filters else [])
@@ -284,7 +289,10 @@ def test_moments_are_read_whatever_the_role_prints_them_like(
 
 
 def test_colour_is_for_terminals(
-    run: Callable[..., Outcome], engine: Engine, database_url: str
+    run: Callable[..., Outcome],
+    in_terminal: Callable[..., str],
+    engine: Engine,
+    database_url: str,
 ) -> None:
     monthly(engine)
     arguments = ["partitions", "list", "--url", database_url]
@@ -293,7 +301,9 @@ def test_colour_is_for_terminals(
     assert "\x1b[" not in run(*arguments).output
 
 
-def test_no_color_is_respected(engine: Engine, database_url: str) -> None:
+def test_no_color_is_respected(
+    in_terminal: Callable[..., str], engine: Engine, database_url: str
+) -> None:
     monthly(engine)
     assert "\x1b[" not in in_terminal(["partitions", "list", "--url", database_url], NO_COLOR="1")
     refused = ["doctor", "--url", "postgresql://127.0.0.1:1/d"]

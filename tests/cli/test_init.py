@@ -1,13 +1,13 @@
 """`init`: an environment that works as it is, from the first revision on."""
 
-import subprocess
-import sys
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from alembic.config import Config
-from console import Outcome
+from console import PROGRAM, Outcome, in_files
+from forked import Run
 from sqlalchemy import Connection, make_url
 
 MODELS = """
@@ -80,33 +80,25 @@ def replace(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
-ALEMBIC = """
-import shlex, sys
-from alembic.config import main
+@pytest.fixture
+def alembic(project: Path, run_forked: Run) -> Callable[[str], str]:
+    """A function that runs Alembic's program in the project, and returns what it prints."""
 
-for command in sys.argv[1:]:
-    main(shlex.split(command))
-"""
+    def alembic(arguments: str) -> str:
+        program = PROGRAM.with_name("alembic")
+        ended = in_files(run_forked, project, [program, *shlex.split(arguments)])
+        assert ended.code == 0, ended.error
+        return ended.output
 
-
-def alembic(project: Path, *commands: str) -> str:
-    """What `alembic` prints for commands; they run in one process, which takes long to start."""
-    ended = subprocess.run(
-        [sys.executable, "-c", ALEMBIC, *commands],
-        cwd=project,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+    return alembic
 
 
 def test_the_first_revision_is_applied_and_leaves_nothing_to_do(
-    project: Path, program: Callable[..., Outcome]
+    project: Path, alembic: Callable[[str], str], program: Callable[..., Outcome]
 ) -> None:
-    printed = alembic(project, "revision --autogenerate -m first", "upgrade head", "check")
-    assert printed.endswith("No new upgrade operations detected.\n")
+    alembic("revision --autogenerate -m first")
+    alembic("upgrade head")
+    assert alembic("check").endswith("No new upgrade operations detected.\n")
     [script] = (project / "migrations" / "versions").glob("*_first.py")
     assert "op.create_range_partitions('events', every='month'" in script.read_text()
     listing = program("partitions", "list", PYTHONIOENCODING="utf-8")
@@ -119,22 +111,24 @@ def test_the_first_revision_is_applied_and_leaves_nothing_to_do(
 
 
 def test_concurrent_statements_run_under_a_lock_timeout(
-    project: Path, connection: Connection
+    project: Path, alembic: Callable[[str], str], connection: Connection
 ) -> None:
     """The first revision begins with an autocommit block, in a transaction of Alembic's own."""
     connection.exec_driver_sql("CREATE TABLE plain (id text)")
     connection.commit()
     script = project / "migrations" / "versions" / "concurrent.py"
     script.write_text(CONCURRENT.format(previous=None))
-    alembic(project, "upgrade head")
+    alembic("upgrade head")
     query = "SELECT id, obj_description('plain'::regclass) FROM plain"
     assert connection.exec_driver_sql(query).all() == [("4s", "100% sure")]
 
 
-def test_offline_scripts_set_the_lock_timeout_and_double_no_percent_sign(project: Path) -> None:
+def test_offline_scripts_set_the_lock_timeout_and_double_no_percent_sign(
+    project: Path, alembic: Callable[[str], str]
+) -> None:
     script = project / "migrations" / "versions" / "concurrent.py"
     script.write_text(CONCURRENT.format(previous=None))
-    text = alembic(project, "upgrade head --sql")
+    text = alembic("upgrade head --sql")
     assert text.startswith("SET lock_timeout = '4s';\n")
     assert "'100% sure'" in text
 

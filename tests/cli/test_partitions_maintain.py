@@ -11,7 +11,7 @@ import jsonschema
 import laws
 import pytest
 from autogenerate import run_sql
-from console import Outcome, in_terminal
+from console import Outcome
 from prometheus_client.parser import text_string_to_metric_families
 from samples import clock
 from scheduled import insert, names, table
@@ -452,7 +452,9 @@ COMMAND = ["partitions", "maintain", "--url"]
 
 
 @pytest.mark.usefixtures("shop")
-def test_a_progress_bar_is_for_terminals(program: Run, database_url: str) -> None:
+def test_a_progress_bar_is_for_terminals(
+    program: Run, in_terminal: Callable[..., str], database_url: str
+) -> None:
     """And for runs with something to do."""
     outcome = program("partitions", "maintain", "--url", database_url, "--dry-run")
     assert outcome.error == ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from console import Outcome, in_terminal
+from console import Outcome
 from golden_files import golden
 from samples import execute
 from sqlalchemy import Engine, NullPool, create_engine
@@ -280,7 +280,9 @@ def test_it_gives_up_on_a_locked_table(
     assert "(locks orders_shard_3). Run this again" in outcome.error
 
 
-def test_what_is_skewed_is_red_on_a_terminal(shop_url: str) -> None:
+def test_what_is_skewed_is_red_on_a_terminal(
+    in_terminal: Callable[..., str], shop_url: str
+) -> None:
     text = in_terminal(["shards", "list", "orders", "--url", shop_url])
     assert text.count("\x1b[31m") == 1
     assert "\x1b[31m━━━━━━━━━━│━━━━▸" in text

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import growing
 import pytest
 from autogenerate import run_sql
-from console import Outcome, in_terminal
+from console import Outcome
 from sqlalchemy import Connection, Engine
 
 from alembic_enterprise import locks
@@ -149,7 +149,7 @@ def test_errors_before_anything_is_tried_end_with_1(
 
 
 def test_the_rows_and_their_rate_are_for_terminals(
-    connection: Connection, database_url: str
+    connection: Connection, in_terminal: Callable[..., str], database_url: str
 ) -> None:
     growing.orders(connection)
     command = ["shards", "grow", "orders", "--to", "4", "--url", database_url]

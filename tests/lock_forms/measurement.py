@@ -21,6 +21,7 @@ from alembic_enterprise.plan.locks.traces import (
     own,
     relations,
 )
+from alembic_enterprise.plan.shadow.original import strategy
 from alembic_enterprise.sessions import connect
 from alembic_enterprise.sql import sqlstate
 from lock_forms import FORMS, Form
@@ -70,11 +71,13 @@ def _databases(url: str) -> Generator[Callable[[str], Engine]]:
     names: list[str] = []
     server = create_engine(url, poolclass=NullPool)
     with connect(server) as administrator:
+        [(major, _)] = sql.rows(administrator, _VERSION)
 
         def make(template: str) -> Engine:
             name = f"alembic_enterprise_{token_hex(6)}"
-            statement = SQL("CREATE DATABASE {} TEMPLATE {}")
-            sql.execute(administrator, statement.format(Identifier(name), Identifier(template)))
+            statement = SQL("CREATE DATABASE {} TEMPLATE {} {}")
+            source = Identifier(template)
+            sql.execute(administrator, statement.format(Identifier(name), source, strategy(major)))
             names.append(name)
             return create_engine(make_url(url).set(database=name), poolclass=NullPool)
 

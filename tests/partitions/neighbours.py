@@ -1,9 +1,12 @@
 """The stories of test_neighbours, each in a process of its own: plugins register for all of it.
 
-python neighbours.py STORY URL FOLDER
+As a program it reads lines of JSON, each with the name of a story, the URL of a database and a
+folder, and answers each with the exit code of the story; what it writes goes to standard error.
 """
 
 import enum
+import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -183,9 +186,27 @@ def enums(engine: Engine, connection: Connection, folder: Path) -> None:
     run_sql(connection, "UPDATE orders SET n = 1")
 
 
-if __name__ == "__main__":
-    engine = create_engine(sys.argv[2], poolclass=NullPool)
+STORIES = {story.__name__: story for story in (one_script, triggers_and_grants, trails, enums)}
+
+
+def tell(story: str, url: str, folder: str) -> None:
+    """Tell one story, which raises when it goes wrong."""
+    engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
-        stories = (one_script, triggers_and_grants, trails, enums)
-        story = {story.__name__: story for story in stories}[sys.argv[1]]
-        story(engine, connection, Path(sys.argv[3]))
+        STORIES[story](engine, connection, Path(folder))
+
+
+def main() -> None:
+    """Tell the story of each line in a fork of this process, which has imported all it needs."""
+    for line in sys.stdin:
+        process = os.fork()
+        if process == 0:
+            os.dup2(2, 1)
+            tell(*json.loads(line))
+            return
+        _, status = os.waitpid(process, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201  # the answer
+
+
+if __name__ == "__main__":
+    main()

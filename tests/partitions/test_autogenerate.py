@@ -726,7 +726,7 @@ DAYS = [
     "2031-10-26 00:30+00",
     "2040-01-01 00:00+00",
 ]
-MANY = {"day": 2, "week": 3}
+MANY = {"day": 2, "week": 3, "month": 5}
 """So many of these days are enough for short periods: partitions take milliseconds each."""
 
 

@@ -17,12 +17,14 @@ from alembic_enterprise.partitions.due import (
     bounds,
     but_the_last,
     clock,
+    count_past,
     covered,
     due,
     headroom,
     is_short,
     missing_days,
     out_of_time,
+    past,
     window,
 )
 from alembic_enterprise.partitions.model import Policy
@@ -283,6 +285,16 @@ def test_created_periods_are_whole_in_order_and_inside_the_window(situation: Any
         assert (floor(start, policy.every), shift(start, policy.every, 1)) == (start, stop)
         assert first <= start <= last
     assert bool(found) == bool(missing_days(live, policy, now))
+
+
+@given(situations())
+def test_past_periods_are_counted_as_they_are_given(situation: Any) -> None:
+    _, live, policy, now = situation
+    lacking = missing_days(live, policy, now)
+    over = past(lacking, policy, now)
+    number, end = count_past(lacking, policy, now)
+    assert number == len(over)
+    assert not over or end == over[-1][1]
 
 
 # --- Headroom

@@ -48,7 +48,7 @@ def referring(connection: Connection) -> None:
     insert(connection, "2026-09-09Z", "2026-10-10Z", table="items")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def killer() -> Iterator[Callable[[str, int], str]]:
     """A function that runs the job in a process that is killed before its n-th change."""
     with killed.killer("maintain") as run_until:

@@ -13,6 +13,7 @@ from alembic_enterprise.partitions.periods import (
     SUFFIX_BYTES,
     Every,
     Range,
+    distance,
     floor,
     merged,
     moment,
@@ -53,6 +54,7 @@ def test_steps_add_up(day: date, every: Every, number: int) -> None:
     first = floor(day, every)
     assert shift(shift(first, every, number), every, 1) == shift(first, every, number + 1)
     assert shift(shift(first, every, number), every, -number) == first
+    assert distance(first, shift(first, every, number), every) == max(0, number)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from alembic_enterprise.plan.saved import migrating
 from alembic_enterprise.plan.saved.apply import Job, Report, apply, verify
 from alembic_enterprise.plan.saved.document import Saved
 from alembic_enterprise.plan.schema import drift
+from alembic_enterprise.plan.schema.objects import Objects
 from alembic_enterprise.sql import Name
 
 Plan = Callable[..., tuple[Config, Saved]]
@@ -29,6 +30,12 @@ NOTED = "INSERT INTO unrelated SELECT count(*) FROM unrelated"
 SECOND = "op.execute('ALTER TABLE orders ADD COLUMN state text')"
 THIRD = "op.execute('ALTER TABLE customers ADD COLUMN mail text')"
 """Bodies of revisions to come."""
+
+
+@pytest.fixture
+def database_url(other_database: Callable[..., str], begun: tuple[str, Objects]) -> str:
+    """The URL of a database with the first revision."""
+    return other_database(begun[0])
 
 
 def rows(observer: Connection) -> int:

@@ -12,11 +12,12 @@ from sqlalchemy import Engine, MetaData, NullPool, create_engine
 from alembic_enterprise.binaries import binary_folders
 from alembic_enterprise.errors import ConfigurationError, StepError
 from alembic_enterprise.plan.revisions import VERSION_TABLE
-from alembic_enterprise.plan.schema.drift import drift
+from alembic_enterprise.plan.schema.drift import drift, objects_of
 from alembic_enterprise.plan.schema.objects import Change, Difference, Key, compare
 from alembic_enterprise.plan.shadow import replay
 from alembic_enterprise.plan.shadow.database import shadow
 from alembic_enterprise.plan.shadow.source import Source
+from alembic_enterprise.urls import connected
 
 FIRST = '''
 op.execute("""
@@ -200,7 +201,9 @@ def run(engine: Engine, *statements: str) -> None:
 def found(config: Config, engine: Engine, folders: Sequence[Path]) -> list[Difference]:
     with engine.connect() as live, shadow(Source.read(live), folders=folders) as made:
         assert made.gaps == ()
-        return drift(config, made, VERSION_TABLE)
+        with connected(made.url) as copied:
+            there = objects_of(copied)
+        return drift(config, made, VERSION_TABLE, there)
 
 
 def test_each_change_is_found_and_nothing_else(

@@ -1,13 +1,16 @@
 """The table of locks is true: the server under test is measured, form by form."""
 
 import json
-import subprocess
+import os
+import runpy
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Run
 from lock_forms import FORMS, Form
 from lock_forms.layouts import KEYLESS, LAYOUTS
 from lock_forms.measurement import measure
@@ -170,27 +173,43 @@ def test_a_form_that_reaches_a_relation_without_a_role_is_refused(superuser_url:
         measure(superuser_url, [form])
 
 
-def check(binaries: Path, table: Path) -> subprocess.CompletedProcess[str]:
-    """Hold a table against two forms on a server of these binaries."""
-    command = [sys.executable, "bench/locks.py", "--check", "add-check", "truncate"]
-    options = ["--table", str(table), "--binaries", str(binaries)]
-    return subprocess.run(
-        [*command, *options], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+SCRIPT = ROOT / "bench" / "locks.py"
+CHECK = ("--check", "add-check", "truncate", "--table")
+"""Its options that hold a table against two forms."""
+Check = Callable[[Path], tuple[object, str]]
 
 
-def test_the_command_finds_the_committed_table_true(binaries: Path) -> None:
-    done = check(binaries, FILE)
-    assert done.stdout.endswith("\n0 of 2 effects differ\n"), done.stderr
-    assert done.returncode == 0
+@pytest.fixture
+def check(
+    binaries: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Check:
+    """A function that checks a file, and returns the exit code and what is printed."""
+
+    def check(table: Path) -> tuple[object, str]:
+        options = [*CHECK, str(table), "--binaries", str(binaries)]
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *options])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        return ended.value.code, capsys.readouterr().out
+
+    return check
+
+
+def test_the_command_needs_nothing_of_the_tests(run_forked: Run) -> None:
+    assert run_forked([SCRIPT, "--help"], ROOT, os.environ, [os.devnull] * 3) == 0
+
+
+def test_the_command_finds_the_committed_table_true(check: Check) -> None:
+    code, output = check(FILE)
+    assert (code, output.endswith("\n0 of 2 effects differ\n")) == (0, True)
 
 
 def test_the_command_fails_on_a_false_table_and_names_the_form(
-    binaries: Path, tmp_path: Path
+    check: Check, tmp_path: Path
 ) -> None:
     false = text(load()).replace('"add-check": [', '"add-check": [], "spare": [')
     (tmp_path / "locks.json").write_text(false)
-    done = check(binaries, tmp_path / "locks.json")
-    assert "\nadd-check on " in done.stdout
-    assert done.stdout.endswith("\n1 of 2 effects differ\n")
-    assert done.returncode == 1
+    code, output = check(tmp_path / "locks.json")
+    assert "\nadd-check on " in output
+    assert output.endswith("\n1 of 2 effects differ\n")
+    assert code == 1

@@ -28,6 +28,7 @@ from alembic_enterprise.plan.proposal.proof import (
     prove,
 )
 from alembic_enterprise.plan.revisions import VERSION_TABLE
+from alembic_enterprise.plan.schema.drift import objects_of
 from alembic_enterprise.plan.shadow.database import Host, Shadow
 from alembic_enterprise.plan.shadow.original import Original
 from alembic_enterprise.urls import connected
@@ -227,9 +228,16 @@ def tried(config: Config, shadow: Shadow, scripts: Sequence[tuple[str, str]], *m
         versions = Path(ScriptDirectory.from_config(config).versions)
         (versions / f"{revision}.py").write_text(text)
         before = revision
+    return proved(config, shadow)
+
+
+def proved(config: Config, shadow: Shadow) -> Proven:
+    """Prove all scripts on a shadow."""
+    scripts = revisions.pending(ScriptDirectory.from_config(config), [])
+    with connected(shadow.url) as connection:
+        objects = objects_of(connection)
     with shadow.clone() as start:
-        pending = revisions.pending(ScriptDirectory.from_config(config), [])
-        return prove(config, shadow, start, pending, VERSION_TABLE)
+        return prove(config, shadow, start, scripts, VERSION_TABLE, objects)
 
 
 def not_passed(proven: Proven) -> list[Proof]:
@@ -409,9 +417,6 @@ def test_what_all_databases_of_the_server_share_is_not_proved(
 
 
 def test_the_sample_project_is_proved(shadow: Shadow, database_url: str) -> None:
-    config = configured(database_url)
-    scripts = revisions.pending(ScriptDirectory.from_config(config), [])
-    with shadow.clone() as start:
-        proven = prove(config, shadow, start, scripts, VERSION_TABLE)
+    proven = proved(configured(database_url), shadow)
     assert not_passed(proven) == []
     assert set(proven.reversible.values()) == {True}

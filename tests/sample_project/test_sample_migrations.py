@@ -18,10 +18,9 @@ from alembic_enterprise.resources import templates_directory
 DAYS = {
     "as generated": "2026-11-21 12:00+00",
     "now": datetime.now(UTC).isoformat(),
-    "in a year": (datetime.now(UTC) + timedelta(days=365)).isoformat(),
+    "in two years": (datetime.now(UTC) + timedelta(days=2 * 365)).isoformat(),
     "leap day": "2028-02-29 00:30+00",
     "new year in Berlin, not in UTC": "2027-12-31 23:30+00",
-    "years later": "2031-06-15 12:00+00",
 }
 
 

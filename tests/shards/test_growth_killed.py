@@ -23,7 +23,7 @@ REFERENCES = """SELECT convalidated, obj_description(oid, 'pg_constraint'),
 FROM pg_constraint WHERE conrelid = 'lines'::regclass AND contype = 'f' AND conparentid = 0"""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def killer() -> Iterator[Callable[[str, int], str]]:
     """A function that lets a table grow in a process that is killed before its n-th change."""
     with killed.killer("grow") as run_until:

@@ -19,7 +19,7 @@ from alembic_enterprise.shards.growth.report import Report
 
 def test_writers_lose_nothing(connection: Connection, engine: Engine) -> None:
     growing.orders(connection, rows=4000)
-    with growing.writing(engine) as writer:
+    with growing.writing(engine, pace=0) as writer:
         report = growing.run(engine, 8, batch=20)
     assert report.problems == []
     assert writer.written > 20
@@ -50,6 +50,7 @@ def open_until_waited_for(
             while time.monotonic() < deadline:
                 if watcher.execute(waiting, [writer.info.backend_pid]).fetchone() != (0,):
                     break
+                time.sleep(0.005)  # leaves the processor to what is waited for
             writer.execute(end)
 
         thread = Thread(target=release)

@@ -253,13 +253,12 @@ _TRIGGERS: LiteralString = """
 _OURS: LiteralString = """(
         SELECT 'TABLE ' || c.oid::regclass AS name, c.relowner AS owner,
                coalesce(c.relacl, acldefault('r', c.relowner)) AS acl, NULL AS of_columns
-        FROM pg_catalog.pg_class AS c
-        WHERE c.oid = history::regclass OR c.oid IN (SELECT relid FROM pg_partition_tree(history))
+        FROM pg_partition_tree(history) JOIN pg_catalog.pg_class AS c ON c.oid = relid
         UNION ALL
-        SELECT 'TABLE ' || c.oid::regclass, c.relowner, a.attacl, format('(%I) ', a.attname)
-        FROM pg_catalog.pg_class AS c
-        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attacl IS NOT NULL
-        WHERE c.oid = history::regclass OR c.oid IN (SELECT relid FROM pg_partition_tree(history))
+        SELECT 'TABLE ' || relid, NULL, a.attacl, format('(%I) ', a.attname)
+        FROM pg_partition_tree(history) CROSS JOIN LATERAL (
+            SELECT * FROM pg_catalog.pg_attribute  -- by its index, not all of it
+            WHERE attrelid = relid AND attacl IS NOT NULL OFFSET 0) AS a
         UNION ALL
         SELECT 'SEQUENCE ' || c.oid::regclass, NULL, c.relacl, NULL  -- owned by the table's owner
         FROM pg_catalog.pg_class AS c
@@ -307,11 +306,8 @@ _RIGHTS: LiteralString = (
         EXECUTE command;
     END LOOP;
     FOR command IN
-        SELECT format('GRANT SELECT ON %s TO %I', name, reader)
-        FROM jsonb_array_elements_text(trail -> 'readers') AS reader, """
-    + _OURS
-    + """
-        WHERE starts_with(name, 'TABLE ') AND of_columns IS NULL
+        SELECT format('GRANT SELECT ON %s TO %I', relid, reader)
+        FROM jsonb_array_elements_text(trail -> 'readers') AS reader, pg_partition_tree(history)
         UNION ALL
         SELECT format('GRANT USAGE ON SCHEMA %I TO %I', place, reader)
         FROM jsonb_array_elements_text(trail -> 'readers') AS reader

@@ -83,9 +83,12 @@ def _bounds(parents: LiteralString) -> LiteralString:
 
 _FIND_MISSING: LiteralString = (
     """
-    SELECT coalesce(range_agg(held), '{{}}') INTO covered FROM """
+    covered := '{{}}';
+    IF table_row.relhassubclass THEN
+        SELECT coalesce(range_agg(held), '{{}}') INTO covered FROM """
     + _bounds("parent")
     + """;
+    END IF;
     FOR missing IN
         -- The parts of each period that no partition holds, then the default partition.
         SELECT part AS held, table_row.relname || to_char(first, suffix_pattern) AS label,

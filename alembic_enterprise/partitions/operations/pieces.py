@@ -4,6 +4,9 @@ The block around them declares `root`, the table the operation is for, and `owne
 what they use is in `CREATION_VARIABLES` and `DROP_VARIABLES`. `parent` is the table that gets a
 partition: the root, or a partition of it that is partitioned itself. `missing` is a partition to
 create: its `label`, the name it should have, and its `bound`, as ATTACH PARTITION wants it.
+
+A block plans each query anew whenever it runs, in a loop several times, and that takes most of its
+time. So where `table_row` says that a query would find nothing, it is not asked.
 """
 
 from typing import LiteralString
@@ -14,7 +17,11 @@ CREATION_VARIABLES: LiteralString = """    parent regclass := root;
     partition_by text := {partition_by};
     missing record;
     table_row pg_catalog.pg_class;
+    child_row pg_catalog.pg_class;
     place name;
+    is_granted boolean;
+    access_method text;
+    tablespace text;
     storage_parameters text;
     label text;
     child text;
@@ -23,7 +30,14 @@ CREATION_VARIABLES: LiteralString = """    parent regclass := root;
 
 TEMPLATE: LiteralString = """
     SELECT * INTO table_row FROM pg_catalog.pg_class WHERE oid = parent;
-    SELECT nspname INTO place FROM pg_catalog.pg_namespace WHERE oid = table_row.relnamespace;
+    SELECT n.nspname, ' USING ' || quote_ident(a.amname), ' TABLESPACE ' || quote_ident(t.spcname),
+           table_row.relacl IS NOT NULL OR EXISTS (
+               SELECT FROM pg_catalog.pg_attribute WHERE attrelid = parent AND attacl IS NOT NULL)
+    INTO place, access_method, tablespace, is_granted
+    FROM pg_catalog.pg_namespace AS n
+    LEFT JOIN pg_catalog.pg_am AS a ON a.oid = table_row.relam
+    LEFT JOIN pg_catalog.pg_tablespace AS t ON t.oid = table_row.reltablespace
+    WHERE n.oid = table_row.relnamespace;
 """
 """Looks at what each partition is made after. Lock the table first, so that it stays so."""
 
@@ -31,23 +45,25 @@ STORAGE: LiteralString = """
     -- A partitioned table has no storage parameters: the latest partition of ours shows them, or
     -- where there is none the latest. One that was attached may have others for a reason, and so
     -- may those of past months. By time, that is the one that ends last, whenever it was made.
-    WITH RECURSIVE tree AS (
-        SELECT root::oid AS oid, NULL COLLATE "C" AS bound UNION ALL
-        SELECT i.inhrelid, CASE WHEN a.attnum IS NULL THEN tree.bound
-                                ELSE pg_get_expr(c.relpartbound, 0) END
-        FROM tree JOIN pg_catalog.pg_inherits AS i ON i.inhparent = tree.oid
-        JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
-        LEFT JOIN pg_catalog.pg_partitioned_table AS p
-             ON p.partrelid = tree.oid AND p.partstrat = 'r' AND p.partnatts = 1
-        LEFT JOIN pg_catalog.pg_attribute AS a
-             ON a.attrelid = tree.oid AND a.attnum = p.partattrs[0] AND a.atttypid IN
-                ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype))
-    SELECT array_to_string(c.reloptions, ', ') INTO storage_parameters
-    FROM tree JOIN pg_catalog.pg_class AS c ON c.oid = tree.oid
-    WHERE c.relkind = 'r'
-    ORDER BY coalesce(starts_with(obj_description(c.oid, 'pg_class'), ownership), false) DESC,
-             split_part(split_part(bound, ' TO ', 2), '''', 2) DESC NULLS LAST,
-             c.oid::bigint DESC LIMIT 1;
+    IF table_row.relhassubclass OR parent <> root THEN
+        WITH RECURSIVE tree AS (
+            SELECT root::oid AS oid, NULL COLLATE "C" AS bound UNION ALL
+            SELECT i.inhrelid, CASE WHEN a.attnum IS NULL THEN tree.bound
+                                    ELSE pg_get_expr(c.relpartbound, 0) END
+            FROM tree JOIN pg_catalog.pg_inherits AS i ON i.inhparent = tree.oid
+            JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+            LEFT JOIN pg_catalog.pg_partitioned_table AS p
+                 ON p.partrelid = tree.oid AND p.partstrat = 'r' AND p.partnatts = 1
+            LEFT JOIN pg_catalog.pg_attribute AS a
+                 ON a.attrelid = tree.oid AND a.attnum = p.partattrs[0] AND a.atttypid IN
+                    ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype))
+        SELECT array_to_string(c.reloptions, ', ') INTO storage_parameters
+        FROM tree JOIN pg_catalog.pg_class AS c ON c.oid = tree.oid
+        WHERE c.relkind = 'r'
+        ORDER BY coalesce(starts_with(obj_description(c.oid, 'pg_class'), ownership), false) DESC,
+                 split_part(split_part(bound, ' TO ', 2), '''', 2) DESC NULLS LAST,
+                 c.oid::bigint DESC LIMIT 1;
+    END IF;
 """
 """Looks for the storage parameters that each partition gets, behind `TEMPLATE`."""
 
@@ -70,11 +86,9 @@ CREATE: LiteralString = """
             'INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING COMMENTS '
             'INCLUDING STATISTICS)%s%s%s%s',
             CASE table_row.relpersistence WHEN 'u' THEN 'UNLOGGED ' END, child, parent,
-            ' PARTITION BY ' || partition_by,
-            (SELECT format(' USING %I', amname) FROM pg_catalog.pg_am WHERE oid = table_row.relam),
+            ' PARTITION BY ' || partition_by, access_method,
             CASE WHEN partition_by IS NULL THEN ' WITH (' || storage_parameters || ')' END,
-            (SELECT format(' TABLESPACE %I', spcname) FROM pg_catalog.pg_tablespace
-             WHERE oid = table_row.reltablespace));
+            tablespace);
         EXECUTE format('COMMENT ON TABLE %s IS %L', child,
                        ownership || 'partition of ' || place || '.' || table_row.relname);
 """
@@ -82,41 +96,45 @@ CREATE: LiteralString = """
 
 ATTRIBUTES: LiteralString = """
         -- LIKE leaves these behind: owner, grants, row security and replica identity.
-        IF table_row.relowner <> (SELECT relowner FROM pg_catalog.pg_class
-                                  WHERE oid = child::regclass) THEN
+        SELECT * INTO child_row FROM pg_catalog.pg_class WHERE oid = child::regclass;
+        IF table_row.relowner <> child_row.relowner THEN
             EXECUTE format('ALTER TABLE %s OWNER TO %s', child, table_row.relowner::regrole);
         END IF;
-        FOR command IN
-            SELECT DISTINCT format('REVOKE ALL ON TABLE %s FROM %s', child,
-                                   CASE grantee WHEN 0 THEN 'PUBLIC'
-                                                ELSE grantee::regrole::text END)
-            FROM pg_catalog.pg_class AS c, aclexplode(c.relacl)
-            WHERE c.oid = child::regclass AND grantee <> c.relowner
-        LOOP
-            EXECUTE command;
-        END LOOP;
-        FOR command IN
-            SELECT format('GRANT %s%s ON TABLE %s TO %s%s', privilege_type, columns, child,
-                          CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
-                          CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END)
-            FROM (SELECT table_row.relacl AS acl, NULL AS columns
-                  UNION ALL
-                  SELECT attacl, format(' (%I)', attname) FROM pg_catalog.pg_attribute
-                  WHERE attrelid = parent AND attacl IS NOT NULL) AS sources, aclexplode(acl)
-            WHERE grantee <> table_row.relowner
-            UNION ALL
-            SELECT format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', child)
-            WHERE table_row.relrowsecurity
-            UNION ALL
-            SELECT format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', child)
-            WHERE table_row.relforcerowsecurity
-            UNION ALL
-            SELECT format('ALTER TABLE %s REPLICA IDENTITY %s', child,
-                          CASE table_row.relreplident WHEN 'f' THEN 'FULL' ELSE 'NOTHING' END)
-            WHERE table_row.relreplident IN ('f', 'n')
-        LOOP
-            EXECUTE command;
-        END LOOP;
+        IF child_row.relacl IS NOT NULL THEN
+            FOR command IN
+                SELECT DISTINCT format('REVOKE ALL ON TABLE %s FROM %s', child,
+                                       CASE grantee WHEN 0 THEN 'PUBLIC'
+                                                    ELSE grantee::regrole::text END)
+                FROM pg_catalog.pg_class AS c, aclexplode(c.relacl)
+                WHERE c.oid = child::regclass AND grantee <> c.relowner
+            LOOP
+                EXECUTE command;
+            END LOOP;
+        END IF;
+        IF is_granted THEN
+            FOR command IN
+                SELECT format('GRANT %s%s ON TABLE %s TO %s%s', privilege_type, columns, child,
+                              CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+                              CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END)
+                FROM (SELECT table_row.relacl AS acl, NULL AS columns
+                      UNION ALL
+                      SELECT attacl, format(' (%I)', attname) FROM pg_catalog.pg_attribute
+                      WHERE attrelid = parent AND attacl IS NOT NULL) AS sources, aclexplode(acl)
+                WHERE grantee <> table_row.relowner
+            LOOP
+                EXECUTE command;
+            END LOOP;
+        END IF;
+        IF table_row.relrowsecurity THEN
+            EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', child);
+        END IF;
+        IF table_row.relforcerowsecurity THEN
+            EXECUTE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', child);
+        END IF;
+        IF table_row.relreplident IN ('f', 'n') THEN
+            EXECUTE format('ALTER TABLE %s REPLICA IDENTITY %s', child,
+                           CASE table_row.relreplident WHEN 'f' THEN 'FULL' ELSE 'NOTHING' END);
+        END IF;
 """
 """Gives `child` what `parent` has, but for triggers: those would fire while rows are copied."""
 
@@ -124,17 +142,18 @@ COPY_ATTRIBUTES: LiteralString = ATTRIBUTES + triggers.COPY
 
 ATTACH: LiteralString = """
         EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s %s', parent, child, missing.bound);
-        FOR command IN  -- the index came with ATTACH
-            SELECT format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', child, c.relname)
-            FROM pg_catalog.pg_index AS x
-            JOIN pg_catalog.pg_inherits AS i ON i.inhparent = x.indexrelid
-            JOIN pg_catalog.pg_index AS own ON own.indexrelid = i.inhrelid
-            JOIN pg_catalog.pg_class AS c ON c.oid = own.indexrelid
-            WHERE table_row.relreplident = 'i'
-              AND x.indrelid = parent AND x.indisreplident AND own.indrelid = child::regclass
-        LOOP
-            EXECUTE command;
-        END LOOP;
+        IF table_row.relreplident = 'i' THEN
+            FOR command IN  -- the index came with ATTACH
+                SELECT format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', child, c.relname)
+                FROM pg_catalog.pg_index AS x
+                JOIN pg_catalog.pg_inherits AS i ON i.inhparent = x.indexrelid
+                JOIN pg_catalog.pg_index AS own ON own.indexrelid = i.inhrelid
+                JOIN pg_catalog.pg_class AS c ON c.oid = own.indexrelid
+                WHERE x.indrelid = parent AND x.indisreplident AND own.indrelid = child::regclass
+            LOOP
+                EXECUTE command;
+            END LOOP;
+        END IF;
 """
 
 REFUSE_OLD_SNAPSHOT: LiteralString = """

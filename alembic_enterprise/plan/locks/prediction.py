@@ -72,9 +72,12 @@ def predicted(
         after: those that stand now.
         major: the version of PostgreSQL that is asked about.
     """
-    table, roles = load(), _roles(connection, before, after)
+    roles = _roles(connection, before, after)
     form = _form(statement, of_partitions=Role.PARTITION_INDEX in roles)
-    if form is None or not any(roles.values()) or table.of(form, major) is None:
+    if form is None or not any(roles.values()):
+        return None
+    table = load()
+    if table.of(form, major) is None:
         return None
     forms = [form, *(more for role, more in _MORE.items() if roles.get(role))]
     effects = [effect for name in forms if (effect := table.of(name, major))]

@@ -207,7 +207,8 @@ class Table:
 
 def _by_major(lines: Iterable[Mapping[str, Any]]) -> dict[int, Effect]:
     """The effects of a form, from its lines in the file."""
-    return {major: Effect.from_json(one["effect"]) for one in lines for major in one["majors"]}
+    effects = ((Effect.from_json(one["effect"]), one["majors"]) for one in lines)
+    return {major: effect for effect, majors in effects for major in majors}
 
 
 def load() -> Table:

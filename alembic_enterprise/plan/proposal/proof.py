@@ -86,6 +86,7 @@ def prove(
     start: URL,
     scripts: Sequence[Script],
     version_table: Name,
+    objects: Objects,
 ) -> Proven:
     """Try scripts that are known to run: there, back, there again, and as the SQL of `--sql`.
 
@@ -97,19 +98,21 @@ def prove(
         start: a database as it is before the scripts, to which nobody is connected; they run there.
         scripts: in the order in which they come; the last one is the head of the project.
         version_table: where Alembic keeps the revisions.
+        objects: those of the start, as `drift.objects_of` gives them.
 
     Raises:
         ConfigurationError: env.py fails.
         ServerError: no further database can be had.
     """
-    before = _objects(start, version_table)
+    with connected(start) as connection:
+        before = _to_be_compared(connection, objects, version_table)
     with shadow.clone(start) as url:
         try:
             replay.upgrade(config, url, scripts, advice=SHARED)
         except StepError as error:
             return _untried(error)
-        trial = _Trial(config, shadow, scripts, version_table, before, _objects(url, version_table))
-        rows = _rows(url)
+        after, rows = _outcome(url, version_table)
+        trial = _Trial(config, shadow, scripts, version_table, before, after)
         converged = _autogenerate(trial, url)
         downgrade, back = _downgrade(trial, url)
         is_back = all(back.values())
@@ -178,11 +181,12 @@ def _left(trial: _Trial, url: URL) -> list[Difference]:
 
     That one has gone through pg_dump, after which not every definition reads as it was written.
     """
-    found = _differences(trial, _objects(url, trial.version_table))
-    if not found:
-        return []
-    with connected(url) as source, trial.shadow.copy(source, trial.version_table) as copied:
-        return _differences(trial, _objects(copied, trial.version_table))
+    with connected(url) as source:
+        if not _differences(trial, _objects(source, trial.version_table)):
+            return []
+        copy = trial.shadow.copy(source, trial.version_table)
+        with copy as there, connected(there) as copied:
+            return _differences(trial, _objects(copied, trial.version_table))
 
 
 def _differences(trial: _Trial, found: Objects) -> list[Difference]:
@@ -301,8 +305,9 @@ def _offline(trial: _Trial, start: URL, rows: Mapping[str, int]) -> Proof:
         return Proof(OFFLINE, Outcome.SKIPPED, ("env.py gives it to an output_buffer of its own",))
     if refusal := _run(script, start):
         return _proof(OFFLINE, [refusal])
-    found = compare(trial.after, _objects(start, trial.version_table))
-    return _proof(OFFLINE, [*map(_line, found), *_uneven(rows, _rows(start))])
+    after, filled = _outcome(start, trial.version_table)
+    found = compare(trial.after, after)
+    return _proof(OFFLINE, [*map(_line, found), *_uneven(rows, filled)])
 
 
 def _run(script: str, url: URL) -> str | None:
@@ -327,32 +332,35 @@ def _send(session: Connection, text: str) -> None:
         sql.run_remaining(session, Remaining([statement]))
 
 
-def _objects(url: URL, version_table: Name) -> Objects:
+def _outcome(url: URL, version_table: Name) -> tuple[Objects, dict[str, int]]:
+    """The objects of a database, and how many rows there are in each table that has some."""
+    with connected(url) as connection:
+        return _objects(connection, version_table), _rows(connection)
+
+
+def _objects(connection: Connection, version_table: Name) -> Objects:
+    return _to_be_compared(connection, drift.objects_of(connection), version_table)
+
+
+def _to_be_compared(connection: Connection, objects: Objects, version_table: Name) -> Objects:
     """The objects of a database but for what is made when it is needed, and never dropped.
 
     That is Alembic's own table and ours, of which the content counts, and empty schemas: the first
     audit trail makes one.
     """
-    with connected(url) as connection:
-        query = _OWN.format(version_table.regclass, Literal(registry.TABLE))
-        own = {name for (name,) in sql.rows(connection, query)}
-        found = {
-            key: text
-            for key, text in drift.objects_of(connection).items()
-            if key.relation not in own
-        }
+    query = _OWN.format(version_table.regclass, Literal(registry.TABLE))
+    own = {name for (name,) in sql.rows(connection, query)}
+    found = {key: text for key, text in objects.items() if key.relation not in own}
     used = {part[1] for key in found if (part := _SCHEMA.match(key.relation or key.name))}
     schemas = {key.name for key in found if key.kind == "schema"}
     empty = {f"schema {name}" for name in schemas - used - {"public"}}
     return {key: text for key, text in found.items() if not is_of_schema(key, empty)}
 
 
-def _rows(url: URL) -> dict[str, int]:
-    """How many rows there are in each table that has some."""
-    with connected(url) as connection:
-        tables = [Name(*row) for row in sql.rows(connection, _FILLED)]
-        count = SQL("SELECT count(*) FROM ONLY {}")
-        return {str(table): sql.rows(connection, count.format(table.sql))[0][0] for table in tables}
+def _rows(connection: Connection) -> dict[str, int]:
+    tables = [Name(*row) for row in sql.rows(connection, _FILLED)]
+    count = SQL("SELECT count(*) FROM ONLY {}")
+    return {str(table): sql.rows(connection, count.format(table.sql))[0][0] for table in tables}
 
 
 def _uneven(expected: Mapping[str, int], found: Mapping[str, int]) -> Iterator[str]:

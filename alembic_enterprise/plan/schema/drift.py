@@ -36,6 +36,7 @@ def drift(
     config: Config,
     shadow: Shadow,
     version_table: Name,
+    live: Objects,
     schemas: Collection[str] = (),
 ) -> list[Difference]:
     """What was changed in a live database outside of its revisions.
@@ -47,6 +48,7 @@ def drift(
         config: Alembic's configuration of the project.
         shadow: of the live database.
         version_table: where Alembic keeps the revisions.
+        live: the objects of the shadow.
         schemas: quoted names of those that are made beforehand, and not compared themselves.
 
     Raises:
@@ -56,9 +58,7 @@ def drift(
         DBAPIError: nor can env.py.
         ServerError: no further database can be had.
     """
-    with connected(shadow.url) as connection:
-        [(now,)] = sql.rows(connection, SQL("SELECT {}").format(sql.NOW))
-        after = _without(schemas, objects_of(connection))
+    after = _without(schemas, live)
     scripts = ordered(ScriptDirectory.from_config(config), shadow.original.revisions)
 
     def found(watch: Watch) -> list[Difference]:
@@ -75,7 +75,7 @@ def drift(
     if not shadow.whole:
         # A script may need an older partition than there is then: all of them are made below.
         with suppress(StepError):
-            return found(_newest(now.date()))
+            return found(_newest(_today(shadow.url)))
     return found(replay.unwatched)
 
 
@@ -85,6 +85,8 @@ def schemas(connection: Connection) -> list[str]:
 
 
 def _create(url: URL, schemas: Collection[str]) -> None:
+    if not schemas:
+        return
     with connected(url) as connection:
         for schema in schemas:
             name = SQL(schema)  # pyright: ignore[reportArgumentType]  # quoted by the server
@@ -96,6 +98,13 @@ def _without(schemas: Collection[str], found: Objects) -> Objects:
     """Objects without some schemas themselves; what is in these stays."""
     names = {f"schema {name}" for name in schemas}
     return {key: text for key, text in found.items() if not is_of_schema(key, names)}
+
+
+def _today(url: URL) -> date:
+    with connected(url) as connection:
+        [(now,)] = sql.rows(connection, SQL("SELECT {}").format(sql.NOW))
+    today: date = now.date()
+    return today
 
 
 def _newest(today: date) -> Watch:

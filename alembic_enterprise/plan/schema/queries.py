@@ -4,11 +4,12 @@ They run with an empty search_path, so that the server prints names with their s
 options or rights is sorted, for its order means nothing.
 """
 
+from collections.abc import Sequence
 from typing import LiteralString
 
 from psycopg.sql import SQL, Composable
 
-# Relations, but those of the server and of extensions.
+# Relations, but those of the server and of extensions; most of the queries below begin with it.
 _RELATIONS = SQL("""
 WITH relations AS (
     SELECT c.*, format('%I.%I', n.nspname, c.relname) AS called
@@ -21,7 +22,7 @@ WITH relations AS (
 _KIND = SQL("""CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
     WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'foreign table' WHEN 'c' THEN 'type' ELSE 'table' END""")
 
-_TABLES = _RELATIONS + SQL("""
+_TABLES = SQL("""
 SELECT c.called, {kind}, c.called, concat_ws(' ',
     CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED' END,
     'PARTITION BY ' || pg_get_partkeydef(c.oid),
@@ -45,14 +46,14 @@ SELECT c.called, {kind}, c.called, concat_ws(' ',
        ON s.oid = f.ftserver WHERE f.ftrelid = c.oid))
 FROM relations AS c WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm')""").format(kind=_KIND)
 
-_PARTITIONS = _RELATIONS + SQL("""
+_PARTITIONS = SQL("""
 SELECT c.called, 'partition', c.called,
        format('of %s %s', p.called, pg_get_expr(c.relpartbound, c.oid))
 FROM relations AS c JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = c.oid
 JOIN relations AS p ON p.oid = i.inhparent WHERE c.relispartition AND c.relkind <> 'i'
 AND c.relkind <> 'I'""")
 
-_COLUMNS = _RELATIONS + SQL("""
+_COLUMNS = SQL("""
 SELECT c.called, 'column', format('%s.%I', c.called, a.attname), concat_ws(' ',
     format_type(a.atttypid, a.atttypmod),
     (SELECT format('COLLATE %I.%I', n.nspname, o.collname) FROM pg_catalog.pg_collation AS o
@@ -78,7 +79,7 @@ WHERE c.relkind IN ('r', 'p', 'f', 'c') AND a.attnum > 0 AND NOT a.attisdropped"
 
 # NOT NULL is told with the column. The name of what belongs to a partition, or a copy of a
 # foreign key, is the server's choice.
-_CONSTRAINTS = _RELATIONS + SQL("""
+_CONSTRAINTS = SQL("""
 SELECT c.called, 'constraint', format('%s.%I', c.called, k.conname),
        pg_get_constraintdef(k.oid) || CASE WHEN EXISTS (
            SELECT FROM pg_catalog.pg_trigger AS t
@@ -90,7 +91,7 @@ WHERE k.contype NOT IN ('n', 't')
            AND k.conrelid = (SELECT p.conrelid FROM pg_catalog.pg_constraint AS p
                              WHERE p.oid = k.conparentid))""")
 
-_INDEXES = _RELATIONS + SQL("""
+_INDEXES = SQL("""
 SELECT t.called, 'index', c.called,
        concat_ws(' ', pg_get_indexdef(c.oid), CASE WHEN x.indisclustered THEN 'CLUSTER' END,
                  CASE WHEN NOT x.indisvalid THEN 'INVALID' END)
@@ -99,7 +100,7 @@ JOIN relations AS t ON t.oid = x.indrelid
 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS k
                   WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x') AND x.indisvalid)""")
 
-_SEQUENCES = _RELATIONS + SQL("""
+_SEQUENCES = SQL("""
 SELECT coalesce(t.called, c.called), 'sequence', c.called, concat_ws(' ',
     format('AS %s INCREMENT %s MINVALUE %s MAXVALUE %s START %s CACHE %s',
            format_type(s.seqtypid, NULL), s.seqincrement, s.seqmin, s.seqmax, s.seqstart,
@@ -112,19 +113,19 @@ LEFT JOIN pg_catalog.pg_depend AS d
 LEFT JOIN relations AS t ON t.oid = d.refobjid
 LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid""")
 
-_TRIGGERS = _RELATIONS + SQL("""
+_TRIGGERS = SQL("""
 SELECT c.called, 'trigger', format('%s.%I', c.called, t.tgname),
        pg_get_triggerdef(t.oid) || CASE t.tgenabled WHEN 'O' THEN '' WHEN 'D' THEN ' DISABLED'
                                    WHEN 'R' THEN ' REPLICA' ELSE ' ALWAYS' END
 FROM pg_catalog.pg_trigger AS t JOIN relations AS c ON c.oid = t.tgrelid
 WHERE NOT t.tgisinternal""")
 
-_RULES = _RELATIONS + SQL("""
+_RULES = SQL("""
 SELECT c.called, 'rule', format('%s.%I', c.called, r.rulename), pg_get_ruledef(r.oid)
 FROM pg_catalog.pg_rewrite AS r JOIN relations AS c ON c.oid = r.ev_class
 WHERE r.rulename <> '_RETURN'""")
 
-_ROW_POLICIES = _RELATIONS + SQL("""
+_ROW_POLICIES = SQL("""
 SELECT c.called, 'policy', format('%s.%I', c.called, p.polname), concat_ws(' ',
     CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END, 'FOR', p.polcmd::text, 'TO',
     ARRAY(SELECT CASE r WHEN 0 THEN 'public' ELSE pg_get_userbyid(r)::text END
@@ -133,7 +134,7 @@ SELECT c.called, 'policy', format('%s.%I', c.called, p.polname), concat_ws(' ',
     'WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
 FROM pg_catalog.pg_policy AS p JOIN relations AS c ON c.oid = p.polrelid""")
 
-_STATISTICS = _RELATIONS + SQL("""
+_STATISTICS = SQL("""
 SELECT c.called, 'statistics', format('%I.%I', n.nspname, s.stxname), pg_get_statisticsobjdef(s.oid)
 FROM pg_catalog.pg_statistic_ext AS s JOIN relations AS c ON c.oid = s.stxrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = s.stxnamespace""")
@@ -269,7 +270,7 @@ FROM pg_catalog.pg_publication AS p WHERE """) + SQL(_OWN).format(x=SQL("p"))
 
 # Whatever has an owner and rights; `relation` as in the other queries. The rights in schema public
 # came with the server, and depend on its version and on who offers it.
-_OWNED = _RELATIONS + SQL(""", owned AS (
+_OWNED = SQL(""", owned AS (
     SELECT coalesce(t.called, c.called) AS relation, {kind} || ' ' || c.called AS called,
            c.relowner AS owner, c.relacl AS acl,
            acldefault(CASE c.relkind WHEN 'S' THEN 's'::"char" ELSE 'r' END, c.relowner) AS usual
@@ -300,10 +301,10 @@ _OWNED = _RELATIONS + SQL(""", owned AS (
                       AND d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = t.oid))
 """).format(kind=_KIND)
 
-_OWNERS = _OWNED + SQL("""
+_OWNERS = SQL("""
 SELECT relation, 'owner', called, pg_get_userbyid(owner)::text FROM owned""")
 
-_GRANTS = _OWNED + SQL("""
+_GRANTS = SQL("""
 SELECT relation, 'grant', format('%s to %s', called, grantee),
        string_agg(concat(privilege, CASE WHEN grantable THEN ' WITH GRANT OPTION' END), ', '
                   ORDER BY privilege)
@@ -313,7 +314,7 @@ FROM (SELECT DISTINCT relation, called, privilege_type AS privilege, is_grantabl
       FROM owned CROSS JOIN aclexplode(coalesce(acl, usual)) AS a) AS rights
 GROUP BY 1, called, grantee""")
 
-_COLUMN_GRANTS = _RELATIONS + SQL("""
+_COLUMN_GRANTS = SQL("""
 SELECT c.called, 'grant', format('column %s.%I to %s', c.called, a.attname, r.grantee),
        string_agg(r.privilege, ', ' ORDER BY r.privilege)
 FROM relations AS c JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
@@ -324,7 +325,7 @@ CROSS JOIN LATERAL (
     FROM aclexplode(a.attacl) AS e) AS r
 WHERE NOT a.attisdropped GROUP BY 1, c.called, a.attname, r.grantee""")
 
-_COMMENTS = _RELATIONS + SQL("""
+_COMMENTS = SQL("""
 SELECT coalesce(t.called, c.called, k.called, g.called, l.called, ''), 'comment',
        pg_describe_object(d.classoid, d.objoid, d.objsubid), d.description
 FROM pg_catalog.pg_description AS d
@@ -349,10 +350,13 @@ SELECT '', 'default privileges', concat_ws(' ', pg_get_userbyid(d.defaclrole),
 FROM pg_catalog.pg_default_acl AS d
 LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = d.defaclnamespace""")
 
-QUERIES: tuple[Composable, ...] = (
-    _SCHEMAS,
-    _EXTENSIONS,
-    _TYPES,
+
+def _together(queries: Sequence[Composable]) -> Composable:
+    """One query for the rows of several."""
+    return SQL("(") + SQL(")\nUNION ALL (").join(queries) + SQL(")")
+
+
+_OF_RELATIONS = (
     _TABLES,
     _PARTITIONS,
     _COLUMNS,
@@ -363,6 +367,15 @@ QUERIES: tuple[Composable, ...] = (
     _RULES,
     _ROW_POLICIES,
     _STATISTICS,
+    _OWNERS,
+    _GRANTS,
+    _COLUMN_GRANTS,
+    _COMMENTS,
+)
+_OTHERS = (
+    _SCHEMAS,
+    _EXTENSIONS,
+    _TYPES,
     _FUNCTIONS,
     _CASTS,
     _OPERATORS,
@@ -371,10 +384,8 @@ QUERIES: tuple[Composable, ...] = (
     _TEXT_SEARCH,
     _COLLATIONS,
     _PUBLICATIONS,
-    _OWNERS,
-    _GRANTS,
-    _COLUMN_GRANTS,
-    _COMMENTS,
     _DEFAULT_RIGHTS,
 )
-"""Each gives rows of four texts."""
+
+QUERIES = (_RELATIONS + _OWNED + _together(_OF_RELATIONS), _together(_OTHERS))
+"""Each gives rows of four texts; what many ask for, the server finds out once for all of them."""

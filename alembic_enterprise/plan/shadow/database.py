@@ -10,10 +10,11 @@ import secrets
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
-from sqlalchemy import URL, Connection, make_url
+from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
 from alembic_enterprise import sql
@@ -22,20 +23,17 @@ from alembic_enterprise.errors import ServerError
 from alembic_enterprise.plan.shadow import apart, dump, lacks, schema_copy, stand_ins
 from alembic_enterprise.plan.shadow.dump import Endpoint
 from alembic_enterprise.plan.shadow.maintained import Periods
-from alembic_enterprise.plan.shadow.original import Original
+from alembic_enterprise.plan.shadow.original import Original, strategy
 from alembic_enterprise.plan.shadow.schema_copy import Rest
 from alembic_enterprise.plan.shadow.source import Source
 from alembic_enterprise.plan.shadow.stand_ins import StandIn
 from alembic_enterprise.server import temporary_server
 from alembic_enterprise.sql import Name, message, sqlstate
-from alembic_enterprise.urls import connected
+from alembic_enterprise.urls import connected, engine_of
 from alembic_enterprise.wording import counted, first_few
 
 PREFIX = "alembic_enterprise_shadow_"
 """How the names of all databases begin that are made here."""
-
-STRATEGIES = 15
-"""The first major version that can copy a database in more than one way."""
 
 UNDEFINED_OBJECT = "42704"
 """SQLSTATE of a role that does not exist, among others."""
@@ -76,6 +74,11 @@ class Host:
     strangers: tuple[str, ...] = ()
     roles: frozenset[str] | None = None
 
+    @cached_property
+    def engine(self) -> Engine:
+        """Connects to the administrator's database, and asks only once what server that is."""
+        return engine_of(self.administrator)
+
     @property
     def gaps(self) -> list[str]:
         """What it lacks, a sentence each."""
@@ -91,7 +94,7 @@ class Host:
         """What has come to a server that is not ours, and stays there, a sentence each."""
         if self.roles is None:
             return []
-        with connected(self.administrator) as connection:
+        with self.engine.connect() as connection:
             made = sorted(set(_roles(connection)) - self.roles)
         return [STAYS.format(counted(len(made), "role"), first_few(made))] if made else []
 
@@ -246,15 +249,16 @@ def binaries(major: int, folders: Iterable[Path]) -> Path:
     Raises:
         ServerError: there is none.
     """
-    servers = [
-        (dump.version(folder / "postgres"), folder)
-        for folder in folders
-        if all((folder / program).exists() for program in PROGRAMS)
-    ]
-    same = [folder for version, folder in servers if version == major]
-    newer = [folder for version, folder in servers if version > major]
-    if same or newer:
-        return (same + newer)[0]
+    newer: list[Path] = []
+    for folder in dict.fromkeys(folders):
+        if all((folder / program).exists() for program in PROGRAMS):
+            version = dump.version(folder / "postgres")
+            if version == major:
+                return folder
+            if version > major:
+                newer.append(folder)
+    if newer:
+        return newer[0]
     raise ServerError(
         f"there is no server of PostgreSQL {major} or newer on this machine to make a shadow on: "
         f"run {EMBEDDED}, or give --shadow-url URL"
@@ -337,7 +341,7 @@ def _database(
 @contextmanager
 def _administrator(host: Host) -> Generator[Connection]:
     """A session in which databases can be made."""
-    with connected(host.administrator) as connection:
+    with host.engine.connect() as connection:
         yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
@@ -365,11 +369,9 @@ def _create(
 
 
 def _clone(connection: Connection, name: str, template: URL, major: int) -> None:
-    # The copy of files is the faster one, and the only one up to 14.
-    strategy = SQL("STRATEGY file_copy" if major >= STRATEGIES else "")
     source, copied = Identifier(str(template.database)), Identifier(name)
     statement = SQL("CREATE DATABASE {} TEMPLATE {} {}")
-    sql.execute(connection, statement.format(copied, source, strategy))
+    sql.execute(connection, statement.format(copied, source, strategy(major)))
 
 
 def _configure(url: URL, original: Original, host: Host, name: str) -> list[str]:
@@ -382,8 +384,7 @@ def _configure(url: URL, original: Original, host: Host, name: str) -> list[str]
         session = connection.execution_options(isolation_level="AUTOCOMMIT")
         for setting, value in settings.items():
             try:
-                for statement in _setting(name, setting, value):
-                    sql.execute(session, statement)
+                sql.execute(session, _setting(name, setting, value))
             except DBAPIError as error:
                 gaps.append(f"the setting {setting} is not made: {message(error)}")
         if not apart.guard(session):
@@ -391,11 +392,8 @@ def _configure(url: URL, original: Original, host: Host, name: str) -> list[str]
     return gaps
 
 
-def _setting(database: str, name: str, value: str) -> list[Composable]:
+def _setting(database: str, name: str, value: str) -> Composable:
     # A value is kept as set_config() takes it; ALTER DATABASE would take a list for one name.
-    return [
-        SQL("SELECT set_config({}, {}, false)").format(Literal(name), Literal(value)),
-        SQL("ALTER DATABASE {} SET {} FROM CURRENT").format(
-            Identifier(database), Identifier(*name.split("."))
-        ),
-    ]
+    statements = SQL("SELECT set_config({}, {}, false); ALTER DATABASE {} SET {} FROM CURRENT")
+    database_name, setting = Identifier(database), Identifier(*name.split("."))
+    return statements.format(Literal(name), Literal(value), database_name, setting)

@@ -145,7 +145,12 @@ def find(major: int, folders: Iterable[Path]) -> Path:
     Raises:
         ServerError: there is none, or all are older: pg_dump reads no newer server than itself.
     """
-    found = {version(program): program for program in _programs(folders)}
+    found: dict[int, Path] = {}
+    for program in _programs(folders):
+        number = version(program)
+        if number == major:
+            return program
+        found.setdefault(number, program)
     if usable := sorted(number for number in found if number >= major):
         return found[usable[0]]
     there = f"only of {max(found)}" if found else "none"
@@ -158,7 +163,7 @@ def find(major: int, folders: Iterable[Path]) -> Path:
 def _programs(folders: Iterable[Path]) -> Iterator[Path]:
     on_path = shutil.which("pg_dump")
     beside_path = [] if on_path is None else [Path(on_path).resolve().parent]
-    for folder in reversed(newest_first([*beside_path, *folders])):
+    for folder in newest_first(dict.fromkeys([*beside_path, *folders])):
         if os.access(folder / "pg_dump", os.X_OK):
             yield folder / "pg_dump"
 

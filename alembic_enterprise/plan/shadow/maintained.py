@@ -32,7 +32,8 @@ Periods = Mapping[Name, Sequence[Name]]
 
 def read(connection: Connection) -> Periods:
     """The partitions of a whole period of every table with a policy, in two round trips."""
-    tables = {table.name: table for table in catalog.read(connection, strict=False).kept()}
+    known = catalog.read(connection, bounds=False, strict=False)
+    tables = {table.name: table for table in known.kept()}
     found = catalog.partitions(connection, tables.values())
     return {
         name: [

@@ -34,13 +34,10 @@ _CREATE: LiteralString = """DECLARE
         child := format('%I.%I', place, missing.label);
         EXECUTE format(
             'CREATE %sTABLE %s (LIKE %s INCLUDING ALL EXCLUDING IDENTITY, '
-            'CONSTRAINT %I CHECK (%s)) USING %I%s%s',
+            'CONSTRAINT %I CHECK (%s))%s%s%s',
             CASE table_row.relpersistence WHEN 'u' THEN 'UNLOGGED ' END, child, parent, {guard},
             missing.guard || coalesce(' AND ' || pg_get_partition_constraintdef({table}), ''),
-            (SELECT amname FROM pg_catalog.pg_am WHERE oid = table_row.relam),
-            ' WITH (' || storage_parameters || ')',
-            (SELECT format(' TABLESPACE %I', spcname) FROM pg_catalog.pg_tablespace
-             WHERE oid = table_row.reltablespace));
+            access_method, ' WITH (' || storage_parameters || ')', tablespace);
         EXECUTE format('COMMENT ON TABLE %s IS %L', child, missing.comment);
 {attributes}
         FOR command IN{settings}

@@ -37,7 +37,7 @@ _CREATE: LiteralString = """DECLARE
     ownership constant text := {ownership};
     wanted constant integer[] := {remainders};
     largest integer;
-    complete boolean;
+    complete boolean := false;
 {variables}
 BEGIN
 {refuse_others}
@@ -52,8 +52,10 @@ BEGIN
 
     EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);{template}{storage}
     -- With all rows held, nothing is missing, however the shards are cut.
-    SELECT max(modulus) INTO largest FROM {shards};
-    SELECT coalesce(sum(largest / modulus) = largest, false) INTO complete FROM {shards};
+    IF table_row.relhassubclass THEN
+        SELECT max(modulus) INTO largest FROM {shards};
+        SELECT coalesce(sum(largest / modulus) = largest, false) INTO complete FROM {shards};
+    END IF;
     IF NOT complete AND target % largest <> 0 THEN
         RAISE EXCEPTION '%: it has shards of modulus %, and those of modulus % do not fit between '
             'them: write count=% and the remainders that are missing', parent, largest, target,
