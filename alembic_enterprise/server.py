@@ -102,6 +102,7 @@ def temporary_server(binaries: Path | None = None) -> Generator[Server]:
     it and TMPDIR is not set, else in a temporary folder. ``binaries`` as in `find_binaries`.
     """
     folder = Path(mkdtemp(prefix="postgresql-", dir=_fast_folder())).resolve()
+    hand_over(folder)
     with _guarded(folder):
         try:
             yield start_server(folder, binaries)

@@ -194,6 +194,7 @@ class Writer:
     def run(self, done: Event, pace: float) -> None:
         """Write until the event is set, with so many seconds between two transactions."""
         with session(self._engine) as connection:
+            self.write(connection)
             while not done.wait(pace):
                 self.write(connection)
 

@@ -84,6 +84,8 @@ def _empty(connection: Connection) -> None:
         sql.execute(connection, SQL("DROP SCHEMA {} CASCADE").format(Identifier(name)))
     sql.execute(connection, SQL("CREATE SCHEMA public"))
     connection.commit()
+    sql.execute(connection, SQL("RESET ALL"))  # what an example has set in the session
+    connection.commit()
 
 
 def apply(connection: Connection, operations: Iterable[MigrateOperation]) -> None:

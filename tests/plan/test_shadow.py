@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -351,9 +352,9 @@ def test_a_locale_that_the_server_lacks_is_replaced(
 ) -> None:
     creations = Original.creations
 
-    def elsewhere(self: Original, name: str, major: int) -> list[Composable]:
+    def elsewhere(self: Original, *arguments: Any) -> list[Composable]:
         database = {**self.database, "datcollate": "xx_YY.UTF-8"}
-        return creations(replace(self, database=database), name, major)
+        return creations(replace(self, database=database), *arguments)
 
     monkeypatch.setattr(Original, "creations", elsewhere)
     with connected(parse(live_url)) as live, shadow(Source.read(live), folders=folders) as made:

@@ -84,7 +84,7 @@ def _bounds(parents: LiteralString) -> LiteralString:
 _FIND_MISSING: LiteralString = (
     """
     covered := '{{}}';
-    IF table_row.relhassubclass THEN
+    IF has_partitions THEN
         SELECT coalesce(range_agg(held), '{{}}') INTO covered FROM """
     + _bounds("parent")
     + """;

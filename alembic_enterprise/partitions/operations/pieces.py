@@ -6,7 +6,7 @@ partition: the root, or a partition of it that is partitioned itself. `missing` 
 create: its `label`, the name it should have, and its `bound`, as ATTACH PARTITION wants it.
 
 A block plans each query anew whenever it runs, in a loop several times, and that takes most of its
-time. So where `table_row` says that a query would find nothing, it is not asked.
+time. So one is asked only where `table_row`, or a quick look, says that it may find something.
 """
 
 from typing import LiteralString
@@ -20,6 +20,7 @@ CREATION_VARIABLES: LiteralString = """    parent regclass := root;
     child_row pg_catalog.pg_class;
     place name;
     is_granted boolean;
+    has_partitions boolean;
     access_method text;
     tablespace text;
     storage_parameters text;
@@ -32,8 +33,10 @@ TEMPLATE: LiteralString = """
     SELECT * INTO table_row FROM pg_catalog.pg_class WHERE oid = parent;
     SELECT n.nspname, ' USING ' || quote_ident(a.amname), ' TABLESPACE ' || quote_ident(t.spcname),
            table_row.relacl IS NOT NULL OR EXISTS (
-               SELECT FROM pg_catalog.pg_attribute WHERE attrelid = parent AND attacl IS NOT NULL)
-    INTO place, access_method, tablespace, is_granted
+               SELECT FROM pg_catalog.pg_attribute WHERE attrelid = parent AND attacl IS NOT NULL),
+           -- ANALYZE takes relhassubclass from a table whose only partition is being detached.
+           EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = parent)
+    INTO place, access_method, tablespace, is_granted, has_partitions
     FROM pg_catalog.pg_namespace AS n
     LEFT JOIN pg_catalog.pg_am AS a ON a.oid = table_row.relam
     LEFT JOIN pg_catalog.pg_tablespace AS t ON t.oid = table_row.reltablespace
@@ -45,7 +48,7 @@ STORAGE: LiteralString = """
     -- A partitioned table has no storage parameters: the latest partition of ours shows them, or
     -- where there is none the latest. One that was attached may have others for a reason, and so
     -- may those of past months. By time, that is the one that ends last, whenever it was made.
-    IF table_row.relhassubclass OR parent <> root THEN
+    IF has_partitions OR parent <> root THEN
         WITH RECURSIVE tree AS (
             SELECT root::oid AS oid, NULL COLLATE "C" AS bound UNION ALL
             SELECT i.inhrelid, CASE WHEN a.attnum IS NULL THEN tree.bound

@@ -80,6 +80,11 @@ class Host:
         return engine_of(self.administrator)
 
     @property
+    def strategy(self) -> Composable:
+        """How it copies databases: where others work, as its administrators have it."""
+        return strategy(self.major) if self.roles is None else SQL("")
+
+    @property
     def gaps(self) -> list[str]:
         """What it lacks, a sentence each."""
         found = [item.gap for item in self.lacking]
@@ -325,9 +330,9 @@ def _database(
     try:
         with _administrator(host) as administrator:
             if template is None:
-                _create(administrator, original, name, host.major, gaps)
+                _create(administrator, original, name, host, gaps)
             else:
-                _clone(administrator, name, template, host.major)
+                _clone(administrator, name, template, host)
         url = host.administrator.set(database=name, username=host.user)
         gaps += _configure(url, original, host, name)
         yield url
@@ -346,9 +351,9 @@ def _administrator(host: Host) -> Generator[Connection]:
 
 
 def _create(
-    connection: Connection, original: Original, name: str, major: int, gaps: list[str]
+    connection: Connection, original: Original, name: str, host: Host, gaps: list[str]
 ) -> None:
-    *attempts, last = original.creations(name, major)
+    *attempts, last = original.creations(name, host.major, host.strategy)
     for attempt in attempts:
         try:
             sql.execute(connection, attempt)
@@ -368,10 +373,10 @@ def _create(
         ) from error
 
 
-def _clone(connection: Connection, name: str, template: URL, major: int) -> None:
+def _clone(connection: Connection, name: str, template: URL, host: Host) -> None:
     source, copied = Identifier(str(template.database)), Identifier(name)
     statement = SQL("CREATE DATABASE {} TEMPLATE {} {}")
-    sql.execute(connection, statement.format(copied, source, strategy(major)))
+    sql.execute(connection, statement.format(copied, source, host.strategy))
 
 
 def _configure(url: URL, original: Original, host: Host, name: str) -> list[str]:

@@ -52,7 +52,7 @@ BEGIN
 
     EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);{template}{storage}
     -- With all rows held, nothing is missing, however the shards are cut.
-    IF table_row.relhassubclass THEN
+    IF has_partitions THEN
         SELECT max(modulus) INTO largest FROM {shards};
         SELECT coalesce(sum(largest / modulus) = largest, false) INTO complete FROM {shards};
     END IF;
