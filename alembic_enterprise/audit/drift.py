@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import registry, sql
-from alembic_enterprise.audit import capture, recording, view
+from alembic_enterprise.audit import capture, recording, trigger_body, view
 from alembic_enterprise.audit.model import Trail
 from alembic_enterprise.partitions.catalog import Catalog
 from alembic_enterprise.partitions.due import missing
@@ -349,7 +349,7 @@ def _query(trails: Sequence[Parts]) -> Composable:
         "trigger_comment": Literal(capture.TRIGGER_COMMENT),
         "untold_comment": Literal(capture.UNTOLD_COMMENT),
         "history_comment": Literal(capture.HISTORY_COMMENT),
-        "body": capture.body(table, history, trail),
+        "body": trigger_body.body(table, history, trail),
         "recording_body": recording.body(history),
         "settings": capture.settings(trail),
         "all_settings": Literal([capture.SEARCH_PATH, *capture.TEXT_SETTINGS]),

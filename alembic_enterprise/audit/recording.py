@@ -78,7 +78,7 @@ def body(history: Composable) -> Composed:
     false where there are bounds besides, as of a list, or it is neither the table nor a partition.
 
     Args:
-        history: an SQL expression, as for `capture.body`.
+        history: an SQL expression, as for `trigger_body.body`.
     """
     return SQL("format({}, {}, {}, {} || '()')").format(
         Literal(_BODY), history, capture.sequence(history), history

@@ -11,7 +11,7 @@ from psycopg.sql import SQL, Identifier, Literal
 from sqlalchemy import Connection
 
 from alembic_enterprise import sql
-from alembic_enterprise.audit import capture, recording
+from alembic_enterprise.audit import capture, recording, trigger_body
 from alembic_enterprise.audit.model import Trail
 from alembic_enterprise.audit.operations import AlterAuditTrail, CreateAuditTrail, DropAuditTrail
 from alembic_enterprise.audit.operations.trail import _AuditTrail
@@ -110,7 +110,7 @@ def drift(connection: Connection, operation: _AuditTrail) -> list[tuple[bool, ..
         " JOIN pg_proc AS r ON r.oid = to_regprocedure({history} || '(regclass, text)')"
         " WHERE t.oid = {name}::regclass"
     ).format(
-        body=capture.body(relation, history, trail),
+        body=trigger_body.body(relation, history, trail),
         record=recording.body(history),
         settings=capture.settings(trail),
         history=history,

@@ -9,7 +9,7 @@ from typing import LiteralString
 
 from psycopg.sql import SQL, Composable, Literal
 
-from alembic_enterprise.audit import capture, recording, view
+from alembic_enterprise.audit import capture, recording, trigger_body, view
 from alembic_enterprise.audit.model import FIRST_OTHER_TYPE, Trail
 from alembic_enterprise.audit.operations import baseline, refusals
 from alembic_enterprise.audit.operations.baseline import DECLARE
@@ -389,7 +389,7 @@ def expected(trail: Trail, schema: str) -> dict[str, Composable]:
         "collated": capture.collated(SQL("a")),
         "key": capture.key(root),
         "first_other_type": Literal(FIRST_OTHER_TYPE),
-        "trigger_body": capture.body(root, history, shown),
+        "trigger_body": trigger_body.body(root, history, shown),
         "record_body": recording.body(history),
         "never_null": Literal([*capture.NEVER_NULL]),
         "own_types": SQL("{}::jsonb").format(Literal(json.dumps(capture.OWN_TYPES))),
