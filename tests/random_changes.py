@@ -9,15 +9,23 @@ from dataclasses import dataclass
 from typing import LiteralString
 
 COLUMNS: LiteralString = (
-    "tenant, id, amount, moment, actor, tg_op, new_rows, old_rows, n, o, audit, doubled"
+    "tenant, id, amount, latest, actor, tg_op, new_rows, old_rows, n, o, audit, changed,"
+    " depth, mark, action, live, found, rekeyed, is_again, is_past"
 )
 
 _TABLE: LiteralString = """
 CREATE TABLE t (
-    tenant int, id int, amount int, moment timestamptz DEFAULT now(), actor text DEFAULT 'nobody',
+    tenant int, id int, amount int, latest timestamptz DEFAULT now(), actor text DEFAULT 'nobody',
     tg_op text, new_rows int[] DEFAULT '{1,NULL}', old_rows jsonb DEFAULT '{"a": [1.50]}', n text,
-    o bytea, audit numeric DEFAULT 1.50, doubled bigint GENERATED ALWAYS AS (amount * 2) STORED,
+    o bytea, audit numeric DEFAULT 1.50, changed bigint GENERATED ALWAYS AS (amount * 2) STORED,
+    depth int, mark text DEFAULT '>', action text DEFAULT 'rekey', live text, found bool,
+    rekeyed bool, is_again bool DEFAULT true, is_past bool DEFAULT false,
     PRIMARY KEY (tenant, id)"""
+
+_TENANTS: LiteralString = (
+    "CREATE TABLE tenants (tenant int PRIMARY KEY);"
+    "INSERT INTO tenants SELECT generate_series(1, 4);"
+)
 
 # What a BEFORE trigger makes of a row, or that it stops it, is what counts.
 _MEDDLING: LiteralString = """
@@ -30,6 +38,20 @@ CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
 END$$;
 CREATE TRIGGER meddle BEFORE INSERT OR UPDATE OR DELETE ON t
 FOR EACH ROW EXECUTE FUNCTION meddle();
+"""
+
+# What a trigger makes of its own row is told before what called it; that of the oracle tells both,
+# as the history does: one row each.
+_RESTLESS: LiteralString = """
+CREATE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+    IF NEW.amount % 11 IN (3, 4) THEN
+        UPDATE t SET amount = amount + 1 WHERE (tenant, id) = (NEW.tenant, NEW.id);
+    ELSIF NEW.amount % 11 = 5 THEN
+        DELETE FROM t WHERE (tenant, id) = (NEW.tenant, NEW.id);
+    END IF;
+    RETURN NULL;
+END$$;
+CREATE TRIGGER move AFTER INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION move();
 """
 
 _ORACLE: LiteralString = """
@@ -46,11 +68,16 @@ SETUPS: dict[str, LiteralString] = {
     "plain": _TABLE + ");" + _ORACLE,
     "deferrable": _TABLE + " DEFERRABLE);" + _ORACLE,
     "meddling": _TABLE + ");" + _MEDDLING + _ORACLE,
-    "cascading": "CREATE TABLE tenants (tenant int PRIMARY KEY);"
-    "INSERT INTO tenants SELECT generate_series(1, 4);"
+    "cascading": _TENANTS
     + _TABLE
     + ", FOREIGN KEY (tenant) REFERENCES tenants ON DELETE CASCADE ON UPDATE CASCADE);"
     + _ORACLE,
+    "entangled": _TENANTS
+    + _TABLE
+    + """, FOREIGN KEY (tenant) REFERENCES tenants ON DELETE CASCADE ON UPDATE CASCADE,
+    FOREIGN KEY (depth) REFERENCES tenants ON DELETE SET NULL ON UPDATE CASCADE);"""
+    + _ORACLE,
+    "restless": _TABLE + ");" + _RESTLESS + _ORACLE,
     "partitioned": _TABLE
     + """) PARTITION BY RANGE (id);
 CREATE TABLE t_low PARTITION OF t FOR VALUES FROM (MINVALUE) TO (15);
@@ -69,14 +96,14 @@ class Step:
     """One statement, which makes up a batch.
 
     Attributes:
-        rows: what COPY is given.
         moves: whether it is an UPDATE that may move rows to other partitions, where the row
             triggers see a DELETE and an INSERT.
+        rows: what COPY is given.
     """
 
     text: str
-    rows: str | None = None
     moves: bool = False
+    rows: str | None = None
 
 
 class Generator:
@@ -84,13 +111,14 @@ class Generator:
 
     def __init__(self, kind: str, seed: int, *, merges: bool) -> None:
         """`merges`: whether the server knows MERGE."""
-        self.kind = kind
+        self.kind, self.moves = kind, kind == "partitioned"
         self.random = random.Random(seed)  # noqa: S311  # tests
         self.makers = [
             self.insert, self.insert, self.upsert, self.upsert, self.update, self.update,
             self.rekey, self.rekey, self.swap, self.delete, self.copy, self.together,
             self.carry_over, self.truncate, *([self.merge] * 3 if merges else []),
-            *([self.cascade] * 3 if kind == "cascading" else []),
+            *([self.cascade] * 3 if kind in ("cascading", "entangled") else []),
+            *([self.cascade, self.entangle, self.insert] * 2 if kind == "entangled" else []),
         ]  # fmt: skip
 
     def units(self, count: int) -> Iterator[list[Step]]:
@@ -158,12 +186,12 @@ class Generator:
 
     def rekey(self) -> Step:
         change = self.random.choice(["id = id + 40", "id = id % 40 + 1", "tenant = tenant % 4 + 1"])
-        return Step(f"UPDATE {self.table()} SET {change} WHERE {self.where()}", moves=True)
+        return Step(f"UPDATE {self.table()} SET {change} WHERE {self.where()}", self.moves)
 
     def swap(self) -> Step:
         first = self.number(1, 30)
         pair = f"({first}, {first + 1})"
-        return Step(f"UPDATE t SET id = {2 * first + 1} - id WHERE id IN {pair}", moves=True)
+        return Step(f"UPDATE t SET id = {2 * first + 1} - id WHERE id IN {pair}", self.moves)
 
     def delete(self) -> Step:
         return Step(f"DELETE FROM {self.table()} WHERE {self.where()}")
@@ -176,7 +204,7 @@ class Generator:
             f"{self.number(1, 4)}\t{self.number(31, 60)}\t{self.number(1, 99)}\t\\N\n"
             for _ in range(self.number(1, 3))
         )
-        return Step(f"COPY {self.table()} (tenant, id, amount, n) FROM STDIN", rows)
+        return Step(f"COPY {self.table()} (tenant, id, amount, n) FROM STDIN", rows=rows)
 
     def together(self) -> Step:
         tenants = self.random.sample(range(1, 5), 4)
@@ -189,14 +217,28 @@ class Generator:
         )
 
     def carry_over(self) -> Step:
-        """Rows that are deleted and inserted again in one statement."""
+        """Rows that are deleted and inserted again in one statement, or before they are deleted."""
+        where = self.where()
+        source = f"t WHERE {where}" if self.kind == "deferrable" else "gone"
         return Step(
-            f"WITH gone AS (DELETE FROM t WHERE {self.where()} RETURNING *)"
+            f"WITH gone AS (DELETE FROM t WHERE {where} RETURNING *)"
             " INSERT INTO t (tenant, id, amount, n)"
-            f" SELECT tenant, id, amount + {self.number(0, 1)}, n FROM gone"
+            f" SELECT tenant, id, amount + {self.number(0, 1)}, n FROM {source}"
         )
 
     def merge(self) -> Step:
+        return self.random.choice([self.merge_rows, self.merge_again])()
+
+    def merge_again(self) -> Step:
+        """Rows that are deleted and inserted again by one MERGE."""
+        return Step(
+            "MERGE INTO t USING (SELECT tenant, id, step FROM t, generate_series(1, 2) AS step"
+            f" WHERE {self.where()} ORDER BY step) AS s"
+            " ON t.tenant = s.tenant AND t.id = s.id AND s.step = 1 WHEN MATCHED THEN DELETE"
+            " WHEN NOT MATCHED THEN INSERT (tenant, id) VALUES (s.tenant, s.id)"
+        )
+
+    def merge_rows(self) -> Step:
         insert = "WHEN NOT MATCHED THEN INSERT (tenant, id, amount) VALUES (s.a, s.b, s.c)"
         update = "WHEN MATCHED THEN UPDATE SET amount = s.c"
         delete = "WHEN MATCHED AND s.c % 3 = 0 THEN DELETE"
@@ -209,11 +251,19 @@ class Generator:
             f" AS v (a, b, c, d)) AS s ON t.tenant = s.a AND {on} {actions}"
         )
 
+    def entangle(self) -> Step:
+        """Let rows refer to two tenants, or twice to one."""
+        order = f"(tenant + t.id) % {self.number(2, 5)}, tenant"
+        return Step(f"UPDATE t SET depth = (SELECT tenant FROM tenants ORDER BY {order} LIMIT 1)")
+
     def cascade(self) -> Step:
-        tenant = self.number(1, 4)
-        return Step(self.random.choice([
-            f"DELETE FROM tenants WHERE tenant = {tenant}",
+        """What happens to tenants, which are there again for the next statement."""
+        tenant, other = self.number(1, 4), self.number(1, 4)
+        change = self.random.choice([
+            f"DELETE FROM tenants WHERE tenant IN ({tenant}, {other})",
+            f"DELETE FROM tenants WHERE tenant IN ({tenant}, {other}, {other + 10})",
             f"UPDATE tenants SET tenant = tenant + 10 WHERE tenant = {tenant}",
             f"UPDATE tenants SET tenant = tenant - 10 WHERE tenant = {tenant + 10}",
-            "INSERT INTO tenants SELECT generate_series(1, 4) ON CONFLICT DO NOTHING",
-        ]))  # fmt: skip
+        ])  # fmt: skip
+        restore = "INSERT INTO tenants SELECT generate_series(1, 4) ON CONFLICT DO NOTHING"
+        return Step(f"DO $$BEGIN {change}; {restore}; END$$")

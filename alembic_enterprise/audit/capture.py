@@ -72,6 +72,13 @@ NEVER_NULL = tuple(name for name, kind in OWN_TYPES.items() if kind.endswith("NO
 """Those of them that are NOT NULL. No other column is, as a truncate has no values."""
 
 
+ROOM = 16
+"""How far the numbers that a sequence gives are apart (`audit_id`).
+
+Between them goes what was done before what is told already.
+"""
+
+
 def comment(trail: Trail) -> str:
     """The comment of a trigger function, from which the trail is read back."""
     return OWNERSHIP + json.dumps(trail.to_json(), sort_keys=True)

@@ -4,21 +4,29 @@ PostgreSQL calls it once for each kind of change when a statement ends, with all
 changed in that way, also by foreign keys. That need not be the order in which a row was changed:
 CASCADE and SET NULL may meet in one row, a MERGE may delete and insert one key, and what an AFTER
 trigger FOR EACH ROW changes is told before the change that called it. So a call leaves a mark for
-the next ones of the same statement. One that finds a mark which may mean this, and the same key
-in the history since the statement began, compares its rows with those of the table: what is not
-as it says any more goes before what the history has told last of that key.
+the next ones of the same statement: when that began, and a ">" for each level of triggers. One that
+finds such a mark, and in the history the same key since then, compares its rows with those of the
+table: what is not as it says any more goes before what the history has told last of that key.
 """
 
 from typing import LiteralString
 
 from psycopg.sql import SQL, Composable, Composed, Literal
 
-from alembic_enterprise.audit.capture import OWN_NAMES, VARIABLES, columns, key, sequence, value
+from alembic_enterprise.audit.capture import (
+    OWN_NAMES,
+    ROOM,
+    VARIABLES,
+    columns,
+    key,
+    sequence,
+    value,
+)
 
 # In these texts the arguments of format() are 1: the history, 2: the names of the columns that are
 # kept, 3: what is kept of row n, 4: of row o, 5: whether n and o have the same key, 6: a column of
 # the key, 7: _REQUIRE_ACTOR or nothing, 8: the sequence, 9: whether n and o are the same, 10: the
-# setting of marks, 11: _IN_ORDER, 12: _REKEYED.
+# setting of marks, 11: ROOM, 12: _IN_ORDER, 13: _REKEYED.
 
 _REQUIRE_ACTOR: LiteralString = """
     IF audit_actor IS NULL THEN
@@ -61,45 +69,74 @@ _NEW: LiteralString = "new_rows AS n"
 _OLD: LiteralString = "old_rows AS o"
 _BOTH: LiteralString = _OLD + " JOIN " + _NEW + " ON %5$s"
 
-_GONE: LiteralString = _OLD + " FULL JOIN " + _NEW + " ON %5$s WHERE n.%6$s IS NULL"
+_EACH: LiteralString = _OLD + " FULL JOIN " + _NEW + " ON %5$s"
+_GONE: LiteralString = _EACH + " WHERE n.%6$s IS NULL"
 # A plan made for one row may meet millions. NOT EXISTS is a nested loop then: 20,000 rows after 20
-# statements of one took 10 s, and 0.3 s with FULL JOIN, which has none and spills to disk.
+# statements of one took 10 s, and 0.3 s with FULL JOIN, which has none and spills to disk. A JOIN
+# with LIMIT 1 is one as well: 100,000 keys that all became others took 389 s.
 
-_OTHER: LiteralString = _OLD + " LEFT JOIN " + _NEW + " ON true WHERE (%5$s) IS NOT TRUE LIMIT 1"
-# Whether any key before is another one than any of the keys now. Of several rows the second tells,
-# and then the join is needed; for a statement of one row this costs half as much.
+_BEGAN: LiteralString = "extract(epoch FROM statement_timestamp())::pg_catalog.text"
+# Of the statement; no setting changes how this is written.
 
-_LATEST: LiteralString = """LATERAL (
-            SELECT o.audit_id, o.audit_at FROM %1$s AS o
-            WHERE %5$s
-              AND o.audit_at >= date_trunc('month', statement_timestamp() - interval '1 day', 'UTC')
-            ORDER BY o.audit_id DESC LIMIT 1) AS latest"""
-# What the history has told last of a key: one row of an index, in the partitions of now.
-
-_EARLIER: LiteralString = (
-    " AS n CROSS JOIN "
-    + _LATEST
-    + "\n            WHERE latest.audit_at >= statement_timestamp() LIMIT 1"
+_TOLD: LiteralString = (
+    "(pg_trigger_depth() > 1 OR starts_with(current_setting(%10$L, true), " + _BEGAN + "))"
 )
+# Whether something else may have been told of the same statement.
+
+_MORE: LiteralString = (
+    _OLD + " LEFT JOIN " + _NEW + " ON true WHERE (%5$s) IS NOT TRUE OR " + _TOLD + " LIMIT 1"
+)
+# Whether any key before is another one than any of the keys now. Of several rows the second tells,
+# and then the join is needed; for a statement of one row this costs half as much. _TOLD is in the
+# same query since the first use of each expression costs a transaction almost a microsecond.
+
+
+def _latest(since: LiteralString) -> LiteralString:
+    """What the history was told last of a key since then: one row of an index."""
+    return (
+        """LATERAL (
+            SELECT o.audit_id, o.audit_at, o.audit_action IN ('delete', 'rekey') AS is_gone
+            FROM %1$s AS o WHERE %5$s AND o.audit_at >= """
+        + since
+        + """
+            ORDER BY o.audit_id DESC LIMIT 1) AS latest"""
+    )
+
+
+_THIS_MONTH: LiteralString = "date_trunc('month', statement_timestamp(), 'UTC')"
+# A bound of partitions. With a later one, rows of a key from before it would be read for nothing.
+
+_TOLD_BEFORE: LiteralString = (
+    " AS n CROSS JOIN "
+    + _latest(_THIS_MONTH)
+    + """
+                WHERE latest.audit_at >= statement_timestamp()
+                  AND (is_any OR latest.is_gone) LIMIT 1"""
+)
+# An UPDATE of a key that is gone came before. What else was told of it, functions and DO blocks do
+# in statements of their own, one after the other.
 
 _IN_ORDER: LiteralString = (
     "INSERT INTO %1$s (\n            "
     + OWN_NAMES
     + """,
             %2$s)
-        SELECT coalesce(latest.audit_id - 1, nextval(%8$L)), coalesce(latest.audit_at, $1), $2, $3,
-            $4, pg_current_xact_id(), $5, $6, $7,
+        SELECT coalesce((SELECT min(o.audit_id) - 1 FROM %1$s AS o
+                         WHERE %5$s AND o.audit_at >= $9 AND o.audit_at = latest.audit_at
+                           AND o.audit_id > latest.audit_id - %11$s), nextval(%8$L)),
+            coalesce(latest.audit_at, $1), $2, $3, $4, pg_current_xact_id(), $5, $6, $7,
             %3$s
         FROM changed AS n CROSS JOIN LATERAL (
             SELECT (SELECT true FROM live AS o WHERE %5$s AND ($8 OR %9$s) LIMIT 1) IS NULL <> $8
                 AS is_past OFFSET 0) AS found
         LEFT JOIN """
-    + _LATEST
+    + _latest("$9")
     + """
           ON found.is_past AND latest.audit_at >= statement_timestamp()"""
 )
-# Rows with an action: `$8` is whether it takes rows away. Of `live`, the table, one row is read for
-# each by its key; a query with EXISTS might read all of it.
+# Rows with an action: `$8` is whether it takes rows away, `$9` _THIS_MONTH, which the server knows
+# when it plans this, and so leaves out all older partitions. Of `live`, the table, one row is read
+# for each by its key, and once (OFFSET 0); a query with EXISTS might read all of it.
 
 _REKEYED: LiteralString = (
     "SELECT o.* FROM "
@@ -107,60 +144,67 @@ _REKEYED: LiteralString = (
     + "\n        UNION ALL SELECT o.* FROM "
     + _BOTH
     + """ AND %9$s
-        WHERE (SELECT true FROM live AS n WHERE %5$s LIMIT 1) IS NULL"""
+        WHERE (SELECT true FROM live AS n WHERE %5$s LIMIT 1) IS NULL
+          AND (SELECT latest.is_gone FROM """
+    + _latest("$9")
+    + """
+               WHERE latest.audit_at >= statement_timestamp()) IS NOT TRUE"""
 )
 # Keys that are there no more, and those that were there only for a while: two foreign keys with ON
 # UPDATE CASCADE may change a key one after the other.
 
 _CHECK_ORDER: LiteralString = (
     """
-        depth := pg_trigger_depth();
+        began := """
+    + _BEGAN
+    + """;
+        IF TG_OP = 'UPDATE' THEN
+            SELECT bool_or(n.%6$s IS NULL),
+                   bool_or(n.%6$s IS NULL) AND bool_or(n.%6$s IS NOT NULL AND o.%6$s IS NOT NULL)
+            INTO rekeyed, is_again FROM """
+    + _EACH
+    + """;
+        END IF;
         mark := current_setting(%10$L, true);
-        IF starts_with(mark, statement_timestamp()::pg_catalog.text) IS NOT TRUE THEN
-            mark := statement_timestamp();
-        ELSIF rekeyed OR strpos(mark, repeat('>', depth)) > 0  -- of a trigger in this statement
-                OR mark ~ (CASE TG_OP WHEN 'DELETE' THEN 'INSERT|UPDATE' WHEN 'UPDATE' THEN 'DELETE'
-                                      ELSE '-$' END) THEN
+        level := began || repeat('>', pg_trigger_depth());
+        IF starts_with(mark, level) IS NOT TRUE THEN
+            PERFORM set_config(%10$L, level, true);
+        END IF;
+        -- What a trigger within this statement has told comes after what called it.
+        is_any := rekeyed OR TG_OP = 'DELETE' OR starts_with(mark, level || '>');
+        IF starts_with(mark, began) AND (is_any OR TG_OP = 'UPDATE') THEN
             IF TG_OP <> 'DELETE' THEN
                 PERFORM FROM new_rows"""
-    + _EARLIER
+    + _TOLD_BEFORE
     + """;
-                is_again := FOUND;
+                is_again := is_again OR FOUND;
             END IF;
             IF rekeyed OR TG_OP = 'DELETE' THEN
                 PERFORM FROM old_rows"""
-    + _EARLIER
+    + _TOLD_BEFORE
     + """;
-                is_again := is_again IS TRUE OR FOUND;
+                is_again := is_again OR FOUND;
             END IF;
         END IF;
-        IF rekeyed AND is_again IS NOT TRUE THEN
-            PERFORM FROM """
-    + _BOTH
-    + """ LIMIT 1;
-            is_again := FOUND;
-        END IF;
-        action := repeat('>', depth - 1) || TG_OP;
-        IF strpos(mark, action) = 0 AND (rekeyed OR action <> 'UPDATE') THEN
-            mark := set_config(%10$L, mark || action, true);
-        END IF;
-        IF depth > 1 THEN
-            PERFORM nextval(%8$L);  -- for what goes before
-        END IF;
-        IF is_again THEN  -- What is read of a table may run code of its owner.
-            SELECT pg_has_role(relowner, current_user, 'MEMBER')
-                   AND has_table_privilege(oid, 'SELECT') AND NOT row_security_active(oid)
-            INTO is_again FROM pg_catalog.pg_class WHERE oid = TG_RELID;
+        IF is_again THEN  -- What is read of a table may run code of its owners.
+            SELECT has_table_privilege(TG_RELID, 'SELECT') AND NOT row_security_active(TG_RELID)
+                   AND bool_and(pg_has_role(relowner, current_user, 'MEMBER')
+                                AND has_schema_privilege(relnamespace, 'USAGE'))
+            INTO is_again FROM pg_catalog.pg_class
+            WHERE oid IN (SELECT TG_RELID UNION ALL SELECT relid FROM pg_partition_tree(TG_RELID));
         END IF;
         IF is_again THEN
             FOREACH action IN ARRAY CASE TG_OP WHEN 'UPDATE' THEN ARRAY['rekey', 'update']
                                                ELSE ARRAY[lower(TG_OP)] END LOOP
                 EXECUTE 'WITH live AS NOT MATERIALIZED (TABLE ' || TG_RELID::pg_catalog.regclass
-                    || '), changed AS (' || CASE action WHEN 'rekey' THEN %12$L
+                    || '), changed AS (' || CASE action WHEN 'rekey' THEN %13$L
                         WHEN 'delete' THEN 'TABLE old_rows' ELSE 'TABLE new_rows' END || ') '
-                    || %11$L
+                    || %12$L
                     USING audit_at, action, audit_actor, audit_context, audit_session_user,
-                        audit_role, audit_application, action IN ('rekey', 'delete');
+                        audit_role, audit_application, action IN ('rekey', 'delete'),
+                        """
+    + _THIS_MONTH
+    + """;
             END LOOP;
             RETURN NULL;
         END IF;"""
@@ -173,32 +217,42 @@ DECLARE"""
     + """
     rekeyed pg_catalog.bool;  -- keys are not there any more
     is_again pg_catalog.bool;  -- rows may have been changed more than once
-    depth pg_catalog.int4;
+    is_any pg_catalog.bool;  -- so it is whatever was told of their keys
+    began pg_catalog.text;
     mark pg_catalog.text;
+    level pg_catalog.text;  -- the same for this call
     action pg_catalog.text;
 BEGIN%7$s
-    IF TG_OP = 'UPDATE' THEN  -- which has the most to do
+    IF TG_OP = 'UPDATE' THEN
         PERFORM FROM """
-    + _OTHER
+    + _MORE
     + """;
-        IF NOT FOUND AND coalesce(current_setting(%10$L, true), '') = ''
-                AND pg_trigger_depth() = 1 THEN  -- one row
+        IF FOUND THEN
+            PERFORM FROM """
+    + _GONE
+    + " OR (SELECT "
+    + _TOLD
+    + """) LIMIT 1;
+        END IF;
+        IF NOT FOUND THEN  -- Nothing that another call has to tell of these rows comes before.
         """
     + _insert("update", "%3$s", _NEW)
     + """
             RETURN NULL;
         END IF;
-        IF FOUND THEN  -- several keys, or another one
-            PERFORM FROM """
-    + _GONE
-    + """ LIMIT 1;
-            rekeyed := FOUND;
-        END IF;
+    ELSIF TG_OP = 'TRUNCATE' THEN
+        PERFORM %1$s(TG_RELID, 'truncate');
+        RETURN NULL;
     END IF;
-    IF TG_OP <> 'TRUNCATE' AND (rekeyed OR coalesce(current_setting(%10$L, true), '') <> ''
-                                OR pg_trigger_depth() > 1) THEN"""
+    IF TG_OP = 'UPDATE' OR """
+    + _TOLD
+    + """ THEN"""
     + _CHECK_ORDER
     + """
+    ELSE
+        mark := set_config(%10$L, """
+    + _BEGAN
+    + """ || '>', true);
     END IF;
     IF TG_OP = 'UPDATE' THEN
         IF rekeyed THEN
@@ -209,21 +263,14 @@ BEGIN%7$s
         """
     + _insert("update", "%3$s", _NEW)
     + """
-        RETURN NULL;
     ELSIF TG_OP = 'INSERT' THEN
         """
     + _insert("insert", "%3$s", _NEW)
     + """
-    ELSIF TG_OP = 'DELETE' THEN
+    ELSE
         """
     + _insert("delete", "%4$s", _OLD)
     + """
-    ELSE
-        PERFORM %1$s(TG_RELID, 'truncate');
-        RETURN NULL;
-    END IF;
-    IF mark IS NULL THEN
-        mark := set_config(%10$L, concat(statement_timestamp(), TG_OP), true);
     END IF;
     RETURN NULL;
 END
@@ -231,13 +278,8 @@ END
 )
 
 _EXPECTED: LiteralString = r"""(
-SELECT format({body}, {history}, kept.names, kept.new_values, kept.old_values, keys.same,
-              keys.one, CASE WHEN ({trail} -> 'require_actor')::boolean THEN {require_actor} END,
-              {sequence}, kept.alike, marks.setting,
-              format({in_order}, {history}, kept.names, kept.new_values, NULL, keys.same, NULL,
-                     NULL, {sequence}, kept.alike),
-              format({rekeyed}, NULL, NULL, NULL, NULL, keys.same, keys.one, NULL, NULL,
-                     kept.alike))
+SELECT format({body}, VARIADIC arguments || ARRAY[format({in_order}, VARIADIC arguments),
+                                                  format({rekeyed}, VARIADIC arguments)])
 FROM (SELECT string_agg(quoted, E',\n            ' ORDER BY position) AS names,
              string_agg({new}, E',\n            ' ORDER BY position) AS new_values,
              string_agg({old}, E',\n            ' ORDER BY position) AS old_values,
@@ -249,8 +291,13 @@ CROSS JOIN (SELECT string_agg(format('n.%s %s o.%s', quoted, equals, quoted),
                               ' AND ' ORDER BY position) AS same,
                    min(quoted) AS one
             FROM ({key}) AS key_columns HAVING count(*) > 0) AS keys
-CROSS JOIN (SELECT 'alembic_enterprise.told_' || left(encode(sha256(convert_to(
-                       {history}, getdatabaseencoding())), 'hex'), 16) AS setting) AS marks)"""
+CROSS JOIN LATERAL (SELECT ARRAY[
+    {history}, kept.names, kept.new_values, kept.old_values, keys.same, keys.one,
+    CASE WHEN ({trail} -> 'require_actor')::boolean THEN {require_actor} END, {sequence},
+    kept.alike,
+    'alembic_enterprise.told_' || left(encode(sha256(convert_to(
+        {history}, getdatabaseencoding())), 'hex'), 16),
+    {room}]) AS given (arguments))"""
 
 
 def body(relation: Composable, history: Composable, trail: Composable) -> Composed:
@@ -273,6 +320,7 @@ def body(relation: Composable, history: Composable, trail: Composable) -> Compos
         sequence=sequence(history),
         trail=trail,
         require_actor=Literal(_REQUIRE_ACTOR),
+        room=Literal(str(ROOM)),
         new=value("n"),
         old=value("o"),
         columns=columns(relation, trail),

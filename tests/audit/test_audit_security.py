@@ -319,3 +319,118 @@ def test_the_rights_of_everything_are_exact(
     ]
     flags = "SELECT DISTINCT prosecdef, proconfig[1] FROM pg_proc WHERE proname = 'orders_history'"
     assert connection.exec_driver_sql(flags).all() == [(True, 'search_path=""')]
+
+
+TWICE = "WITH gone AS (DELETE FROM t WHERE id = 1) INSERT INTO t VALUES (1, 2)"
+"""A statement that reaches a row in two ways: the trigger may look at the table to order them."""
+
+OWNERS_CODE: dict[str, LiteralString] = {
+    # The server evaluates what is constant in these when it makes a plan.
+    "an index": "CREATE INDEX ON t ((id + evil()))",
+    "a constraint": "ALTER TABLE t ADD CHECK (id + evil() > 0); SET constraint_exclusion = on",
+    "a policy": "ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (evil() = 1)",
+}
+
+
+def evil(role: str) -> str:
+    """A function that tells by an error that it was called with the rights of a role."""
+    return (
+        "CREATE FUNCTION evil() RETURNS int IMMUTABLE LANGUAGE plpgsql AS"
+        f" $$BEGIN IF current_user = '{role}' THEN RAISE EXCEPTION 'pwned'; END IF;"
+        " RETURN 1; END$$"
+    )
+
+
+@pytest.mark.parametrize("kind", OWNERS_CODE)
+def test_nothing_of_the_owner_of_the_table_runs_when_its_rows_are_ordered(
+    connection: Connection, new_role: Callable[..., str], kind: str
+) -> None:
+    auditor, app = new_role("auditor_"), new_role("app_")
+    run_sql(
+        connection,
+        f"GRANT ALL ON SCHEMA public TO {app}",
+        f"SET ROLE {app}",
+        "CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, a int)",
+        f"GRANT SELECT ON t TO {auditor}",
+        evil(auditor),
+        OWNERS_CODE[kind],
+        "RESET ROLE",
+    )
+    laws.apply(connection, [CreateAuditTrail("t", "t_history", owner=auditor)])
+    run_sql(connection, f"SET ROLE {app}", "INSERT INTO t VALUES (1, 1)", TWICE, "RESET ROLE")
+    assert told(connection) == [("insert", 1), ("insert", 2), ("delete", 1)]
+
+
+def test_nothing_of_the_owner_of_a_partition_runs_either(
+    connection: Connection, new_role: Callable[..., str]
+) -> None:
+    """To read the table, the server evaluates the constraints of all its partitions."""
+    auditor, app = new_role("auditor_"), new_role("app_")
+    run_sql(
+        connection,
+        f"GRANT ALL ON SCHEMA public TO {app}",
+        "CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, a int) PARTITION BY RANGE (id)",
+        "CREATE TABLE t_1 PARTITION OF t DEFAULT",
+        f"ALTER TABLE t_1 OWNER TO {app}",
+        f"GRANT SELECT, INSERT, DELETE ON t TO {app}",
+        f"GRANT SELECT ON t TO {auditor}",
+        f"SET ROLE {app}",
+        evil(auditor),
+        "ALTER TABLE t_1 ADD CHECK (id + evil() > 0)",
+        "RESET ROLE",
+    )
+    laws.apply(connection, [CreateAuditTrail("t", "t_history", owner=auditor)])
+    run_sql(connection, f"SET ROLE {app}", "INSERT INTO t VALUES (1, 1)", TWICE, "RESET ROLE")
+    assert told(connection) == [("insert", 1), ("insert", 2), ("delete", 1)]
+
+
+def test_a_schema_that_the_owner_of_the_history_may_not_use(
+    connection: Connection, new_role: Callable[..., str]
+) -> None:
+    auditor = new_role("auditor_")
+    run_sql(
+        connection,
+        "CREATE SCHEMA shop",
+        "CREATE TABLE shop.t (id int PRIMARY KEY DEFERRABLE, a int)",
+        f"GRANT SELECT ON shop.t TO {auditor}",
+    )
+    laws.apply(connection, [CreateAuditTrail("t", "t_history", schema="shop", owner=auditor)])
+    run_sql(connection, "SET search_path = shop", "INSERT INTO t VALUES (1, 1)", TWICE)
+    assert told(connection) == [("insert", 1), ("insert", 2), ("delete", 1)]
+
+
+def told(connection: Connection) -> list[tuple[Any, ...]]:
+    """Action and value of what is kept of `t`, in order."""
+    query = "SELECT audit_action, a FROM audit.t_history ORDER BY audit_id"
+    return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+def test_the_owner_of_the_history_orders_the_rows_that_he_may_read(
+    connection: Connection, new_role: Callable[..., str]
+) -> None:
+    auditor = new_role("auditor_")
+    run_sql(connection, "CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, a int)")
+    laws.apply(connection, [CreateAuditTrail("t", "t_history", owner=auditor)])
+    plainly = [("insert", 1), ("insert", 2), ("delete", 1)]
+    run_sql(connection, "INSERT INTO t VALUES (1, 1)", TWICE)
+    assert told(connection) == plainly
+    run_sql(connection, f"GRANT SELECT ON t TO {auditor}", TWICE)
+    assert told(connection) == [*plainly, ("delete", 2), ("insert", 2)]
+
+
+@pytest.mark.parametrize("setting", ["on", "off"])
+def test_rows_that_are_hidden_from_their_owner(
+    connection: Connection, new_role: Callable[..., str], setting: str
+) -> None:
+    """With `row_security` off, what would be hidden is an error."""
+    app = new_role("app_")
+    run_sql(
+        connection,
+        "CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, a int)",
+        f"ALTER TABLE t OWNER TO {app}",
+        "ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+        "CREATE POLICY p ON t USING (false)",
+    )
+    laws.apply(connection, [CreateAuditTrail("t", "t_history", owner=app)])
+    run_sql(connection, f"SET row_security = {setting}", "INSERT INTO t VALUES (1, 1)", TWICE)
+    assert told(connection) == [("insert", 1), ("insert", 2), ("delete", 1)]

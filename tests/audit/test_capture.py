@@ -13,8 +13,8 @@ from sqlalchemy import Connection, make_url
 
 from alembic_enterprise.audit.operations import CreateAuditTrail
 
-STATEMENTS = 320
-"""How many random statements each kind of table is given: 1,600 on each server."""
+STATEMENTS = 230
+"""How many random statements each kind of table is given: 1,610 on each server."""
 
 Key = tuple[int, int]
 

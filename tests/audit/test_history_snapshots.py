@@ -12,6 +12,7 @@ from random_changes import SETUPS, Generator, Step
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     Column,
     Connection,
     DateTime,
@@ -42,7 +43,7 @@ T = Table(
     Column("tenant", Integer, primary_key=True),
     Column("id", Integer, primary_key=True),
     Column("amount", Integer),
-    Column("moment", DateTime(timezone=True)),
+    Column("latest", DateTime(timezone=True)),
     Column("actor", Text),
     Column("tg_op", Text),
     Column("new_rows", ARRAY(Integer)),
@@ -50,7 +51,10 @@ T = Table(
     Column("n", Text),
     Column("o", LargeBinary),
     Column("audit", Numeric),
-    Column("doubled", BigInteger),
+    Column("changed", BigInteger),
+    Column("depth", Integer),
+    *(Column(name, Text) for name in ("mark", "action", "live")),
+    *(Column(name, Boolean) for name in ("found", "rekeyed", "is_again", "is_past")),
     AuditTrail(),
 )
 
@@ -82,10 +86,11 @@ OUTER_IS_TIME = "RANGE (at)", MONTHS, "HASH (tenant)", SHARDS
 OUTER_IS_HASH = "HASH (tenant)", SHARDS, "RANGE (at)", MONTHS
 
 
-def test_random_statements(connection: Connection, engine: Engine) -> None:
-    run_sql(connection, SETUPS["meddling"], "DROP TRIGGER tell ON t")
+@pytest.mark.parametrize("kind", ["meddling", "entangled", "restless"])
+def test_random_statements(connection: Connection, engine: Engine, kind: str) -> None:
+    run_sql(connection, SETUPS[kind], "DROP TRIGGER tell ON t")
     laws.apply(connection, [CreateAuditTrail("t", "t_history", baseline=False)])
-    units = Generator("meddling", 1, merges=False).units(STATEMENTS)
+    units = Generator(kind, 1, merges=False).units(STATEMENTS)
     together = (unit for unit in units if not any(step.rows for step in unit))
     compared(engine, T, together)
 

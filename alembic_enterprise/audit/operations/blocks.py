@@ -35,14 +35,15 @@ BEGIN"""
     + refusals.SEQUENCE
     + """
         IF to_regclass({sequence}) IS NULL THEN
-            EXECUTE format('CREATE SEQUENCE %s', {sequence});
+            EXECUTE format('CREATE SEQUENCE %s START {room}', {sequence});
         ELSE  -- left by a history that was dropped or renamed
             EXECUTE format('ALTER SEQUENCE %s OWNED BY NONE', {sequence});
             EXECUTE format('ALTER SEQUENCE %s OWNER TO %I', {sequence}, current_user);
         END IF;
         EXECUTE format('CREATE TABLE %s (%s) PARTITION BY RANGE (audit_at)', history,
                        {own_columns});
-        EXECUTE format('ALTER SEQUENCE %s OWNED BY %s.audit_id', {sequence}, history);
+        EXECUTE format('ALTER SEQUENCE %s INCREMENT {room} OWNED BY %s.audit_id', {sequence},
+                       history);
         EXECUTE format('COMMENT ON TABLE %s IS %L', history, {comment});
     END IF;
 """

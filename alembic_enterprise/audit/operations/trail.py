@@ -106,7 +106,8 @@ class _Capture(_AuditTrail):
             "renamed": _json(renamed or {}),
             "copied": Literal(copied),
         }
-        yield do_block(blocks.MAKE_HISTORY, own_columns=Literal(capture.OWN_COLUMNS), **values)
+        made = {"own_columns": Literal(capture.OWN_COLUMNS), "room": Literal(capture.ROOM)}
+        yield do_block(blocks.MAKE_HISTORY, **made, **values)
         policy = capture.policy(self.trail)
         partitions = CreateRangePartitions(
             self.history,
