@@ -10,7 +10,7 @@ from typing import LiteralString
 
 COLUMNS: LiteralString = (
     "tenant, id, amount, latest, actor, tg_op, new_rows, old_rows, n, o, audit, changed,"
-    " depth, mark, action, live, found, rekeyed, is_again, is_past"
+    " depth, mark, action, live, found, rekeyed, is_unordered, is_past"
 )
 
 _TABLE: LiteralString = """
@@ -19,7 +19,7 @@ CREATE TABLE t (
     tg_op text, new_rows int[] DEFAULT '{1,NULL}', old_rows jsonb DEFAULT '{"a": [1.50]}', n text,
     o bytea, audit numeric DEFAULT 1.50, changed bigint GENERATED ALWAYS AS (amount * 2) STORED,
     depth int, mark text DEFAULT '>', action text DEFAULT 'rekey', live text, found bool,
-    rekeyed bool, is_again bool DEFAULT true, is_past bool DEFAULT false,
+    rekeyed bool, is_unordered bool DEFAULT true, is_past bool DEFAULT false,
     PRIMARY KEY (tenant, id)"""
 
 _TENANTS: LiteralString = (

@@ -73,9 +73,9 @@ NEVER_NULL = tuple(name for name, kind in OWN_TYPES.items() if kind.endswith("NO
 
 
 ROOM = 16
-"""How far the numbers that a sequence gives are apart (`audit_id`).
+"""How far the numbers that a sequence gives (`audit_id`) are apart.
 
-Between them goes what was done before what is told already.
+What was done before something that is told already goes between.
 """
 
 

@@ -6,7 +6,9 @@ CASCADE and SET NULL may meet in one row, a MERGE may delete and insert one key,
 trigger FOR EACH ROW changes is told before the change that called it. So a call leaves a mark for
 the next ones of the same statement: when that began, and a ">" for each level of triggers. One that
 finds such a mark, and in the history the same key since then, compares its rows with those of the
-table: what is not as it says any more goes before what the history has told last of that key.
+table: what is not as it says any more goes before what the history has told last of that key. The
+statements of a function or DO block have one mark, and come in order anyway: so an INSERT looks
+only where triggers within it told something, and an UPDATE otherwise for keys told as gone.
 """
 
 from typing import LiteralString
@@ -81,14 +83,15 @@ _BEGAN: LiteralString = "extract(epoch FROM statement_timestamp())::pg_catalog.t
 _TOLD: LiteralString = (
     "(pg_trigger_depth() > 1 OR starts_with(current_setting(%10$L, true), " + _BEGAN + "))"
 )
-# Whether something else may have been told of the same statement.
+# Whether another call has told something of the same statement, or one less deep is to come.
 
 _MORE: LiteralString = (
     _OLD + " LEFT JOIN " + _NEW + " ON true WHERE (%5$s) IS NOT TRUE OR " + _TOLD + " LIMIT 1"
 )
-# Whether any key before is another one than any of the keys now. Of several rows the second tells,
-# and then the join is needed; for a statement of one row this costs half as much. _TOLD is in the
-# same query since the first use of each expression costs a transaction almost a microsecond.
+# Whether some key before differs from some key now. Of several rows the second tells, and then the
+# join is needed; for a statement of one row this costs half as much. LEFT, since a row that moves
+# to a partition where a trigger refuses it is in old_rows alone. _TOLD is in the same query since
+# the first use of each expression costs a transaction almost a microsecond.
 
 
 def _latest(since: LiteralString) -> LiteralString:
@@ -111,32 +114,35 @@ _TOLD_BEFORE: LiteralString = (
     + _latest(_THIS_MONTH)
     + """
                 WHERE latest.audit_at >= statement_timestamp()
-                  AND (is_any OR latest.is_gone) LIMIT 1"""
+                  AND (any_told OR latest.is_gone) LIMIT 1"""
 )
-# An UPDATE of a key that is gone came before. What else was told of it, functions and DO blocks do
-# in statements of their own, one after the other.
 
 _IN_ORDER: LiteralString = (
     "INSERT INTO %1$s (\n            "
     + OWN_NAMES
     + """,
             %2$s)
-        SELECT coalesce((SELECT min(o.audit_id) - 1 FROM %1$s AS o
-                         WHERE %5$s AND o.audit_at >= $9 AND o.audit_at = latest.audit_at
-                           AND o.audit_id > latest.audit_id - %11$s), nextval(%8$L)),
+        SELECT coalesce(greatest(latest.audit_id - %11$s + 1, (
+                SELECT min(o.audit_id) FROM %1$s AS o
+                WHERE %5$s AND o.audit_at >= $9 AND o.audit_at = latest.audit_at
+                  AND o.audit_id > latest.audit_id - %11$s) - row_number() OVER (
+                      PARTITION BY latest.audit_id ORDER BY found.number DESC)), found.number),
             coalesce(latest.audit_at, $1), $2, $3, $4, pg_current_xact_id(), $5, $6, $7,
             %3$s
         FROM changed AS n CROSS JOIN LATERAL (
-            SELECT (SELECT true FROM live AS o WHERE %5$s AND ($8 OR %9$s) LIMIT 1) IS NULL <> $8
+            SELECT nextval(%8$L) AS number, (
+                SELECT true FROM live AS o WHERE %5$s AND ($8 OR %9$s) LIMIT 1) IS NULL <> $8
                 AS is_past OFFSET 0) AS found
         LEFT JOIN """
     + _latest("$9")
     + """
           ON found.is_past AND latest.audit_at >= statement_timestamp()"""
 )
-# Rows with an action: `$8` is whether it takes rows away, `$9` _THIS_MONTH, which the server knows
-# when it plans this, and so leaves out all older partitions. Of `live`, the table, one row is read
-# for each by its key, and once (OFFSET 0); a query with EXISTS might read all of it.
+# Rows with an action: `$1` to `$7` are the history's own columns, `$8` is whether the action takes
+# rows away, `$9` _THIS_MONTH, which the server knows when it plans this, and so leaves out older
+# partitions. What is past goes before the latest of its key, and before what went there already.
+# Of `live`, the table, one row is read for each by its key, and OFFSET 0 keeps the server from
+# doing so twice; a query with EXISTS might read all of it.
 
 _REKEYED: LiteralString = (
     "SELECT o.* FROM "
@@ -161,7 +167,7 @@ _CHECK_ORDER: LiteralString = (
         IF TG_OP = 'UPDATE' THEN
             SELECT bool_or(n.%6$s IS NULL),
                    bool_or(n.%6$s IS NULL) AND bool_or(n.%6$s IS NOT NULL AND o.%6$s IS NOT NULL)
-            INTO rekeyed, is_again FROM """
+            INTO rekeyed, is_unordered FROM """
     + _EACH
     + """;
         END IF;
@@ -171,29 +177,29 @@ _CHECK_ORDER: LiteralString = (
             PERFORM set_config(%10$L, level, true);
         END IF;
         -- What a trigger within this statement has told comes after what called it.
-        is_any := rekeyed OR TG_OP = 'DELETE' OR starts_with(mark, level || '>');
-        IF starts_with(mark, began) AND (is_any OR TG_OP = 'UPDATE') THEN
+        any_told := rekeyed OR TG_OP = 'DELETE' OR starts_with(mark, level || '>');
+        IF starts_with(mark, began) AND (any_told OR TG_OP = 'UPDATE') THEN
             IF TG_OP <> 'DELETE' THEN
                 PERFORM FROM new_rows"""
     + _TOLD_BEFORE
     + """;
-                is_again := is_again OR FOUND;
+                is_unordered := is_unordered OR FOUND;
             END IF;
             IF rekeyed OR TG_OP = 'DELETE' THEN
                 PERFORM FROM old_rows"""
     + _TOLD_BEFORE
     + """;
-                is_again := is_again OR FOUND;
+                is_unordered := is_unordered OR FOUND;
             END IF;
         END IF;
-        IF is_again THEN  -- What is read of a table may run code of its owners.
+        IF is_unordered THEN  -- What is read of a table may run code of its owners.
             SELECT has_table_privilege(TG_RELID, 'SELECT') AND NOT row_security_active(TG_RELID)
                    AND bool_and(pg_has_role(relowner, current_user, 'MEMBER')
                                 AND has_schema_privilege(relnamespace, 'USAGE'))
-            INTO is_again FROM pg_catalog.pg_class
+            INTO is_unordered FROM pg_catalog.pg_class
             WHERE oid IN (SELECT TG_RELID UNION ALL SELECT relid FROM pg_partition_tree(TG_RELID));
         END IF;
-        IF is_again THEN
+        IF is_unordered THEN
             FOREACH action IN ARRAY CASE TG_OP WHEN 'UPDATE' THEN ARRAY['rekey', 'update']
                                                ELSE ARRAY[lower(TG_OP)] END LOOP
                 EXECUTE 'WITH live AS NOT MATERIALIZED (TABLE ' || TG_RELID::pg_catalog.regclass
@@ -216,8 +222,8 @@ DECLARE"""
     + VARIABLES
     + """
     rekeyed pg_catalog.bool;  -- keys are not there any more
-    is_again pg_catalog.bool;  -- rows may have been changed more than once
-    is_any pg_catalog.bool;  -- so it is whatever was told of their keys
+    is_unordered pg_catalog.bool;  -- rows may be told in another order than they were changed
+    any_told pg_catalog.bool;  -- whatever was told of a key counts, not only that it is gone
     began pg_catalog.text;
     mark pg_catalog.text;
     level pg_catalog.text;  -- the same for this call
@@ -252,7 +258,7 @@ BEGIN%7$s
     ELSE
         mark := set_config(%10$L, """
     + _BEGAN
-    + """ || '>', true);
+    + """ || '>', true);  -- costs less than PERFORM
     END IF;
     IF TG_OP = 'UPDATE' THEN
         IF rekeyed THEN

@@ -54,7 +54,7 @@ T = Table(
     Column("changed", BigInteger),
     Column("depth", Integer),
     *(Column(name, Text) for name in ("mark", "action", "live")),
-    *(Column(name, Boolean) for name in ("found", "rekeyed", "is_again", "is_past")),
+    *(Column(name, Boolean) for name in ("found", "rekeyed", "is_unordered", "is_past")),
     AuditTrail(),
 )
 

@@ -84,6 +84,15 @@ CASES = {
             " DELETE FROM t WHERE id = 1": "1 insert, 5 delete, 2 update",
         },
     ),
+    "a row of its own table, twice SET NULL": Case(
+        "CREATE TABLE t (id int PRIMARY KEY, a int REFERENCES t ON DELETE CASCADE, b int"
+        " REFERENCES t ON DELETE SET NULL, c int REFERENCES t ON DELETE SET NULL)",
+        {
+            "INSERT INTO t VALUES (1, NULL, NULL, NULL), (2, 1, 1, 1), (3, 2, 1, 1),"
+            " (4, NULL, 2, 3)": "4 insert",
+            "DELETE FROM t WHERE id = 1": "3 delete, 4 update",
+        },
+    ),
     "two keys ON UPDATE CASCADE": Case(
         "CREATE TABLE p (id int PRIMARY KEY, other int UNIQUE);"
         "INSERT INTO p VALUES (1, 1), (2, 2), (3, 3);"
