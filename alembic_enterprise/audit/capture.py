@@ -1,4 +1,4 @@
-"""The text of what captures changes: trigger functions and their settings, triggers, comments.
+"""What captures changes: triggers, comments, and of the functions all but the body.
 
 What depends on the columns of a table is an SQL expression, evaluated by the server from the
 catalog as it is then. The blocks that make a function use the same expression as the reader that

@@ -2,7 +2,7 @@
 
 PostgreSQL calls it once for each kind of change when a statement ends, with all rows that were
 changed in that way, also by foreign keys. That need not be the order in which a row was changed:
-CASCADE and SET NULL may meet in one row, a MERGE may delete and insert one key, and what an AFTER
+CASCADE and SET NULL may meet in one row, a WITH may delete and insert one key, and what an AFTER
 trigger FOR EACH ROW changes is told before the change that called it. So a call leaves a mark for
 the next ones of the same statement: when that began, and a ">" for each level of triggers. One that
 finds such a mark, and in the history the same key since then, compares its rows with those of the

@@ -223,7 +223,7 @@ def test_a_row_changed_in_several_ways(connection: Connection, case: Case) -> No
     laws.apply(connection, [CreateAuditTrail("t", "t_history")])
     columns = [Column(name, Integer, primary_key=name in case.key) for name in ("id", "a", "b")]
     table = Table("t", MetaData(), *columns, AuditTrail())
-    known = connection.dialect.server_version_info >= (case.since,)  # type: ignore[operator]
+    known = (connection.dialect.server_version_info or ()) >= (case.since,)
     told = case.told if known else {}
     compared(connection, table, told, end=lambda: None)  # one transaction
     connection.rollback()
