@@ -224,9 +224,9 @@ DECLARE"""
     rekeyed pg_catalog.bool;  -- keys are not there any more
     is_unordered pg_catalog.bool;  -- rows may be told in another order than they were changed
     any_told pg_catalog.bool;  -- whatever was told of a key counts, not only that it is gone
-    began pg_catalog.text;
-    mark pg_catalog.text;
-    level pg_catalog.text;  -- the same for this call
+    began pg_catalog.text;  -- the statement
+    mark pg_catalog.text;  -- what another call has left
+    level pg_catalog.text;  -- what this call leaves
     action pg_catalog.text;
 BEGIN%7$s
     IF TG_OP = 'UPDATE' THEN

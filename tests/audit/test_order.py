@@ -8,11 +8,14 @@ from typing import Any
 import laws
 import pytest
 from autogenerate import run_sql
+from psycopg.sql import SQL, Identifier
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, select, text
 
+from alembic_enterprise import sql
 from alembic_enterprise.audit.history import as_of
 from alembic_enterprise.audit.model import AuditTrail
 from alembic_enterprise.audit.operations import CreateAuditTrail
+from alembic_enterprise.sql import Name
 
 PARENTS = "CREATE TABLE p (id int PRIMARY KEY); INSERT INTO p VALUES (1), (2), (3);"
 TABLE = "CREATE TABLE t (id int PRIMARY KEY, a int, b int);"
@@ -257,3 +260,31 @@ def compared(
 def counted(actions: str) -> Counter[str]:
     """As `2 insert, 1 update` says it."""
     return Counter({action: int(number) for number, action in map(str.split, actions.split(", "))})
+
+
+NAMES = (
+    ("Mixed Case", 'we"ird', 'i"d', "%1$s"),
+    ("public", "back\\slash $$ %L", "n", "o"),
+    ("Заказы", "ключ" * 7 + "ёё", "latest", "found"),  # 60 bytes
+)
+
+
+@pytest.mark.parametrize("names", NAMES, ids=[name for _, name, *_ in NAMES])
+def test_names_that_hurt(connection: Connection, names: tuple[str, str, str, str]) -> None:
+    """What reads the table is put together when the trigger is called."""
+    schema, name, key, value = names
+    table, row = Name(schema, name).text, [Name(None, column).text for column in (key, value)]
+    run_sql(
+        connection,
+        f"CREATE SCHEMA IF NOT EXISTS {Name(None, schema).text}",
+        f"CREATE TABLE {table} ({row[0]} int PRIMARY KEY DEFERRABLE, {row[1]} int)",
+    )
+    laws.apply(connection, [CreateAuditTrail(name, 'hi"story', schema=schema)])
+    run_sql(
+        connection,
+        f"INSERT INTO {table} VALUES (1, 1)",
+        f"WITH gone AS (DELETE FROM {table}) INSERT INTO {table} VALUES (1, 2)",
+    )
+    told = SQL('SELECT audit_action, {} FROM audit."hi""story" ORDER BY audit_id')
+    found = sql.rows(connection, told.format(Identifier(value)))
+    assert [*found] == [("insert", 1), ("delete", 1), ("insert", 2)]
